@@ -1,0 +1,85 @@
+//! How things stand, as plain data. A picture taken on request; nothing here is state.
+
+use super::{
+    action::Failure,
+    event::{ExitStatus, Strategy},
+    id::{Generation, Pid, SlotId, WorkerId},
+    signal::Shutdown,
+    time::Millis,
+    worker::PhaseTag,
+};
+use alloc::vec::Vec;
+
+/// Everything `status` tells that the core knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Workers to keep running.
+    pub target: u32,
+    /// Workers that serve.
+    pub healthy: u32,
+    /// The generation that is proven: the one that serves, or that an upgrade would go back to.
+    pub generation: Generation,
+    /// The upgrade under way.
+    pub upgrade: Option<UpgradeStatus>,
+    /// The shutdown under way.
+    pub stopping: Option<Shutdown>,
+    /// Every slot, in order.
+    pub slots: Vec<SlotStatus>,
+    /// Every worker, in the order of their start.
+    pub workers: Vec<WorkerStatus>,
+}
+
+/// An upgrade under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UpgradeStatus {
+    /// The generation that comes; when rolling back, the one that is restored.
+    pub generation: Generation,
+    /// In which order.
+    pub strategy: Strategy,
+    /// Whether it goes back rather than forward.
+    pub rolling_back: bool,
+    /// Healthy workers of that generation.
+    pub healthy: u32,
+    /// Workers of other generations asked to go since it began.
+    pub retired: u32,
+    /// How long it has been under way.
+    pub age: Millis,
+}
+
+/// A slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlotStatus {
+    /// Its number.
+    pub slot: SlotId,
+    /// Consecutive failed starts.
+    pub failures: u32,
+    /// How often it was filled again after the first time.
+    pub restarts: u32,
+    /// How its last failed start failed.
+    pub last_failure: Option<Failure>,
+    /// How its last worker ended, however that was.
+    pub last_exit: Option<ExitStatus>,
+    /// Time to its next try, while it backs off.
+    pub retry_in: Option<Millis>,
+    /// Whether it failed too often and is not tried again.
+    pub gave_up: bool,
+}
+
+/// A worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WorkerStatus {
+    /// Its name.
+    pub worker: WorkerId,
+    /// The slot it was started for.
+    pub slot: SlotId,
+    /// Its process, once there is one.
+    pub pid: Option<Pid>,
+    /// The program it runs.
+    pub generation: Generation,
+    /// Where it is.
+    pub phase: PhaseTag,
+    /// Time since its start.
+    pub age: Millis,
+    /// Time since its last ping.
+    pub pinged: Option<Millis>,
+}

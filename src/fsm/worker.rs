@@ -1,0 +1,303 @@
+//! One worker's life: its phases, what can happen in each, and what follows.
+//!
+//! [`transition`] is the whole table in one match; `fsm-spec/worker.table` is the same table for
+//! people, and normative: it is edited first, and a test compares the two cell by cell. The table
+//! runs on tags, so it is finite; the data of a phase lives in [`Phase`], so that a healthy worker
+//! without a process cannot be written down. Only [`Fleet::apply`](super::fleet::Fleet) moves a
+//! worker.
+
+use super::{
+    action::{Failure, Why},
+    id::{Generation, Pid, SlotId, WorkerId},
+    text::words,
+    time::Time,
+};
+
+/// A worker, from the decision to start it to the report of its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Worker {
+    /// Its name.
+    pub id: WorkerId,
+    /// The slot it was started for.
+    pub slot: SlotId,
+    /// The program it runs.
+    pub generation: Generation,
+    /// When it was started.
+    pub born: Time,
+    /// When the present phase (or rung) began; its deadline is derived from this.
+    pub since: Time,
+    /// Where it is.
+    pub phase: Phase,
+    /// When it last pinged.
+    pub pinged: Option<Time>,
+}
+
+/// Where a worker is, with what is known there and nowhere else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// The shell was told to start it and has not answered yet.
+    Spawning {
+        /// Whether it is still wanted.
+        wanted: bool,
+    },
+    /// Its process exists; nobody knows yet whether it works.
+    PendingAck {
+        /// The process.
+        pid: Pid,
+    },
+    /// It serves.
+    Healthy {
+        /// The process.
+        pid: Pid,
+    },
+    /// It was asked to go.
+    Draining {
+        /// The process.
+        pid: Pid,
+        /// The reason.
+        why: Why,
+        /// How it was asked last.
+        rung: Rung,
+    },
+    /// Its process is gone, or never was.
+    Dead,
+}
+
+words! {
+    /// How a draining worker was asked to go; each rung is harsher than the one before.
+    pub enum Rung {
+        /// The stop signal: finish what was begun.
+        "stop" => Stop,
+        /// TERM.
+        "term" => Term,
+        /// KILL, to its whole process group.
+        "kill" => Kill,
+        /// KILL did not help either; nothing is left to try.
+        "stuck" => Stuck,
+    }
+}
+
+words! {
+    /// A phase without its data: the rows of the table.
+    pub enum PhaseTag {
+        /// Being started, and wanted.
+        "spawning/wanted" => SpawningWanted,
+        /// Being started, but no longer wanted.
+        "spawning/unwanted" => SpawningUnwanted,
+        /// Started, not yet known to work.
+        "pending-ack" => PendingAck,
+        /// Serving.
+        "healthy" => Healthy,
+        /// Asked by the stop signal.
+        "draining/stop" => DrainingStop,
+        /// Asked by TERM.
+        "draining/term" => DrainingTerm,
+        /// Killed, not yet reaped.
+        "draining/kill" => DrainingKill,
+        /// Killed long ago, and still there.
+        "draining/stuck" => DrainingStuck,
+        /// Gone.
+        "dead" => Dead,
+    }
+}
+
+words! {
+    /// What can happen to a worker: the columns of the table. Guards are resolved before it, so
+    /// that an expired timer is `ack` without `--manual` and `ack-expired` with it.
+    pub enum Input {
+        /// The process exists.
+        "spawned" => Spawned,
+        /// There will be no process.
+        "spawn-failed" => SpawnFailed,
+        /// The process was reaped.
+        "exited" => Exited,
+        /// It is known to work.
+        "ack" => Ack,
+        /// It has not said in time that it works.
+        "ack-expired" => AckExpired,
+        /// It is to finish what it has begun and go.
+        "drain" => Drain,
+        /// It is to go soon.
+        "terminate" => Terminate,
+        /// It is to go now.
+        "kill" => Kill,
+        /// The time of its rung has run out.
+        "rung-expired" => RungExpired,
+    }
+}
+
+words! {
+    /// What follows from a move, beyond the move itself.
+    pub enum Effect {
+        /// Send the stop signal to its process.
+        "signal-stop" => SignalStop,
+        /// Send TERM to its process.
+        "signal-term" => SignalTerm,
+        /// Send KILL to its process group.
+        "signal-kill" => SignalKill,
+        /// Its slot counts a failed start and backs off.
+        "failed-start" => FailedStart,
+        /// Its slot loses a worker that served.
+        "crash" => Crash,
+        /// Say that nothing removes it.
+        "report-stuck" => ReportStuck,
+    }
+}
+
+/// What an input means in a phase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It goes on to that phase, with these effects.
+    Move(PhaseTag, &'static [Effect]),
+    /// Nothing changes, and that is right.
+    Stay,
+    /// That cannot happen; nothing changes, and it is reported.
+    Reject,
+}
+
+impl Phase {
+    /// The row of the table.
+    #[must_use]
+    pub fn tag(&self) -> PhaseTag {
+        match self {
+            Self::Spawning { wanted: true } => PhaseTag::SpawningWanted,
+            Self::Spawning { wanted: false } => PhaseTag::SpawningUnwanted,
+            Self::PendingAck { .. } => PhaseTag::PendingAck,
+            Self::Healthy { .. } => PhaseTag::Healthy,
+            Self::Draining { rung: Rung::Stop, .. } => PhaseTag::DrainingStop,
+            Self::Draining { rung: Rung::Term, .. } => PhaseTag::DrainingTerm,
+            Self::Draining { rung: Rung::Kill, .. } => PhaseTag::DrainingKill,
+            Self::Draining { rung: Rung::Stuck, .. } => PhaseTag::DrainingStuck,
+            Self::Dead => PhaseTag::Dead,
+        }
+    }
+
+    /// Its process, where there is one.
+    #[must_use]
+    pub fn pid(&self) -> Option<Pid> {
+        match self {
+            Self::PendingAck { pid } | Self::Healthy { pid } | Self::Draining { pid, .. } => Some(*pid),
+            Self::Spawning { .. } | Self::Dead => None,
+        }
+    }
+}
+
+impl PhaseTag {
+    /// Wanted, and on the way to serving.
+    #[must_use]
+    pub fn is_starting(self) -> bool {
+        matches!(self, Self::SpawningWanted | Self::PendingAck)
+    }
+
+    /// Holds its slot: starting or serving.
+    #[must_use]
+    pub fn is_up(self) -> bool {
+        self.is_starting() || self == Self::Healthy
+    }
+
+    /// Has a process that was asked to go.
+    #[must_use]
+    pub fn is_draining(self) -> bool {
+        matches!(self, Self::DrainingStop | Self::DrainingTerm | Self::DrainingKill | Self::DrainingStuck)
+    }
+
+    /// How far along it is. A worker's phases never go backwards.
+    #[must_use]
+    pub fn order(self) -> usize {
+        Self::ALL.iter().position(|tag| *tag == self).unwrap_or_default()
+    }
+}
+
+/// The table. Total: every input in every phase has an outcome.
+#[must_use]
+pub fn transition(phase: PhaseTag, input: Input) -> Outcome {
+    use Effect::{Crash, FailedStart, ReportStuck, SignalKill, SignalStop, SignalTerm};
+    use Outcome::{Move, Reject, Stay};
+    use PhaseTag as P;
+
+    match (phase, input) {
+        (P::SpawningWanted, Input::Spawned) => Move(P::PendingAck, &[]),
+        (P::SpawningWanted, Input::SpawnFailed) => Move(P::Dead, &[FailedStart]),
+        (P::SpawningWanted, Input::Drain | Input::Terminate | Input::Kill) => Move(P::SpawningUnwanted, &[]),
+        (P::SpawningWanted, Input::Exited | Input::Ack | Input::AckExpired | Input::RungExpired) => Reject,
+
+        (P::SpawningUnwanted, Input::Spawned) => Move(P::DrainingTerm, &[SignalTerm]),
+        (P::SpawningUnwanted, Input::SpawnFailed) => Move(P::Dead, &[]),
+        (P::SpawningUnwanted, Input::Drain | Input::Terminate | Input::Kill) => Stay,
+        (P::SpawningUnwanted, Input::Exited | Input::Ack | Input::AckExpired | Input::RungExpired) => Reject,
+
+        (P::PendingAck, Input::Exited) => Move(P::Dead, &[FailedStart]),
+        (P::PendingAck, Input::Ack) => Move(P::Healthy, &[]),
+        (P::PendingAck, Input::AckExpired) => Move(P::DrainingTerm, &[FailedStart, SignalTerm]),
+        (P::PendingAck | P::Healthy, Input::Drain) => Move(P::DrainingStop, &[SignalStop]),
+        (P::PendingAck | P::Healthy, Input::Terminate) => Move(P::DrainingTerm, &[SignalTerm]),
+        (P::PendingAck | P::Healthy, Input::Kill) => Move(P::DrainingKill, &[SignalKill]),
+        (P::PendingAck, Input::Spawned | Input::SpawnFailed | Input::RungExpired) => Reject,
+
+        (P::Healthy, Input::Exited) => Move(P::Dead, &[Crash]),
+        (P::Healthy, Input::Ack) => Stay,
+        (P::Healthy, Input::Spawned | Input::SpawnFailed | Input::AckExpired | Input::RungExpired) => Reject,
+
+        (P::DrainingStop, Input::Terminate | Input::RungExpired) => Move(P::DrainingTerm, &[SignalTerm]),
+        (P::DrainingTerm, Input::RungExpired) => Move(P::DrainingKill, &[SignalKill]),
+        (P::DrainingStop | P::DrainingTerm, Input::Kill) => Move(P::DrainingKill, &[SignalKill]),
+        (P::DrainingKill, Input::RungExpired) => Move(P::DrainingStuck, &[ReportStuck]),
+        (P::DrainingStuck, Input::RungExpired) => Reject,
+        (P::DrainingStop | P::DrainingTerm | P::DrainingKill | P::DrainingStuck, Input::Exited) => {
+            Move(P::Dead, &[])
+        }
+        (
+            P::DrainingStop | P::DrainingTerm | P::DrainingKill | P::DrainingStuck,
+            Input::Ack | Input::Drain,
+        )
+        | (P::DrainingTerm | P::DrainingKill | P::DrainingStuck, Input::Terminate)
+        | (P::DrainingKill | P::DrainingStuck, Input::Kill) => Stay,
+        (
+            P::DrainingStop | P::DrainingTerm | P::DrainingKill | P::DrainingStuck,
+            Input::Spawned | Input::SpawnFailed | Input::AckExpired,
+        ) => Reject,
+
+        (P::Dead, _) => Reject,
+    }
+}
+
+/// An input with the data that belongs to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The process exists.
+    Spawned(Pid),
+    /// There will be no process.
+    SpawnFailed(Failure),
+    /// The process was reaped; for a starting worker, this is how the start failed.
+    Exited(Failure),
+    /// It is known to work.
+    Ack,
+    /// It has not said in time that it works.
+    AckExpired,
+    /// It is to finish what it has begun and go.
+    Drain(Why),
+    /// It is to go soon.
+    Terminate(Why),
+    /// It is to go now.
+    Kill(Why),
+    /// The time of its rung has run out.
+    RungExpired,
+}
+
+impl Change {
+    /// The column of the table.
+    #[must_use]
+    pub fn input(&self) -> Input {
+        match self {
+            Self::Spawned(_) => Input::Spawned,
+            Self::SpawnFailed(_) => Input::SpawnFailed,
+            Self::Exited(_) => Input::Exited,
+            Self::Ack => Input::Ack,
+            Self::AckExpired => Input::AckExpired,
+            Self::Drain(_) => Input::Drain,
+            Self::Terminate(_) => Input::Terminate,
+            Self::Kill(_) => Input::Kill,
+            Self::RungExpired => Input::RungExpired,
+        }
+    }
+}
