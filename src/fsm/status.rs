@@ -3,8 +3,10 @@
 use super::{
     action::Failure,
     event::{ExitStatus, Strategy},
+    fleet::Hold,
     id::{Generation, Pid, SlotId, WorkerId},
     signal::Shutdown,
+    supervisor::{Life, Supervisor},
     time::Millis,
     worker::PhaseTag,
 };
@@ -82,4 +84,49 @@ pub struct WorkerStatus {
     pub age: Millis,
     /// Time since its last ping.
     pub pinged: Option<Millis>,
+}
+
+impl Supervisor {
+    /// How things stand. Walks over all slots and workers.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let now = self.now();
+        let fleet = self.fleet();
+        let upgrade = self.rollout().map(|rollout| UpgradeStatus {
+            generation: self.wanted(),
+            strategy: rollout.strategy,
+            rolling_back: rollout.collapse.is_some(),
+            healthy: fleet.healthy_of(self.wanted()),
+            retired: rollout.retired,
+            age: now.since(rollout.since),
+        });
+        let stopping = if let Life::Stopping(shutdown) = self.life() { Some(shutdown) } else { None };
+        let slots = fleet.slots().iter().map(|(id, slot)| SlotStatus {
+            slot: *id,
+            failures: slot.failures,
+            restarts: slot.starts.saturating_sub(1),
+            last_failure: slot.last_failure,
+            last_exit: slot.last_exit,
+            retry_in: if let Hold::Until(time) = slot.hold { Some(time.since(now)) } else { None },
+            gave_up: slot.hold == Hold::GaveUp,
+        });
+        let workers = fleet.workers().values().map(|worker| WorkerStatus {
+            worker: worker.id,
+            slot: worker.slot,
+            pid: worker.phase.pid(),
+            generation: worker.generation,
+            phase: worker.phase.tag(),
+            age: now.since(worker.born),
+            pinged: worker.pinged.map(|at| now.since(at)),
+        });
+        Status {
+            target: fleet.target(),
+            healthy: fleet.healthy(),
+            generation: self.stable(),
+            upgrade,
+            stopping,
+            slots: slots.collect(),
+            workers: workers.collect(),
+        }
+    }
 }

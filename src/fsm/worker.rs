@@ -7,7 +7,7 @@
 //! worker.
 
 use super::{
-    action::{Failure, Why},
+    action::Why,
     id::{Generation, Pid, SlotId, WorkerId},
     text::words,
     time::Time,
@@ -180,6 +180,15 @@ impl Phase {
             Self::Spawning { .. } | Self::Dead => None,
         }
     }
+
+    /// Why it was asked to go, if it was.
+    #[must_use]
+    pub fn why(&self) -> Option<Why> {
+        match self {
+            Self::Draining { why, .. } => Some(*why),
+            Self::Spawning { .. } | Self::PendingAck { .. } | Self::Healthy { .. } | Self::Dead => None,
+        }
+    }
 }
 
 impl PhaseTag {
@@ -267,9 +276,9 @@ pub enum Change {
     /// The process exists.
     Spawned(Pid),
     /// There will be no process.
-    SpawnFailed(Failure),
-    /// The process was reaped; for a starting worker, this is how the start failed.
-    Exited(Failure),
+    SpawnFailed,
+    /// The process was reaped.
+    Exited,
     /// It is known to work.
     Ack,
     /// It has not said in time that it works.
@@ -290,14 +299,30 @@ impl Change {
     pub fn input(&self) -> Input {
         match self {
             Self::Spawned(_) => Input::Spawned,
-            Self::SpawnFailed(_) => Input::SpawnFailed,
-            Self::Exited(_) => Input::Exited,
+            Self::SpawnFailed => Input::SpawnFailed,
+            Self::Exited => Input::Exited,
             Self::Ack => Input::Ack,
             Self::AckExpired => Input::AckExpired,
             Self::Drain(_) => Input::Drain,
             Self::Terminate(_) => Input::Terminate,
             Self::Kill(_) => Input::Kill,
             Self::RungExpired => Input::RungExpired,
+        }
+    }
+
+    /// The process it brings.
+    #[must_use]
+    pub fn pid(&self) -> Option<Pid> {
+        if let Self::Spawned(pid) = self { Some(*pid) } else { None }
+    }
+
+    /// The reason it gives for going.
+    #[must_use]
+    pub fn why(&self) -> Option<Why> {
+        match self {
+            Self::Drain(why) | Self::Terminate(why) | Self::Kill(why) => Some(*why),
+            Self::AckExpired => Some(Why::Unacknowledged),
+            Self::Spawned(_) | Self::SpawnFailed | Self::Exited | Self::Ack | Self::RungExpired => None,
         }
     }
 }

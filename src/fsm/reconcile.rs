@@ -1,0 +1,165 @@
+//! The second half of every step: brings what is closer to what is wanted, until nothing is left to
+//! decide, or [`BURST`] decisions are made and the rest is left to the next step.
+
+use super::{
+    action::{Action, Failure, Notice, Reply, Why},
+    id::{SlotId, WorkerId},
+    signal::Shutdown,
+    supervisor::{BURST, Life, Supervisor},
+    worker::{Change, PhaseTag},
+};
+
+impl Supervisor {
+    pub(super) fn reconcile(&mut self) {
+        self.unfinished = false;
+        let mut decisions = 0;
+        while self.decide() {
+            decisions += 1;
+            if decisions == BURST {
+                self.unfinished = true;
+                break;
+            }
+        }
+        self.tell_progress();
+        self.note_up();
+    }
+
+    /// Takes one decision. Returns whether there may be another.
+    fn decide(&mut self) -> bool {
+        match self.life {
+            Life::Running => {
+                self.fill_vacancy() || self.drop_surplus() || self.advance_upgrade() || self.give_in()
+            }
+            Life::Stopping(shutdown) => self.bring_down(shutdown) || self.end_if_empty(),
+            Life::New | Life::Pinning | Life::Binding(_) | Life::Done => false,
+        }
+    }
+
+    /// Starts a worker where one is missing.
+    fn fill_vacancy(&mut self) -> bool {
+        let Some(slot) = self.fleet.index().vacant.first().copied() else {
+            return false;
+        };
+        if self.leave_superseded(slot) {
+            return true;
+        }
+        if let Some((worker, generation)) = self.fleet.spawn(slot, self.clock.now()) {
+            self.act(Action::Spawn { worker, slot, generation });
+        }
+        true
+    }
+
+    /// A vacant slot of a generation that is neither proven nor wanted goes back to the proven one.
+    fn leave_superseded(&mut self, id: SlotId) -> bool {
+        let (stable, wanted) = (self.stable, self.wanted());
+        let slot = self.fleet.slots().get(&id).map(|slot| (slot.generation, slot.outgoing.is_some()));
+        match slot {
+            Some((generation, _)) if generation == stable || generation == wanted => false,
+            Some((_, true)) => {
+                self.give_back(id);
+                true
+            }
+            Some((generation, false)) => {
+                self.fleet.reassign(id, stable);
+                self.forget_if_unused(generation);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Asks a worker beyond the target to go, unless it fills in for one that does not serve.
+    fn drop_surplus(&mut self) -> bool {
+        let spare = self.fleet.healthy() > self.fleet.target();
+        match self.fleet.index().surplus.first().copied() {
+            Some((healthy, _, worker)) if spare || !healthy => {
+                self.direct(worker, Change::Drain(Why::Surplus));
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    /// Ends if there is nothing left to try.
+    fn give_in(&mut self) -> bool {
+        let index = self.fleet.index();
+        let hopeless = index.gave_up.total() == index.slots.total() && index.census.total() == 0;
+        if hopeless {
+            let last =
+                index.gave_up.iter().next().and_then(|slot| self.fleet.slots().get(&slot)?.last_failure);
+            self.notice(Notice::Lost { failure: last.unwrap_or(Failure::Unacknowledged) });
+            self.end(1);
+        }
+        false
+    }
+
+    /// Gives the next worker what the shutdown has for it.
+    fn bring_down(&mut self, shutdown: Shutdown) -> bool {
+        let last = match shutdown {
+            Shutdown::Graceful => PhaseTag::Healthy,
+            Shutdown::Fast | Shutdown::Quick => PhaseTag::DrainingStop,
+            Shutdown::Kill => PhaseTag::DrainingTerm,
+        };
+        let Some(worker) = self.first_in(last) else {
+            return false;
+        };
+        let change = match shutdown {
+            Shutdown::Graceful => Change::Drain(Why::Shutdown),
+            Shutdown::Fast => Change::Terminate(Why::FastShutdown),
+            Shutdown::Quick => Change::Terminate(Why::Shutdown),
+            Shutdown::Kill => Change::Kill(Why::Shutdown),
+        };
+        self.direct(worker, change).is_some()
+    }
+
+    /// A worker in a phase up to `last`, those that nobody wants any more but have no process yet
+    /// left out: nothing can be done to them.
+    fn first_in(&self, last: PhaseTag) -> Option<WorkerId> {
+        let phases = &self.fleet.index().phases;
+        let in_range = |first: PhaseTag, last: PhaseTag| {
+            phases.range((first, WorkerId(0))..=(last, WorkerId(u64::MAX))).next().map(|(_, worker)| *worker)
+        };
+        in_range(PhaseTag::SpawningWanted, PhaseTag::SpawningWanted)
+            .or_else(|| in_range(PhaseTag::PendingAck, last))
+    }
+
+    /// Ends once every worker is gone, but for those that nothing removes.
+    fn end_if_empty(&mut self) -> bool {
+        let census = &self.fleet.index().census;
+        let stuck = census.count(PhaseTag::DrainingStuck);
+        if census.total() == stuck {
+            let code = if stuck > 0 && self.code == 0 { 1 } else { self.code };
+            self.end(code);
+        }
+        false
+    }
+
+    /// Gives the start up: what runs is killed, and the supervisor ends with `code`.
+    pub(super) fn abandon(&mut self, code: u8, failure: Failure) {
+        if self.life == Life::Running {
+            self.notice(Notice::Lost { failure });
+            self.code = code;
+            self.life = Life::Stopping(Shutdown::Kill);
+            self.cancel_upgrade();
+        }
+    }
+
+    /// The end. Whoever still waits for an answer gets one first.
+    pub(super) fn end(&mut self, code: u8) {
+        self.cancel_upgrade();
+        while let Some(request) = self.waiting.keys().next().copied() {
+            self.reply(request, Reply::NotRunning);
+        }
+        self.life = Life::Done;
+        self.act(Action::Exit { code });
+    }
+
+    fn note_up(&mut self) {
+        let all = self.life == Life::Running && self.fleet.index().unready.total() == 0;
+        if all && !self.was_up {
+            self.was_up = true;
+            let workers = self.fleet.target();
+            self.notice(Notice::Up { workers, took: self.clock.now().since(super::time::Time(0)) });
+        }
+    }
+}
