@@ -5,3 +5,14 @@ extern crate alloc;
 
 #[forbid(unsafe_code)]
 pub mod fsm;
+
+#[cfg(any(feature = "daemon", feature = "ctl"))]
+pub mod cli;
+#[cfg(feature = "ctl")]
+pub mod ctl;
+#[cfg(feature = "daemon")]
+pub mod daemon;
+#[cfg(any(feature = "daemon", feature = "ctl"))]
+pub mod protocol;
+#[cfg(feature = "worker")]
+pub mod worker;

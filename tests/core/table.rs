@@ -84,7 +84,9 @@ fn a_workers_phases_never_go_backwards() {
 fn every_phase_can_be_reached_and_left() {
     let moves: Vec<(PhaseTag, PhaseTag)> = table()
         .into_iter()
-        .filter_map(|((phase, _), cell)| if let Cell::Move(next, _) = cell { Some((phase, next)) } else { None })
+        .filter_map(
+            |((phase, _), cell)| if let Cell::Move(next, _) = cell { Some((phase, next)) } else { None },
+        )
         .collect();
     for phase in PhaseTag::ALL {
         let entered = moves.iter().any(|(_, next)| next == phase);
@@ -97,7 +99,8 @@ fn every_phase_can_be_reached_and_left() {
 /// The moves of the table as a Mermaid state diagram.
 fn diagram() -> String {
     let name = |tag: PhaseTag| tag.word().replace(['/', '-'], "_");
-    let mut out = String::from("%% Drawn from worker.table: UPDATE_TRACES=1 cargo test --test core\nstateDiagram-v2\n");
+    let mut out =
+        String::from("%% Drawn from worker.table: UPDATE_TRACES=1 cargo test --test core\nstateDiagram-v2\n");
     let mut line = |text: String| writeln!(out, "    {text}").expect("a string takes everything");
     for phase in PhaseTag::ALL {
         line(format!("state \"{phase}\" as {}", name(*phase)));

@@ -1,0 +1,249 @@
+//! The command line of `einhyrningsinsctl`: its table of options, and what they mean together.
+
+use super::{
+    error::{UsageError, brief},
+    parse::Typed,
+    table::{CommandLine, Opt, Section, Topic},
+    value::{DEFAULT_SOCKET_PATH, Value},
+};
+use std::{ffi::OsString, path::PathBuf};
+
+/// The options, one by one. What each does is told in [`COMMAND_LINE`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is the option of its name")]
+pub enum Key {
+    Execute,
+    SocketPath,
+    Json,
+    Help,
+    Version,
+}
+
+/// All about the command line of `einhyrningsinsctl`.
+pub static COMMAND_LINE: CommandLine<Key> = CommandLine {
+    program: "einhyrningsinsctl",
+    usage: &["[OPTIONS] COMMAND [ARGS...]", "[OPTIONS] -e CMD", "[OPTIONS]"],
+    summary: "Tells a running einhyrningsins what to do, and shows what it answers. Without a command, \
+              it reads commands interactively. Options end at the first word that is none.",
+    sections: &[Section {
+        title: "Options",
+        options: &[
+            Opt::valued(
+                Key::Execute,
+                "execute",
+                "CMD",
+                "Run CMD, a command with its arguments in one word. Several are separated by semicolons.",
+            )
+            .short('e')
+            .repeats(),
+            Opt::valued(Key::SocketPath, "socket-path", "PATH", "The supervisor's control socket.")
+                .short('d')
+                .defaults_to(DEFAULT_SOCKET_PATH),
+            Opt::flag(Key::Json, "json", "Print the lines of a reply as they come."),
+            Opt::flag(Key::Help, "help", "Print this text and exit.").short('h').ends(),
+            Opt::flag(Key::Version, "version", "Print name and version, and exit.").ends(),
+        ],
+    }],
+    topics: &[
+        Topic {
+            title: "Commands",
+            rows: &[
+                ("status", "Show the supervisor and its workers."),
+                ("upgrade", "Replace every worker; the exit status tells whether it worked."),
+                ("set_workers N", "Run N workers from now on."),
+                ("help", "Ask the supervisor for all of its commands."),
+            ],
+        },
+        Topic {
+            title: "Exit status",
+            rows: &[
+                ("0", "Done."),
+                ("1", "A command was refused, or it failed."),
+                ("2", "The command line is wrong; nothing was done."),
+                ("3", "No supervisor could be reached."),
+            ],
+        },
+    ],
+};
+
+/// What a command line asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Parsed {
+    /// To run.
+    Run(Box<Options>),
+    /// To print [`help`](CommandLine::help).
+    Help,
+    /// To print [`version`](CommandLine::version).
+    Version,
+}
+
+/// A command line that makes sense.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// The control socket to connect to.
+    pub socket_path: PathBuf,
+    /// Whether to print replies as they come.
+    pub json: bool,
+    /// Commands to run one after the other, each with its arguments. None means to ask for them.
+    pub commands: Vec<Vec<String>>,
+}
+
+/// Reads a command line, without the program's name at its start.
+///
+/// # Errors
+/// If anything in it is unknown, malformed or contradictory.
+pub fn parse<I: IntoIterator<Item = OsString>>(args: I) -> Result<Parsed, UsageError> {
+    let typed = Typed::read(&COMMAND_LINE, args)?;
+    if typed.has(Key::Help) {
+        return Ok(Parsed::Help);
+    }
+    if typed.has(Key::Version) {
+        return Ok(Parsed::Version);
+    }
+    Ok(Parsed::Run(Box::new(Options {
+        socket_path: typed
+            .value(Key::SocketPath, Value::socket_path)?
+            .unwrap_or_else(|| DEFAULT_SOCKET_PATH.into()),
+        json: typed.has(Key::Json),
+        commands: commands(&typed)?,
+    })))
+}
+
+fn commands(typed: &Typed<Key>) -> Result<Vec<Vec<String>>, UsageError> {
+    match (typed.has(Key::Execute), typed.words.is_empty()) {
+        (true, false) => {
+            let why = "quote a command that has arguments, as in -e 'set_workers 4'";
+            Err(UsageError::Conflict { one: "--execute", other: "COMMAND", why })
+        }
+        (true, true) => {
+            let each = typed.values(Key::Execute).map(split).collect::<Result<Vec<_>, _>>()?;
+            Ok(each.into_iter().flatten().collect())
+        }
+        (false, true) => Ok(Vec::new()),
+        (false, false) => typed.words.iter().map(word).collect::<Result<_, _>>().map(|words| vec![words]),
+    }
+}
+
+/// The commands between semicolons. Words are separated by white space; there is no quoting.
+fn split(value: Value<'_>) -> Result<Vec<Vec<String>>, UsageError> {
+    let words = |command: &str| command.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let text = value.text.to_str().ok_or_else(|| value.refuse("is not UTF-8", "UTF-8"))?;
+    let commands: Vec<_> = text.split(';').map(words).filter(|words| !words.is_empty()).collect();
+    match commands.is_empty() {
+        true => Err(value.refuse("holds no command", "commands, separated by semicolons")),
+        false => Ok(commands),
+    }
+}
+
+/// A word of COMMAND ARGS. Replies and requests are UTF-8, so it must be, too.
+fn word(word: &OsString) -> Result<String, UsageError> {
+    let text = word.to_str().filter(|text| !text.is_empty()).map(str::to_owned);
+    text.ok_or_else(|| UsageError::BadValue {
+        option: "COMMAND".to_owned(),
+        value: brief(word),
+        why: "is empty or not UTF-8".to_owned(),
+        accepted: "words in UTF-8".to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::ffi::OsStringExt as _;
+
+    fn parse_words(words: &[&str]) -> Result<Parsed, UsageError> {
+        parse(words.iter().map(OsString::from))
+    }
+
+    fn options(words: &[&str]) -> Options {
+        match parse_words(words) {
+            Ok(Parsed::Run(options)) => *options,
+            other => panic!("{words:?}: {other:?}"),
+        }
+    }
+
+    fn error(words: &[&str]) -> String {
+        parse_words(words).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn without_a_command_the_client_is_interactive() {
+        let socket_path = PathBuf::from("/tmp/einhorn.sock");
+        assert_eq!(options(&[]), Options { socket_path, json: false, commands: vec![] });
+    }
+
+    #[test]
+    fn a_command_may_be_given_as_words() {
+        let given = options(&["--json", "-d", "/run/x", "upgrade", "--canary", "1", "--", "a;b"]);
+        assert_eq!(given.commands, [["upgrade", "--canary", "1", "--", "a;b"]]);
+        assert!(given.json);
+        assert_eq!(given.socket_path, PathBuf::from("/run/x"));
+    }
+
+    #[test]
+    fn a_command_may_be_given_as_one_word() {
+        assert_eq!(options(&["-e", "status"]).commands, [["status"]]);
+        assert_eq!(options(&["--execute= signal  HUP\t12 "]).commands, [["signal", "HUP", "12"]]);
+    }
+
+    #[test]
+    fn several_commands_are_separated_by_semicolons() {
+        let commands = [vec!["inc"], vec!["signal", "HUP"], vec!["status"]];
+        for words in
+            [["-e", "inc;signal HUP ; status;"].as_slice(), &["-e", "inc", "-e", ";signal HUP;;status"]]
+        {
+            assert_eq!(options(words).commands, commands, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn a_command_is_given_one_way_or_the_other() {
+        let rest = "quote a command that has arguments, as in -e 'set_workers 4'";
+        assert_eq!(
+            error(&["-e", "set_workers", "4"]),
+            format!("--execute and COMMAND do not go together: {rest}")
+        );
+    }
+
+    #[test]
+    fn an_empty_command_is_refused() {
+        for value in ["", " ", ";", " ; "] {
+            let rest = "holds no command; accepted: commands, separated by semicolons";
+            assert_eq!(error(&["-e", value]), format!("--execute: `{value}` {rest}"));
+        }
+        assert_eq!(error(&[""]), "COMMAND: `` is empty or not UTF-8; accepted: words in UTF-8");
+    }
+
+    #[test]
+    fn commands_are_utf_8() {
+        let bad = || OsString::from_vec(b"a\xff".to_vec());
+        assert!(parse([bad()]).is_err());
+        assert!(parse(["-e".into(), bad()]).is_err());
+    }
+
+    #[test]
+    fn help_and_version_win() {
+        for (words, parsed) in [
+            (["-e", "", "-h"], Parsed::Help),
+            (["--json", "--help", "--nonsense"], Parsed::Help),
+            (["-d", "", "--version"], Parsed::Version),
+        ] {
+            assert_eq!(parse_words(&words), Ok(parsed));
+        }
+    }
+
+    #[test]
+    fn every_option_of_the_table_has_an_effect() {
+        let nothing = parse_words(&[]);
+        for option in COMMAND_LINE.options() {
+            let sample = match option.key {
+                Key::Execute => "status",
+                Key::SocketPath => "/run/x",
+                Key::Json | Key::Help | Key::Version => "",
+            };
+            let long = format!("--{}", option.long);
+            let parsed = parse_words(&[long.as_str(), sample][..1 + usize::from(option.value.is_some())]);
+            assert!(parsed.is_ok() && parsed != nothing, "{long}: {parsed:?}");
+        }
+    }
+}

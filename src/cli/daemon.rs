@@ -1,0 +1,225 @@
+//! The command line of `einhyrningsins`: its table of options.
+
+mod options;
+#[cfg(test)]
+mod tests;
+
+pub use super::bind::Family;
+pub use options::{Options, Parsed, Program, Verbosity, parse};
+
+use super::{
+    table::{CommandLine, Opt, Section, Topic},
+    value::DEFAULT_SOCKET_PATH,
+};
+
+/// The options, one by one. What each does is told in [`COMMAND_LINE`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is the option of its name")]
+pub enum Key {
+    Number,
+    Bind,
+    Ipv4Only,
+    Ipv6Only,
+    Backlog,
+    Manual,
+    AckAfter,
+    AckTimeout,
+    Retries,
+    Seconds,
+    GracePeriod,
+    StopSignal,
+    MaxUnacked,
+    MaxUpgradeAdditional,
+    DropEnvVar,
+    SocketPath,
+    Verbose,
+    Quiet,
+    Syslog,
+    Trace,
+    Demo,
+    DemoWorker,
+    Help,
+    Version,
+}
+
+/// All about the command line of `einhyrningsins`.
+pub static COMMAND_LINE: CommandLine<Key> = CommandLine {
+    program: "einhyrningsins",
+    usage: &["[OPTIONS] [--] PROGRAM [ARGS...]", "[OPTIONS] --demo"],
+    summary: "Opens listening sockets once, runs several copies of PROGRAM on them, and replaces \
+              the copies one after the other without dropping a connection. Options end at the first \
+              word that is none. Times are in seconds; decimals are allowed.",
+    sections: &[
+        Section { title: "Workers", options: WORKERS },
+        Section { title: "Sockets", options: SOCKETS },
+        Section { title: "Health", options: HEALTH },
+        Section { title: "Stopping and upgrading", options: STOPPING },
+        Section { title: "Control and messages", options: MESSAGES },
+        Section { title: "Other", options: OTHER },
+    ],
+    topics: &[SIGNALS, STATUSES, VARIABLES],
+};
+
+const WORKERS: &[Opt<Key>] = &[
+    Opt::valued(Key::Number, "number", "COUNT", "Workers to keep running; 4 with --demo.")
+        .short('n')
+        .defaults_to("1"),
+    Opt::valued(Key::DropEnvVar, "drop-env-var", "VAR", "Hide the environment variable VAR from workers.")
+        .repeats(),
+    Opt::flag(
+        Key::Demo,
+        "demo",
+        "Run a small HTTP server that is built in, in place of PROGRAM: on 127.0.0.1:8080 unless --bind \
+         says otherwise, and with --manual.",
+    ),
+    Opt::flag(Key::DemoWorker, "demo-worker", "Be a worker of --demo.").hidden(),
+];
+
+const SOCKETS: &[Opt<Key>] = &[
+    Opt::valued(
+        Key::Bind,
+        "bind",
+        "ADDR:PORT[,OPT...]",
+        "Listen here, and share the socket with every worker. ADDR is an IPv4 address, an IPv6 address in \
+         brackets, or a host name; port 0 lets the kernel choose. OPT is r (or so_reuseaddr) to set \
+         SO_REUSEADDR, n (or o_nonblock) to set O_NONBLOCK.",
+    )
+    .short('b')
+    .repeats(),
+    Opt::flag(Key::Ipv4Only, "ipv4-only", "Listen on IPv4 addresses only.").short('4'),
+    Opt::flag(Key::Ipv6Only, "ipv6-only", "Listen on IPv6 addresses only.").short('6'),
+    Opt::valued(
+        Key::Backlog,
+        "backlog",
+        "N",
+        "Connections that may wait to be accepted, on each socket. [default: as many as the kernel lets]",
+    )
+    .short('l'),
+];
+
+const HEALTH: &[Opt<Key>] = &[
+    Opt::flag(
+        Key::Manual,
+        "manual",
+        "A worker is healthy once it reports so on the control socket, not merely by staying alive.",
+    )
+    .short('m'),
+    Opt::valued(
+        Key::AckTimeout,
+        "ack-timeout",
+        "SECS",
+        "With --manual: replace a worker that has not reported by then.",
+    )
+    .defaults_to("30"),
+    Opt::valued(
+        Key::AckAfter,
+        "ack-after",
+        "SECS",
+        "Without --manual: a worker is healthy once it has stayed alive this long; 0 is at once.",
+    )
+    .defaults_to("1"),
+    Opt::valued(
+        Key::Retries,
+        "retries",
+        "COUNT",
+        "Give up on a worker that failed to become healthy this many times in a row.",
+    )
+    .short('r')
+    .defaults_to("5"),
+    Opt::valued(
+        Key::Seconds,
+        "seconds",
+        "SECS",
+        "Wait this long after a first failed start. Each further one in a row makes it half as long again, \
+         up to 30 seconds.",
+    )
+    .short('s')
+    .defaults_to("0.1"),
+];
+
+const STOPPING: &[Opt<Key>] = &[
+    Opt::valued(
+        Key::GracePeriod,
+        "grace-period",
+        "SECS",
+        "Time for a worker to finish its connections once it is told to stop. TERM follows, and KILL 5 \
+         seconds later.",
+    )
+    .short('t')
+    .aliases(&["signal-timeout"])
+    .defaults_to("30"),
+    Opt::valued(Key::StopSignal, "stop-signal", "SIG", "The signal that tells a worker to finish and exit.")
+        .defaults_to("USR2"),
+    Opt::valued(
+        Key::MaxUnacked,
+        "max-unacked",
+        "N",
+        "Workers that may be starting at the same time. [default: the number of CPUs]",
+    ),
+    Opt::valued(
+        Key::MaxUpgradeAdditional,
+        "max-upgrade-additional",
+        "N",
+        "Workers beyond --number that may serve during a rolling upgrade. [default: as --max-unacked]",
+    ),
+];
+
+const MESSAGES: &[Opt<Key>] = &[
+    Opt::valued(
+        Key::SocketPath,
+        "socket-path",
+        "PATH",
+        "Where to create the control socket, on which workers report and einhyrningsinsctl asks.",
+    )
+    .short('d')
+    .defaults_to(DEFAULT_SOCKET_PATH),
+    Opt::flag(Key::Verbose, "verbose", "Log details.").short('v'),
+    Opt::flag(Key::Quiet, "quiet", "Log errors only.").short('q'),
+    Opt::flag(Key::Syslog, "syslog", "Send warnings and errors to syslog, too."),
+    Opt::valued(
+        Key::Trace,
+        "trace",
+        "FILE",
+        "Append all that happens, and all that is done about it, to FILE, for a replay.",
+    ),
+];
+
+const OTHER: &[Opt<Key>] = &[
+    Opt::flag(Key::Help, "help", "Print this text and exit.").short('h').ends(),
+    Opt::flag(Key::Version, "version", "Print name and version, and exit.").ends(),
+];
+
+const SIGNALS: Topic = Topic {
+    title: "Signals",
+    rows: &[
+        ("HUP", "Upgrade: replace every worker, none before its replacement is healthy."),
+        ("INT, USR2", "Stop gracefully: the stop signal, the grace period, TERM, KILL."),
+        ("TERM", "Stop fast: TERM, the grace period, KILL."),
+        ("QUIT", "Stop faster: TERM, 5 seconds, KILL."),
+        ("TTIN, TTOU, USR1, CONT", "Passed on to every worker."),
+        ("PIPE, ALRM, WINCH", "Ignored."),
+        ("a second one to stop", "Goes on to the next, harsher step at once."),
+    ],
+};
+
+const STATUSES: Topic = Topic {
+    title: "Exit status",
+    rows: &[
+        ("0", "Stopped as asked."),
+        ("1", "The service could not be brought up, or not be kept up."),
+        ("2", "The command line is wrong; nothing was done."),
+        ("126, 127", "PROGRAM cannot be executed; PROGRAM does not exist."),
+    ],
+};
+
+const VARIABLES: Topic = Topic {
+    title: "Environment of a worker",
+    rows: &[
+        ("EINHORN_FD_COUNT", "How many sockets it inherits."),
+        ("EINHORN_FD_0, ...", "The file descriptor of each, in the order of --bind."),
+        ("EINHORN_FD_FAMILY_0, ...", "The family of each: AF_INET or AF_INET6."),
+        ("EINHORN_SOCK_PATH", "Absolute path of the control socket."),
+        ("EINHORN_MASTER_PID", "Process id of the supervisor."),
+        ("EINHORN_CHILD_INDEX", "Which of the workers it is, from 0; its replacement is the same."),
+    ],
+};

@@ -1,0 +1,271 @@
+//! The second step for `einhyrningsins`: what its options mean together.
+
+use super::{COMMAND_LINE, Key};
+use crate::{
+    cli::{
+        bind::{BindSpec, Family, Host},
+        error::{UsageError, brief},
+        parse::Typed,
+        value::{DEFAULT_SOCKET_PATH, LONGEST, Value},
+    },
+    fsm::{
+        config::{AckMode, BACKOFF_MAX, Config, TARGET_MAX},
+        signal::Signal,
+        time::Millis,
+    },
+};
+use std::{
+    ffi::OsString,
+    net::{Ipv4Addr, Ipv6Addr},
+    path::PathBuf,
+};
+
+/// How long a worker may take to report, with `--manual`.
+const ACK_TIMEOUT: Millis = Millis(30_000);
+
+const DEMO_WORKERS: u32 = 4;
+const DEMO_PORT: u16 = 8080;
+
+/// listen(2) takes a C int.
+const BACKLOG_MAX: u32 = i32::MAX.unsigned_abs();
+
+/// What a command line asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Parsed {
+    /// To run.
+    Run(Box<Options>),
+    /// To print [`help`](crate::cli::CommandLine::help).
+    Help,
+    /// To print [`version`](crate::cli::CommandLine::version).
+    Version,
+}
+
+/// A command line that makes sense.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Workers to keep running, 1 …= [`TARGET_MAX`].
+    pub number: u32,
+    /// Sockets to listen on, in the order given. Literals are of the `family` asked for.
+    pub binds: Vec<BindSpec>,
+    /// Which addresses may be listened on.
+    pub family: Family,
+    /// When a worker counts as healthy.
+    pub ack: AckMode,
+    /// Consecutive failed starts before a slot is given up, at least 1.
+    pub retries: u32,
+    /// Where to create the control socket.
+    pub socket_path: PathBuf,
+    /// Variables to remove from the workers' environment.
+    pub drop_env: Vec<OsString>,
+    /// How much to log.
+    pub verbosity: Verbosity,
+    /// Whether to log to syslog, too.
+    pub syslog: bool,
+    /// How long a draining worker may take after the stop signal.
+    pub grace: Millis,
+    /// The signal that asks a worker to drain; one that can be caught.
+    pub stop_signal: Signal,
+    /// First back-off delay, at most [`BACKOFF_MAX`].
+    pub backoff: Millis,
+    /// The backlog of each socket, at least 1; the kernel's maximum if absent.
+    pub backlog: Option<u32>,
+    /// How many workers may be starting at once, 1 …= [`TARGET_MAX`]; the number of CPUs if absent.
+    pub max_unacked: Option<u32>,
+    /// How many workers beyond the target a rolling upgrade may have alive and not draining,
+    /// 1 …= [`TARGET_MAX`]; as `max_unacked` if absent.
+    pub max_surge: Option<u32>,
+    /// The file to append a trace to.
+    pub trace: Option<PathBuf>,
+    /// What to run.
+    pub program: Program,
+}
+
+/// How much to log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Verbosity {
+    /// What an operator wants to know.
+    #[default]
+    Normal,
+    /// Details, too.
+    Verbose,
+    /// Errors only.
+    Quiet,
+}
+
+/// What to run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// A supervisor of this program.
+    Command {
+        /// The program, as typed.
+        program: OsString,
+        /// Its arguments.
+        args: Vec<OsString>,
+    },
+    /// A supervisor of the built-in demonstration.
+    Demo,
+    /// A worker of the built-in demonstration, and no supervisor.
+    DemoWorker,
+}
+
+/// Reads a command line, without the program's name at its start.
+///
+/// # Errors
+/// If anything in it is unknown, malformed, out of range or contradictory, or if PROGRAM is missing.
+pub fn parse<I: IntoIterator<Item = OsString>>(args: I) -> Result<Parsed, UsageError> {
+    let typed = Typed::read(&COMMAND_LINE, args)?;
+    if typed.has(Key::Help) {
+        return Ok(Parsed::Help);
+    }
+    if typed.has(Key::Version) {
+        return Ok(Parsed::Version);
+    }
+    Ok(Parsed::Run(Box::new(resolve(&typed)?)))
+}
+
+fn resolve(typed: &Typed<Key>) -> Result<Options, UsageError> {
+    let defaults = Config::default();
+    let program = program(typed)?;
+    let demo = program == Some(Program::Demo);
+    let number = if demo { DEMO_WORKERS } else { defaults.target };
+    let family = family(typed)?;
+    let mut binds = binds(typed, family)?;
+    if demo && binds.is_empty() {
+        binds.push(demo_bind(family));
+    }
+    let workers = |value: Value<'_>| value.number("a number of workers", 1..=TARGET_MAX);
+    let failures = |value: Value<'_>| value.number("a number of failed starts", 1..=u32::MAX);
+    let backlog = |value: Value<'_>| value.number("a number of connections", 1..=BACKLOG_MAX);
+    let up_to = |most| move |value: Value<'_>| value.seconds(Millis(0)..=most);
+    Ok(Options {
+        number: typed.value(Key::Number, workers)?.unwrap_or(number),
+        binds,
+        family,
+        ack: ack(typed, defaults.ack)?,
+        retries: typed.value(Key::Retries, failures)?.unwrap_or(defaults.retries),
+        socket_path: typed
+            .value(Key::SocketPath, Value::socket_path)?
+            .unwrap_or_else(|| DEFAULT_SOCKET_PATH.into()),
+        drop_env: typed.values(Key::DropEnvVar).map(variable).collect::<Result<_, _>>()?,
+        verbosity: verbosity(typed)?,
+        syslog: typed.has(Key::Syslog),
+        grace: typed.value(Key::GracePeriod, up_to(LONGEST))?.unwrap_or(defaults.grace),
+        stop_signal: typed.value(Key::StopSignal, stop_signal)?.unwrap_or(defaults.stop_signal),
+        backoff: typed.value(Key::Seconds, up_to(BACKOFF_MAX))?.unwrap_or(defaults.backoff),
+        backlog: typed.value(Key::Backlog, backlog)?,
+        max_unacked: typed.value(Key::MaxUnacked, workers)?,
+        max_surge: typed.value(Key::MaxUpgradeAdditional, workers)?,
+        trace: typed.value(Key::Trace, Value::path)?,
+        // Last: who asks what an option takes has not thought of the program yet.
+        program: program.ok_or(UsageError::NoProgram)?,
+    })
+}
+
+/// What to run, if the command line says.
+fn program(typed: &Typed<Key>) -> Result<Option<Program>, UsageError> {
+    let built_in = match (typed.has(Key::Demo), typed.has(Key::DemoWorker)) {
+        (true, true) => return Err(conflict("--demo", "--demo-worker", "the one starts the other")),
+        (true, false) => Some(("--demo", Program::Demo)),
+        (false, true) => Some(("--demo-worker", Program::DemoWorker)),
+        (false, false) => None,
+    };
+    let mut words = typed.words.iter().cloned();
+    match (built_in, words.next()) {
+        (None, None) => Ok(None),
+        (None, Some(program)) => Ok(Some(Program::Command { program, args: words.collect() })),
+        (Some((_, program)), None) => Ok(Some(program)),
+        (Some((option, _)), Some(word)) => Err(UsageError::BadValue {
+            option: option.to_owned(),
+            value: brief(&word),
+            why: "cannot be run besides the built-in program".to_owned(),
+            accepted: format!("either {option} or a PROGRAM"),
+        }),
+    }
+}
+
+fn family(typed: &Typed<Key>) -> Result<Family, UsageError> {
+    match (typed.has(Key::Ipv4Only), typed.has(Key::Ipv6Only)) {
+        (true, true) => Err(conflict("--ipv4-only", "--ipv6-only", "leave out both to accept either")),
+        (true, false) => Ok(Family::V4),
+        (false, true) => Ok(Family::V6),
+        (false, false) => Ok(Family::Any),
+    }
+}
+
+fn demo_bind(family: Family) -> BindSpec {
+    let host = match family {
+        Family::Any | Family::V4 => Host::V4(Ipv4Addr::LOCALHOST),
+        Family::V6 => Host::V6(Ipv6Addr::LOCALHOST),
+    };
+    BindSpec { host, port: DEMO_PORT, reuse_address: true, nonblocking: true }
+}
+
+fn binds(typed: &Typed<Key>, family: Family) -> Result<Vec<BindSpec>, UsageError> {
+    typed.values(Key::Bind).map(|value| bind(value, family)).collect()
+}
+
+fn bind(value: Value<'_>, family: Family) -> Result<BindSpec, UsageError> {
+    let bind: BindSpec = value.text().parse().map_err(|why| value.refuse(why, "ADDR:PORT[,r][,n]"))?;
+    let accepted = match family {
+        _ if bind.fits(family) => return Ok(bind),
+        Family::Any | Family::V4 => "IPv4 addresses and host names, with --ipv4-only",
+        Family::V6 => "IPv6 addresses and host names, with --ipv6-only",
+    };
+    Err(value.refuse("is of the other family", accepted))
+}
+
+fn ack(typed: &Typed<Key>, default: AckMode) -> Result<AckMode, UsageError> {
+    let after = typed.value(Key::AckAfter, |value| value.seconds(Millis(0)..=LONGEST))?;
+    let timeout = typed.value(Key::AckTimeout, |value| value.seconds(Millis(1)..=LONGEST))?;
+    let manual = match (typed.has(Key::Manual), typed.has(Key::Demo)) {
+        (true, _) => Some("--manual"),
+        (false, true) => Some("--demo"),
+        (false, false) => None,
+    };
+    match (manual, after, timeout) {
+        (Some(manual), Some(_), _) => {
+            Err(conflict("--ack-after", manual, "workers report themselves, and --ack-timeout limits when"))
+        }
+        (Some(_), None, timeout) => Ok(AckMode::Manual(timeout.unwrap_or(ACK_TIMEOUT))),
+        (None, _, Some(_)) => Err(UsageError::Without {
+            option: "--ack-timeout",
+            needs: "--manual",
+            why: "add it if workers report themselves, or use --ack-after",
+        }),
+        (None, after, None) => Ok(after.map_or(default, AckMode::After)),
+    }
+}
+
+fn variable(value: Value<'_>) -> Result<OsString, UsageError> {
+    let bytes = value.text.as_encoded_bytes();
+    if bytes.is_empty() || bytes.contains(&b'=') {
+        return Err(value.refuse("is not the name of a variable", "a name without ="));
+    }
+    Ok(value.text.to_owned())
+}
+
+fn verbosity(typed: &Typed<Key>) -> Result<Verbosity, UsageError> {
+    match (typed.has(Key::Verbose), typed.has(Key::Quiet)) {
+        (true, true) => Err(conflict("--verbose", "--quiet", "leave out both for the usual messages")),
+        (true, false) => Ok(Verbosity::Verbose),
+        (false, true) => Ok(Verbosity::Quiet),
+        (false, false) => Ok(Verbosity::Normal),
+    }
+}
+
+/// A signal that a worker can catch, for otherwise it could not finish its connections.
+fn stop_signal(value: Value<'_>) -> Result<Signal, UsageError> {
+    let uncatchable = |signal: &Signal| matches!(signal, Signal::Kill | Signal::Stop);
+    let why = match Signal::from_name(&value.text()) {
+        Some(signal) if !uncatchable(&signal) => return Ok(signal),
+        Some(_) => "is a signal that no worker can catch",
+        None => "is not the name of a signal",
+    };
+    let names: Vec<_> =
+        Signal::ALL.iter().filter(|signal| !uncatchable(signal)).map(|signal| signal.word()).collect();
+    Err(value.refuse(why, names.join(", ")))
+}
+
+fn conflict(one: &'static str, other: &'static str, why: &'static str) -> UsageError {
+    UsageError::Conflict { one, other, why }
+}

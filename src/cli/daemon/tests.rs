@@ -1,0 +1,331 @@
+//! What `einhyrningsins` makes of its command lines.
+
+use super::*;
+use crate::{
+    cli::{
+        UsageError,
+        bind::{BindSpec, Host},
+    },
+    fsm::{
+        config::{AckMode, Config},
+        signal::Signal,
+        time::Millis,
+    },
+};
+use proptest::prelude::*;
+use std::{ffi::OsString, os::unix::ffi::OsStringExt as _, path::PathBuf};
+
+fn words(line: &str) -> Vec<OsString> {
+    line.split_whitespace().map(OsString::from).collect()
+}
+
+/// What a line, completed with a program, asks for.
+fn options(line: &str) -> Options {
+    bare(&format!("{line} prog"))
+}
+
+fn bare(line: &str) -> Options {
+    match parse(words(line)) {
+        Ok(Parsed::Run(options)) => *options,
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+fn error(line: &str) -> String {
+    parse(words(line)).expect_err(line).to_string()
+}
+
+fn command(words: &[&str]) -> Program {
+    let mut words = words.iter().map(OsString::from);
+    Program::Command { program: words.next().unwrap(), args: words.collect() }
+}
+
+#[test]
+fn the_defaults_are_those_of_the_core() {
+    let core = Config::default();
+    let expected = Options {
+        number: core.target,
+        binds: vec![],
+        family: Family::Any,
+        ack: core.ack,
+        retries: core.retries,
+        socket_path: PathBuf::from("/tmp/einhorn.sock"),
+        drop_env: vec![],
+        verbosity: Verbosity::Normal,
+        syslog: false,
+        grace: core.grace,
+        stop_signal: core.stop_signal,
+        backoff: core.backoff,
+        backlog: None,
+        max_unacked: None,
+        max_surge: None,
+        trace: None,
+        program: command(&["prog"]),
+    };
+    assert_eq!(options(""), expected);
+}
+
+#[test]
+fn typing_a_documented_default_changes_nothing() {
+    for option in COMMAND_LINE.options() {
+        if let Some(default) = option.default {
+            let manual = if option.key == Key::AckTimeout { "-m" } else { "" };
+            let typed = options(&format!("{manual} --{} {default}", option.long));
+            assert_eq!(typed, options(manual), "--{} {default}", option.long);
+        }
+    }
+}
+
+/// A line in which the option of this key matters, and a value for it.
+fn sample(key: Key) -> (&'static str, &'static str) {
+    match key {
+        Key::Number | Key::Backlog | Key::Retries | Key::MaxUnacked | Key::MaxUpgradeAdditional => {
+            ("prog", "2")
+        }
+        Key::Seconds | Key::AckAfter | Key::GracePeriod => ("prog", "2.5"),
+        Key::AckTimeout => ("-m prog", "2.5"),
+        Key::Bind => ("prog", "localhost:80,r"),
+        Key::StopSignal => ("prog", "TERM"),
+        Key::DropEnvVar => ("prog", "HOME"),
+        Key::SocketPath | Key::Trace => ("prog", "/run/x"),
+        Key::Demo | Key::DemoWorker => ("", ""),
+        Key::Ipv4Only | Key::Ipv6Only | Key::Manual | Key::Verbose | Key::Quiet | Key::Syslog => ("prog", ""),
+        Key::Help | Key::Version => ("prog", ""),
+    }
+}
+
+#[test]
+fn every_option_of_the_table_has_an_effect_by_each_of_its_names() {
+    for option in COMMAND_LINE.options() {
+        let (line, value) = sample(option.key);
+        assert_eq!(value.is_empty(), option.value.is_none(), "--{}", option.long);
+        let longs = option.aliases.iter().chain([&option.long]).map(|long| format!("--{long}"));
+        for name in longs.chain(option.short.map(|short| format!("-{short}"))) {
+            let parsed = parse(words(&format!("{name} {value} {line}")));
+            assert!(parsed.is_ok() && parsed != parse(words(line)), "{name}: {parsed:?}");
+        }
+    }
+}
+
+#[test]
+fn values_are_understood() {
+    let given = options(
+        "-n 10000 -r1 -t 0.5 --stop-signal sigquit -s0 -l 16 --max-unacked 3 --max-upgrade-additional 2 \
+         --syslog -v -d ./s --trace t --drop-env-var A --drop-env-var B --ack-after 0",
+    );
+    let expected = Options {
+        number: 10_000,
+        binds: vec![],
+        family: Family::Any,
+        ack: AckMode::After(Millis(0)),
+        retries: 1,
+        socket_path: PathBuf::from("./s"),
+        drop_env: vec!["A".into(), "B".into()],
+        verbosity: Verbosity::Verbose,
+        syslog: true,
+        grace: Millis(500),
+        stop_signal: Signal::Quit,
+        backoff: Millis(0),
+        backlog: Some(16),
+        max_unacked: Some(3),
+        max_surge: Some(2),
+        trace: Some(PathBuf::from("t")),
+        program: command(&["prog"]),
+    };
+    assert_eq!(given, expected);
+}
+
+#[test]
+fn the_last_of_several_counts_unless_the_option_repeats() {
+    let given = options("-n 2 --number=3 -b a:1 --bind b:2,n");
+    assert_eq!(given.number, 3);
+    assert_eq!(given.binds, ["a:1".parse().unwrap(), "b:2,n".parse().unwrap()]);
+}
+
+#[test]
+fn the_program_keeps_its_own_options() {
+    assert_eq!(bare("-m prog -n 3 -- --help").program, command(&["prog", "-n", "3", "--", "--help"]));
+    assert_eq!(bare("-m -- -odd -n").program, command(&["-odd", "-n"]));
+}
+
+#[test]
+fn the_program_and_paths_need_not_be_utf_8() {
+    let bad = || OsString::from_vec(b"\xff\n".to_vec());
+    let Ok(Parsed::Run(options)) = parse(["-d".into(), bad(), bad(), bad()]) else { panic!() };
+    assert_eq!(options.program, Program::Command { program: bad(), args: vec![bad()] });
+    assert_eq!(options.socket_path, PathBuf::from(bad()));
+}
+
+#[test]
+fn a_missing_program_is_an_error() {
+    for line in ["", "-n 3", "-m --"] {
+        assert_eq!(parse(words(line)), Err(UsageError::NoProgram), "{line}");
+    }
+}
+
+#[test]
+fn a_wrong_option_is_told_before_a_missing_program() {
+    assert_eq!(error("-n abc"), "--number: `abc` is not a number of workers; accepted: 1 to 10000");
+}
+
+#[test]
+fn help_and_version_win_over_what_is_wrong_before_them() {
+    assert_eq!(parse(words("-n abc --help --nonsense")), Ok(Parsed::Help));
+    assert_eq!(parse(words("-4 -6 -vh")), Ok(Parsed::Help));
+    assert_eq!(parse(words("--version")), Ok(Parsed::Version));
+}
+
+#[test]
+fn numbers_and_times_out_of_range_are_refused() {
+    for (line, accepted) in [
+        ("--number 0", "1 to 10000"),
+        ("--number 10001", "1 to 10000"),
+        ("--number -1", "1 to 10000"),
+        ("--retries 0", "1 to 4294967295"),
+        ("--backlog 0", "1 to 2147483647"),
+        ("--backlog 2147483648", "1 to 2147483647"),
+        ("--max-unacked 0", "1 to 10000"),
+        ("--max-upgrade-additional 0", "1 to 10000"),
+        ("--grace-period -1", "0 to 1000000, decimals allowed"),
+        ("--grace-period nan", "0 to 1000000, decimals allowed"),
+        ("--ack-after inf", "0 to 1000000, decimals allowed"),
+        ("--ack-timeout 0", "0.001 to 1000000, decimals allowed"),
+        ("--seconds 31", "0 to 30, decimals allowed"),
+    ] {
+        let (option, value) = line.split_once(' ').unwrap();
+        let error = error(&format!("{line} prog"));
+        assert!(error.starts_with(&format!("{option}: `{value}` is not a ")), "{error}");
+        assert!(error.ends_with(&format!("; accepted: {accepted}")), "{error}");
+    }
+}
+
+#[test]
+fn a_worker_cannot_be_asked_to_drain_by_what_it_cannot_catch() {
+    let accepted = "accepted: HUP, INT, QUIT, USR1, USR2, TERM, TSTP,";
+    for (name, why) in [
+        ("KILL", "is a signal that no worker can catch"),
+        ("sigstop", "is a signal that no worker can catch"),
+        ("15", "is not the name of a signal"),
+        ("USR3", "is not the name of a signal"),
+    ] {
+        let error = error(&format!("--stop-signal {name} prog"));
+        assert!(error.starts_with(&format!("--stop-signal: `{name}` {why}; {accepted}")), "{error}");
+    }
+}
+
+#[test]
+fn a_bad_bind_is_told_why() {
+    let rest = "has no :PORT; accepted: ADDR:PORT[,r][,n]";
+    assert_eq!(error("-b localhost prog"), format!("--bind: `localhost` {rest}"));
+}
+
+#[test]
+fn a_literal_of_the_other_family_is_refused() {
+    let rest = "is of the other family; accepted:";
+    assert_eq!(
+        error("-b [::1]:80 -4 prog"),
+        format!("--bind: `[::1]:80` {rest} IPv4 addresses and host names, with --ipv4-only")
+    );
+    assert_eq!(
+        error("-6 -b 1.2.3.4:80 prog"),
+        format!("--bind: `1.2.3.4:80` {rest} IPv6 addresses and host names, with --ipv6-only")
+    );
+    assert_eq!(options("-4 -b localhost:80").family, Family::V4);
+    assert_eq!(options("-6 -b localhost:80 -b [::1]:80").family, Family::V6);
+}
+
+#[test]
+fn contradictions_are_refused() {
+    for (line, one, other) in [
+        ("-4 -6 prog", "--ipv4-only", "--ipv6-only"),
+        ("-v -q prog", "--verbose", "--quiet"),
+        ("-m --ack-after 1 prog", "--ack-after", "--manual"),
+        ("--demo --ack-after 1", "--ack-after", "--demo"),
+        ("--demo --demo-worker", "--demo", "--demo-worker"),
+    ] {
+        let error = error(line);
+        assert!(error.starts_with(&format!("{one} and {other} do not go together: ")), "{error}");
+    }
+}
+
+#[test]
+fn manual_mode_waits_for_a_report() {
+    assert_eq!(options("-m").ack, AckMode::Manual(Millis(30_000)));
+    assert_eq!(options("--ack-timeout 2 -m").ack, AckMode::Manual(Millis(2_000)));
+    assert_eq!(options("--ack-after 2").ack, AckMode::After(Millis(2_000)));
+}
+
+#[test]
+fn a_time_limit_for_reports_needs_manual_mode() {
+    let rest = "add it if workers report themselves, or use --ack-after";
+    assert_eq!(error("--ack-timeout 2 prog"), format!("--ack-timeout does nothing without --manual: {rest}"));
+}
+
+#[test]
+fn variables_are_named_without_a_value() {
+    for line in ["--drop-env-var= prog", "--drop-env-var=A=b prog"] {
+        let error = error(line);
+        assert!(error.ends_with("is not the name of a variable; accepted: a name without ="), "{error}");
+    }
+}
+
+#[test]
+fn paths_are_not_empty() {
+    assert!(error("--socket-path= prog").starts_with("--socket-path: `` cannot be the path of a socket"));
+    assert!(error("--trace= prog").starts_with("--trace: `` is not a path"));
+}
+
+#[test]
+fn the_demo_brings_its_own_defaults() {
+    let demo = bare("--demo");
+    assert_eq!(demo.program, Program::Demo);
+    assert_eq!(demo.number, 4);
+    assert_eq!(demo.ack, AckMode::Manual(Millis(30_000)));
+    assert_eq!(demo.binds, ["127.0.0.1:8080,r,n".parse().unwrap()]);
+    assert_eq!(bare("--demo -6").binds, ["[::1]:8080,r,n".parse().unwrap()]);
+}
+
+#[test]
+fn the_demo_listens_and_counts_as_told() {
+    let demo = bare("--demo -n 1 -b localhost:0 --ack-timeout 3 -m");
+    assert_eq!(demo.number, 1);
+    assert_eq!(demo.ack, AckMode::Manual(Millis(3_000)));
+    let host = Host::Name("localhost".to_owned());
+    assert_eq!(demo.binds, [BindSpec { host, port: 0, reuse_address: false, nonblocking: false }]);
+}
+
+#[test]
+fn the_built_in_programs_take_no_other() {
+    for option in ["--demo", "--demo-worker"] {
+        let rest = "cannot be run besides the built-in program; accepted: either";
+        assert_eq!(
+            error(&format!("{option} prog -x")),
+            format!("{option}: `prog` {rest} {option} or a PROGRAM")
+        );
+    }
+    assert_eq!(bare("--demo-worker").program, Program::DemoWorker);
+}
+
+/// Words of which command lines are made, valid and not.
+fn any_word() -> impl Strategy<Value = OsString> {
+    let names: Vec<_> = COMMAND_LINE.options().map(|option| format!("--{}", option.long)).collect();
+    prop_oneof![
+        prop::sample::select(names).prop_map(OsString::from),
+        "-[nb46mrdvqhtsl]{1,3}[0-9]{0,2}".prop_map(OsString::from),
+        "[0-9.]{1,4}|USR2|localhost:80,r|--|\\PC{0,5}".prop_map(OsString::from),
+        prop::collection::vec(any::<u8>(), 0..6).prop_map(OsString::from_vec),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_words_are_understood_or_refused_in_one_line(words in prop::collection::vec(any_word(), 0..8)) {
+        match parse(words) {
+            Ok(Parsed::Run(options)) => prop_assert!(options.binds.iter().all(|bind| bind.fits(options.family))),
+            Ok(Parsed::Help | Parsed::Version) => {}
+            Err(error) => prop_assert!(!error.to_string().contains(char::is_control)),
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! What can be wrong with a command line.
+
+use std::{ffi::OsStr, fmt};
+
+/// Why a command line was refused. Displayed, it is one line that names the option, the value and what
+/// is accepted, whatever the value contains.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UsageError {
+    /// No option has this name or letter.
+    UnknownOption {
+        /// As typed, with its dashes.
+        option: String,
+        /// An option that may have been meant, without dashes.
+        nearest: Option<&'static str>,
+    },
+    /// The command line ends where a value was due.
+    MissingValue {
+        /// The option's long name, without dashes.
+        option: &'static str,
+        /// What its value is called.
+        value: &'static str,
+    },
+    /// A flag was given a value.
+    UnexpectedValue {
+        /// As typed, with its dashes.
+        option: String,
+        /// As typed.
+        value: String,
+    },
+    /// The value of an option, or a word, is not one that is accepted.
+    BadValue {
+        /// The option with its dashes, or what the word is called.
+        option: String,
+        /// As typed.
+        value: String,
+        /// What is wrong; continues a sentence that starts with the value.
+        why: String,
+        /// What would do.
+        accepted: String,
+    },
+    /// Two things that contradict each other.
+    Conflict {
+        /// One, as it would be typed.
+        one: &'static str,
+        /// The other.
+        other: &'static str,
+        /// Why not, or what to do.
+        why: &'static str,
+    },
+    /// An option that means nothing on its own.
+    Without {
+        /// As it would be typed.
+        option: &'static str,
+        /// What it needs.
+        needs: &'static str,
+        /// What to do.
+        why: &'static str,
+    },
+    /// There is nothing to run.
+    NoProgram,
+    /// The text cannot be split into options and words.
+    NotRead {
+        /// What the parser says.
+        why: String,
+    },
+}
+
+impl UsageError {
+    fn write(&self, out: &mut impl fmt::Write) -> fmt::Result {
+        match self {
+            Self::UnknownOption { option, nearest } => {
+                write!(out, "unknown option `{option}`")?;
+                nearest.map_or(Ok(()), |nearest| write!(out, "; did you mean `--{nearest}`?"))
+            }
+            Self::MissingValue { option, value } => {
+                write!(out, "--{option}: its value is missing; accepted: --{option} {value}")
+            }
+            Self::UnexpectedValue { option, value } => {
+                write!(out, "{option}: `{value}` is one value too many; accepted: {option} alone")
+            }
+            Self::BadValue { option, value, why, accepted } => {
+                write!(out, "{option}: `{value}` {why}; accepted: {accepted}")
+            }
+            Self::Conflict { one, other, why } => {
+                write!(out, "{one} and {other} do not go together: {why}")
+            }
+            Self::Without { option, needs, why } => {
+                write!(out, "{option} does nothing without {needs}: {why}")
+            }
+            Self::NoProgram => out.write_str("PROGRAM is missing; accepted: a program to run, or --demo"),
+            Self::NotRead { why } => out.write_str(why),
+        }
+    }
+}
+
+impl fmt::Display for UsageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(&mut OneLine(f))
+    }
+}
+
+impl std::error::Error for UsageError {}
+
+/// Escapes what would start another line or give orders to a terminal.
+struct OneLine<'a, 'b>(&'a mut fmt::Formatter<'b>);
+
+impl fmt::Write for OneLine<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        text.chars().try_for_each(|char| match char {
+            '\u{2028}' | '\u{2029}' => write!(self.0, "{}", char.escape_unicode()),
+            char if char.is_control() => write!(self.0, "{}", char.escape_debug()),
+            char => self.0.write_char(char),
+        })
+    }
+}
+
+/// What was typed, short enough for a message.
+pub(super) fn brief(typed: &OsStr) -> String {
+    const MOST: usize = 80;
+    let text = typed.to_string_lossy();
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
+        None => text.into_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bad(value: &str) -> String {
+        let value = brief(value.as_ref());
+        let (why, accepted) = ("is odd".to_owned(), "1 to 2".to_owned());
+        UsageError::BadValue { option: "--even".to_owned(), value, why, accepted }.to_string()
+    }
+
+    #[test]
+    fn an_error_names_the_option_the_value_and_what_is_accepted() {
+        assert_eq!(bad("3"), "--even: `3` is odd; accepted: 1 to 2");
+    }
+
+    #[test]
+    fn an_error_is_one_line_whatever_was_typed() {
+        assert_eq!(bad("a\nb\x1b[2J\u{2028}é"), r"--even: `a\nb\u{1b}[2J\u{2028}é` is odd; accepted: 1 to 2");
+    }
+
+    #[test]
+    fn a_long_value_is_cut_short() {
+        assert_eq!(brief("é".repeat(80).as_ref()), "é".repeat(80));
+        assert_eq!(brief("é".repeat(81).as_ref()), "é".repeat(80) + "...");
+    }
+}

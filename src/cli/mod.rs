@@ -1,0 +1,35 @@
+//! The command lines of both programs.
+//!
+//! One table of options per program ([`daemon::COMMAND_LINE`], [`client::COMMAND_LINE`]) is all there
+//! is to know about them: the parser, `--help` and whatever else describes the options read it, so
+//! that none of them can disagree.
+//!
+//! A command line is taken in two steps. Reading finds out *what was typed*: which options, with which
+//! values, and which words follow. Resolving finds out *what it means*: typed [`daemon::Options`] or
+//! [`client::Options`], with defaults filled in and contradictions refused.
+//!
+//! Nothing here touches the system: no file is opened, no name resolved, no environment read, nothing
+//! printed. The two `main`s pass in their arguments and print what comes back. Anything wrong with a
+//! command line is a [`UsageError`], one line long whatever was typed.
+//!
+//! | Room | For |
+//! |---|---|
+//! | `table` | what an option is |
+//! | `parse` | words to options, by a table |
+//! | `value` | the text of a value to a number, a time, a path |
+//! | `help` | `--help`, `--version` and the answer to a usage error |
+//! | [`bind`] | what `--bind` takes |
+//! | [`daemon`], [`client`] | the tables, and what their options mean together |
+
+pub mod bind;
+pub mod client;
+pub mod daemon;
+mod error;
+mod help;
+mod parse;
+mod table;
+mod value;
+
+pub use error::UsageError;
+pub use table::{CommandLine, Opt, Section, Topic};
+pub use value::DEFAULT_SOCKET_PATH;

@@ -1,0 +1,130 @@
+//! What a program's command line consists of.
+//!
+//! `K` is the program's own enum of keys, one for each option, by which its resolver asks for them.
+
+/// Everything a program says about its command line.
+#[derive(Debug)]
+pub struct CommandLine<K: 'static> {
+    /// The program's name, as in messages and in `--version`.
+    pub program: &'static str,
+    /// Ways to call it, without the program's name.
+    pub usage: &'static [&'static str],
+    /// What the program does, in a sentence or two.
+    pub summary: &'static str,
+    /// Its options, grouped.
+    pub sections: &'static [Section<K>],
+    /// What else a user of the command line needs to know.
+    pub topics: &'static [Topic],
+}
+
+/// Options that belong together.
+#[derive(Debug)]
+pub struct Section<K: 'static> {
+    /// Heading, without a colon.
+    pub title: &'static str,
+    /// In the order in which they are listed.
+    pub options: &'static [Opt<K>],
+}
+
+/// A list of things that are no options: signals, exit statuses, variables.
+#[derive(Debug)]
+pub struct Topic {
+    /// Heading, without a colon.
+    pub title: &'static str,
+    /// Terms and what they mean.
+    pub rows: &'static [(&'static str, &'static str)],
+}
+
+/// One option.
+#[derive(Clone, Copy, Debug)]
+pub struct Opt<K> {
+    /// By what the program's resolver asks for it.
+    pub key: K,
+    /// Its name, without the dashes.
+    pub long: &'static str,
+    /// Other names that mean the same, without the dashes.
+    pub aliases: &'static [&'static str],
+    /// Its letter.
+    pub short: Option<char>,
+    /// What its value is called; an option without is a flag.
+    pub value: Option<&'static str>,
+    /// What leaving it out amounts to, as it would be typed. Defaults that cannot be typed are told in
+    /// `help`.
+    pub default: Option<&'static str>,
+    /// Whether every use counts. Otherwise the last one does.
+    pub repeats: bool,
+    /// Whether users are not told of it.
+    pub hidden: bool,
+    /// Whether nothing after it matters, as with `--help`.
+    pub ends: bool,
+    /// What it does. Default, aliases and repetition are added from the fields above.
+    pub help: &'static str,
+}
+
+impl<K: Copy> Opt<K> {
+    /// An option without a value.
+    #[must_use]
+    pub const fn flag(key: K, long: &'static str, help: &'static str) -> Self {
+        Self {
+            key,
+            long,
+            aliases: &[],
+            short: None,
+            value: None,
+            default: None,
+            repeats: false,
+            hidden: false,
+            ends: false,
+            help,
+        }
+    }
+
+    /// An option with a value, called `value` in `--help`.
+    #[must_use]
+    pub const fn valued(key: K, long: &'static str, value: &'static str, help: &'static str) -> Self {
+        Self { value: Some(value), ..Self::flag(key, long, help) }
+    }
+
+    /// Gives it a letter.
+    #[must_use]
+    pub const fn short(self, short: char) -> Self {
+        Self { short: Some(short), ..self }
+    }
+
+    /// Gives it other names.
+    #[must_use]
+    pub const fn aliases(self, aliases: &'static [&'static str]) -> Self {
+        Self { aliases, ..self }
+    }
+
+    /// Tells what leaving it out amounts to.
+    #[must_use]
+    pub const fn defaults_to(self, default: &'static str) -> Self {
+        Self { default: Some(default), ..self }
+    }
+
+    /// Makes every use count.
+    #[must_use]
+    pub const fn repeats(self) -> Self {
+        Self { repeats: true, ..self }
+    }
+
+    /// Keeps it out of what users are told.
+    #[must_use]
+    pub const fn hidden(self) -> Self {
+        Self { hidden: true, ..self }
+    }
+
+    /// Stops reading after it.
+    #[must_use]
+    pub const fn ends(self) -> Self {
+        Self { ends: true, ..self }
+    }
+}
+
+impl<K> CommandLine<K> {
+    /// All options, hidden ones too.
+    pub fn options(&self) -> impl Iterator<Item = &'static Opt<K>> + use<K> {
+        self.sections.iter().flat_map(|section| section.options)
+    }
+}

@@ -1,0 +1,194 @@
+//! The text of a value, read as what it stands for.
+
+use super::error::{UsageError, brief};
+use crate::fsm::time::Millis;
+use std::{borrow::Cow, ffi::OsStr, fmt, ops::RangeInclusive, path::PathBuf};
+
+/// Where the control socket is unless `--socket-path` says otherwise, for both programs.
+pub const DEFAULT_SOCKET_PATH: &str = "/tmp/einhorn.sock";
+
+/// What fits into `sun_path`, less the zero byte at its end; see unix(7).
+const SOCKET_PATH_MAX: usize = 107;
+
+/// The longest time anyone can ask for, about eleven days. Longer ones are slips of the keyboard.
+pub(super) const LONGEST: Millis = Millis(1_000_000_000);
+
+/// A value and the option it belongs to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Value<'a> {
+    /// The option's long name, without dashes.
+    pub(super) option: &'static str,
+    /// As typed.
+    pub(super) text: &'a OsStr,
+}
+
+impl<'a> Value<'a> {
+    /// The error for this value.
+    pub(super) fn refuse(self, why: impl fmt::Display, accepted: impl fmt::Display) -> UsageError {
+        UsageError::BadValue {
+            option: format!("--{}", self.option),
+            value: brief(self.text),
+            why: why.to_string(),
+            accepted: accepted.to_string(),
+        }
+    }
+
+    /// The value for readers that accept ASCII only: what is not UTF-8 becomes something they refuse.
+    pub(super) fn text(self) -> Cow<'a, str> {
+        self.text.to_string_lossy()
+    }
+
+    /// A whole number within `range`; `what` says of what.
+    pub(super) fn number(self, what: &str, range: RangeInclusive<u32>) -> Result<u32, UsageError> {
+        let number = self.text().parse().ok().filter(|number| range.contains(number));
+        number.ok_or_else(|| {
+            self.refuse(format_args!("is not {what}"), format_args!("{} to {}", range.start(), range.end()))
+        })
+    }
+
+    /// Seconds within `range`, with or without decimals.
+    pub(super) fn seconds(self, range: RangeInclusive<Millis>) -> Result<Millis, UsageError> {
+        let time = read_seconds(&self.text()).filter(|time| range.contains(time));
+        time.ok_or_else(|| {
+            let (least, most) = (Seconds(*range.start()), Seconds(*range.end()));
+            self.refuse("is not a time in seconds", format_args!("{least} to {most}, decimals allowed"))
+        })
+    }
+
+    /// The path of a file.
+    pub(super) fn path(self) -> Result<PathBuf, UsageError> {
+        match self.text.is_empty() {
+            true => Err(self.refuse("is not a path", "the path of a file")),
+            false => Ok(PathBuf::from(self.text)),
+        }
+    }
+
+    /// The path of a UNIX socket.
+    pub(super) fn socket_path(self) -> Result<PathBuf, UsageError> {
+        if self.text.is_empty() || self.text.len() > SOCKET_PATH_MAX {
+            let accepted = format_args!("a path of 1 to {SOCKET_PATH_MAX} bytes");
+            return Err(self.refuse("cannot be the path of a socket", accepted));
+        }
+        Ok(PathBuf::from(self.text))
+    }
+}
+
+/// Reads digits with at most one point among them. A fraction of a millisecond counts as a whole one:
+/// rounding must not turn a short time into none.
+fn read_seconds(text: &str) -> Option<Millis> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    if (whole.is_empty() && fraction.is_empty()) || !digits(whole) || !digits(fraction) {
+        return None;
+    }
+    let seconds: u64 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
+    let mut decimals = fraction.bytes().map(|byte| u64::from(byte.saturating_sub(b'0')));
+    let millis = (0..3).fold(0, |sum, _| sum * 10 + decimals.next().unwrap_or(0));
+    let more = u64::from(decimals.any(|digit| digit > 0));
+    seconds.checked_mul(1_000)?.checked_add(millis + more).map(Millis)
+}
+
+/// A time as it would be typed.
+struct Seconds(Millis);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Millis(millis) = self.0;
+        match millis % 1_000 {
+            0 => write!(f, "{}", millis / 1_000),
+            rest => f.write_str(format!("{}.{rest:03}", millis / 1_000).trim_end_matches('0')),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(text: &str) -> Value<'_> {
+        Value { option: "opt", text: text.as_ref() }
+    }
+
+    #[test]
+    fn seconds_are_read_to_the_millisecond() {
+        let read = [
+            ("0", 0),
+            ("30", 30_000),
+            ("0.5", 500),
+            (".5", 500),
+            ("5.", 5_000),
+            ("1.1", 1_100),
+            ("0.123", 123),
+            ("007.0", 7_000),
+        ];
+        for (text, millis) in read {
+            assert_eq!(read_seconds(text), Some(Millis(millis)), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_fraction_of_a_millisecond_is_rounded_up() {
+        assert_eq!(read_seconds("0.0001"), Some(Millis(1)));
+        assert_eq!(read_seconds("0.1230"), Some(Millis(123)));
+        assert_eq!(read_seconds("0.9999"), Some(Millis(1_000)));
+    }
+
+    #[test]
+    fn what_is_no_time_is_refused() {
+        let long = "9".repeat(400);
+        for text in [
+            "",
+            ".",
+            "-1",
+            "-0",
+            "+1",
+            "1e3",
+            "nan",
+            "inf",
+            "1s",
+            "1,5",
+            "1.2.3",
+            " 1",
+            "٣",
+            "18446744073709552",
+            &long,
+        ] {
+            assert_eq!(read_seconds(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_time_out_of_range_is_refused_and_the_range_told() {
+        let range = || Millis(1)..=LONGEST;
+        assert_eq!(value("1000000").seconds(range()), Ok(LONGEST));
+        for text in ["0", "1000000.001", "NaN"] {
+            let error = value(text).seconds(range()).unwrap_err().to_string();
+            let rest = "is not a time in seconds; accepted: 0.001 to 1000000, decimals allowed";
+            assert_eq!(error, format!("--opt: `{text}` {rest}"));
+        }
+    }
+
+    #[test]
+    fn a_number_out_of_range_is_refused_and_the_range_told() {
+        assert_eq!(value("1").number("a number of things", 1..=9), Ok(1));
+        for text in ["", "0", "10", "-1", "x", "1.0", "99999999999999999999"] {
+            let error = value(text).number("a number of things", 1..=9).unwrap_err().to_string();
+            assert_eq!(error, format!("--opt: `{text}` is not a number of things; accepted: 1 to 9"));
+        }
+    }
+
+    #[test]
+    fn a_path_is_not_empty() {
+        let error = value("").path().unwrap_err().to_string();
+        assert_eq!(error, "--opt: `` is not a path; accepted: the path of a file");
+    }
+
+    #[test]
+    fn a_socket_path_must_fit_into_an_address() {
+        assert_eq!(value(&"x".repeat(107)).socket_path(), Ok(PathBuf::from("x".repeat(107))));
+        for text in [String::new(), "x".repeat(108)] {
+            let error = value(&text).socket_path().unwrap_err().to_string();
+            assert!(error.ends_with("accepted: a path of 1 to 107 bytes"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! One connection to a supervisor.
+
+use crate::protocol::{
+    BadReply, Envelope, LineBuffer, Overlong,
+    json::{list, members, text},
+    line::REPLY_MAX,
+    words::io_error,
+};
+use core::fmt;
+use miniserde::json;
+use std::{
+    collections::VecDeque,
+    io::{self, Read as _, Write as _},
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+};
+
+/// No supervisor could be reached.
+#[derive(Debug)]
+pub struct Unreachable {
+    path: PathBuf,
+    error: io::Error,
+}
+
+impl fmt::Display for Unreachable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, error } = self;
+        write!(f, "cannot reach a supervisor at {}: {}", path.display(), io_error(error))?;
+        let hints = [
+            (io::ErrorKind::NotFound, "; is one running, and with this --socket-path?"),
+            (io::ErrorKind::ConnectionRefused, "; nobody listens there"),
+            (io::ErrorKind::PermissionDenied, "; only root and the supervisor's own user may"),
+        ];
+        let hint = hints.iter().find(|(kind, _)| *kind == error.kind());
+        f.write_str(hint.map_or("", |(_, hint)| hint))
+    }
+}
+
+impl core::error::Error for Unreachable {}
+
+/// Why the answer to a request did not come to its end.
+#[derive(Debug)]
+pub enum Lost {
+    /// The supervisor closed the connection.
+    Closed,
+    /// The system says that the connection is broken.
+    Broken(io::Error),
+    /// A line is longer than any supervisor's.
+    Overlong(Overlong),
+    /// A line is not a reply.
+    BadReply(BadReply),
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => f.write_str("the supervisor closed the connection before its last word"),
+            Self::Broken(error) => write!(f, "the connection to the supervisor broke: {}", io_error(error)),
+            Self::Overlong(error) => write!(f, "the answer cannot be understood: {error}"),
+            Self::BadReply(error) => write!(f, "the answer cannot be understood: {error}"),
+        }
+    }
+}
+
+impl core::error::Error for Lost {}
+
+/// One line of an answer.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// As it came, without its line end.
+    pub line: Vec<u8>,
+    /// As it is meant.
+    pub envelope: Envelope,
+}
+
+/// A connection. After [`Lost`] it is of no use any more.
+#[derive(Debug)]
+pub struct Connection {
+    stream: UnixStream,
+    buffer: LineBuffer,
+    lines: VecDeque<Vec<u8>>,
+    requests: u64,
+}
+
+impl Connection {
+    /// Connects to the supervisor whose control socket is at `path`.
+    ///
+    /// # Errors
+    /// If nobody can be reached there, with the path and the reason.
+    pub fn open(path: &Path) -> Result<Self, Unreachable> {
+        let stream =
+            UnixStream::connect(path).map_err(|error| Unreachable { path: path.to_owned(), error })?;
+        Ok(Self { stream, buffer: LineBuffer::new(REPLY_MAX), lines: VecDeque::new(), requests: 0 })
+    }
+
+    /// Whether the supervisor has hung up since its last answer, or says things nobody asked for.
+    #[must_use]
+    pub fn is_closed(&mut self) -> bool {
+        let probe = |stream: &mut UnixStream| {
+            stream.set_nonblocking(true)?;
+            let read = stream.read(&mut [0]);
+            stream.set_nonblocking(false)?;
+            read
+        };
+        // Between requests there is nothing to be read, so anything but "not yet" is an end.
+        !self.lines.is_empty()
+            || !matches!(probe(&mut self.stream), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// Sends a command and its arguments.
+    pub fn send(&mut self, name: &str, args: &[String]) {
+        self.requests += 1;
+        let request = members([
+            ("id", text(&self.requests.to_string())),
+            ("command", text(name)),
+            ("args", list(args.iter().map(|arg| text(arg)))),
+        ]);
+        let line = json::to_string(&request) + "\n";
+        // A supervisor that refuses to listen says why before it hangs up, so what counts is what can
+        // be read; and if nothing can, `receive` says so.
+        let _ = self.stream.write_all(line.as_bytes());
+    }
+
+    /// Waits for the next line of the answer.
+    ///
+    /// # Errors
+    /// If none comes, or one that makes no sense.
+    pub fn receive(&mut self) -> Result<Reply, Lost> {
+        let mut chunk = [0; 8 * 1024];
+        loop {
+            if let Some(line) = self.lines.pop_front() {
+                let envelope = Envelope::parse(&line).map_err(Lost::BadReply)?;
+                return Ok(Reply { line, envelope });
+            }
+            let length = match self.stream.read(&mut chunk) {
+                Ok(0) => return Err(Lost::Closed),
+                Ok(length) => length,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Err(Lost::Closed),
+                Err(error) => return Err(Lost::Broken(error)),
+            };
+            let mut rest = chunk.get(..length).unwrap_or_default();
+            while let Some(line) = self.buffer.next_line(&mut rest) {
+                self.lines.push_back(line.map_err(Lost::Overlong)?);
+            }
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! The client: what `einhyrningsinsctl` does once its command line has been read.
+//!
+//! A [`Client`](client::Client) holds the connection and runs one command at a time, a
+//! [`Screen`](render::Screen) shows what comes back, and [`run()`] does that for the commands of the
+//! command line, or hands over to the interactive [shell]. The client knows no command by heart:
+//! it sends words and shows answers, so an old client can talk to a new supervisor.
+
+pub mod client;
+pub mod connection;
+pub mod render;
+pub mod run;
+pub mod shell;
+
+#[cfg(test)]
+mod fake;
+
+pub use run::{Format, Outcome, run};

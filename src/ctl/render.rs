@@ -1,0 +1,193 @@
+//! What is shown of an answer, and where.
+
+use super::connection::Reply;
+use crate::protocol::Progress;
+use core::{fmt, mem};
+use std::io::{self, Write};
+
+/// How answers are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// The messages, a line each; refusals to standard error.
+    Plain,
+    /// As plain, but progress is a bar that is drawn over again.
+    Terminal,
+    /// The lines as they came, all to standard output.
+    Json,
+}
+
+/// How many cells a bar has.
+const CELLS: u32 = 20;
+
+/// Where answers are shown.
+pub struct Screen<'a> {
+    out: &'a mut dyn Write,
+    err: &'a mut dyn Write,
+    style: Style,
+    /// The width of the bar that is on the screen; 0 if none is.
+    bar: usize,
+    error: Option<io::Error>,
+}
+
+impl<'a> Screen<'a> {
+    /// Writes messages to `out` and complaints to `err`.
+    #[must_use]
+    pub fn new(out: &'a mut dyn Write, err: &'a mut dyn Write, style: Style) -> Self {
+        Self { out, err, style, bar: 0, error: None }
+    }
+
+    /// Shows one line of an answer.
+    pub fn show(&mut self, reply: &Reply) {
+        let envelope = &reply.envelope;
+        let progress = Progress::from_fields(&envelope.fields).filter(|_| envelope.wait);
+        match (self.style, progress) {
+            (Style::Json, _) => {
+                self.write(|out| out.write_all(&reply.line).and_then(|()| out.write_all(b"\n")));
+            }
+            (Style::Terminal, Some(progress)) => self.draw(&progress),
+            _ if envelope.ok => self.say(&envelope.message),
+            _ => self.complain(&envelope.message),
+        }
+    }
+
+    /// Shows a message.
+    pub fn say(&mut self, message: &str) {
+        self.clear();
+        self.write(|out| writeln!(out, "{message}"));
+    }
+
+    /// Shows what went wrong, on standard error.
+    pub fn complain(&mut self, message: &dyn fmt::Display) {
+        self.clear();
+        // There is nowhere left to complain about that to.
+        let _ = writeln!(self.err, "einhyrningsinsctl: {message}");
+    }
+
+    /// What went wrong with the output so far. The command went on nevertheless: an upgrade is not to
+    /// be left unwatched because nobody reads along.
+    pub fn take_error(&mut self) -> Option<io::Error> {
+        self.error.take()
+    }
+
+    fn draw(&mut self, progress: &Progress) {
+        let full = if progress.target == 0 {
+            CELLS
+        } else {
+            let cells = u64::from(progress.healthy) * u64::from(CELLS) / u64::from(progress.target);
+            u32::try_from(cells).unwrap_or(CELLS).min(CELLS)
+        };
+        let done = "#".repeat(full as usize);
+        let left = ".".repeat((CELLS - full) as usize);
+        let bar = format!("[{done}{left}] {progress}");
+        // Padding, because not every terminal can clear a line and the new bar may be the shorter one.
+        let width = mem::replace(&mut self.bar, bar.len());
+        self.write(|out| write!(out, "\r{bar:width$}").and_then(|()| out.flush()));
+    }
+
+    fn clear(&mut self) {
+        let width = mem::take(&mut self.bar);
+        if width > 0 {
+            self.write(|out| write!(out, "\r{:width$}\r", "").and_then(|()| out.flush()));
+        }
+    }
+
+    fn write(&mut self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) {
+        match write(self.out) {
+            // A reader who has left has seen enough.
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                self.error.get_or_insert(error);
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::Envelope;
+
+    fn shown(style: Style, lines: &[&str]) -> (String, String) {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let mut screen = Screen::new(&mut out, &mut err, style);
+        for line in lines {
+            let line = line.as_bytes().to_vec();
+            screen.show(&Reply { envelope: Envelope::parse(&line).unwrap(), line });
+        }
+        assert!(screen.take_error().is_none());
+        (String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
+    }
+
+    fn progress(healthy: u32, target: u32, retired: u32) -> String {
+        format!(
+            "{{\"message\":\"generation 2: {healthy}/{target}\",\"ok\":true,\"wait\":true,\"upgrade\":\
+             {{\"generation\":2,\"healthy\":{healthy},\"target\":{target},\"retired\":{retired}}}}}"
+        )
+    }
+
+    const LAST: &str = "{\"message\":\"done\",\"ok\":true}";
+
+    #[test]
+    fn on_a_terminal_progress_is_a_bar_that_leaves_no_trace() {
+        let (out, _) = shown(Style::Terminal, &[&progress(5, 10, 10), &progress(6, 8, 9), LAST]);
+        assert_eq!(
+            out,
+            "\r[##########..........] 5/10 healthy, 10 retired\
+             \r[###############.....] 6/8 healthy, 9 retired  \
+             \r                                             \rdone\n"
+        );
+    }
+
+    #[test]
+    fn a_bar_is_never_longer_than_itself() {
+        for (healthy, target) in [(0, 0), (5, 4), (u32::MAX, 1), (u32::MAX, u32::MAX)] {
+            let (out, _) = shown(Style::Terminal, &[&progress(healthy, target, 0)]);
+            assert!(out.starts_with("\r[####################] "), "{out}");
+        }
+    }
+
+    #[test]
+    fn a_complaint_does_not_run_into_the_bar() {
+        let (out, err) =
+            shown(Style::Terminal, &[&progress(0, 1, 0), "{\"message\":\"rolled back\",\"ok\":false}"]);
+        assert!(out.ends_with(" \r"), "{out:?}");
+        assert_eq!(err, "einhyrningsinsctl: rolled back\n");
+    }
+
+    #[test]
+    fn elsewhere_progress_is_a_line_each() {
+        let (out, _) = shown(Style::Plain, &[&progress(1, 2, 0), LAST]);
+        assert_eq!(out, "generation 2: 1/2\ndone\n");
+    }
+
+    #[test]
+    fn json_is_shown_as_it_came_refusals_too() {
+        let refusal = "{ \"ok\":false, \"message\":\"no\" }";
+        let (out, err) = shown(Style::Json, &[&progress(1, 2, 0), refusal]);
+        assert_eq!((out, err), (format!("{}\n{refusal}\n", progress(1, 2, 0)), String::new()));
+    }
+
+    /// Refuses every byte, for the given reason.
+    struct Full(io::ErrorKind);
+
+    impl Write for Full {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(self.0.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn output_that_fails_is_an_error_unless_the_reader_has_left() {
+        for (kind, is_error) in [(io::ErrorKind::BrokenPipe, false), (io::ErrorKind::StorageFull, true)] {
+            let (mut out, mut err) = (Full(kind), Full(kind));
+            let mut screen = Screen::new(&mut out, &mut err, Style::Plain);
+            screen.say("hello");
+            screen.complain(&"oh");
+            assert_eq!(screen.take_error().is_some(), is_error, "{kind}");
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! What came on the command line.
+
+use super::{
+    client::Client,
+    render::{Screen, Style},
+    shell,
+};
+use crate::protocol::words::io_error;
+use std::{
+    io::{self, IsTerminal as _},
+    path::Path,
+    process::ExitCode,
+};
+
+/// In what form to show answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    People,
+    /// Reply lines as they came.
+    Json,
+}
+
+/// What came of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is done.
+    Done,
+    /// It was refused, or failed.
+    Failed,
+    /// No supervisor could be reached.
+    Unreachable,
+}
+
+impl From<Outcome> for ExitCode {
+    /// The documented exit status. (2 is for usage errors, which have no outcome.)
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Done => 0.into(),
+            Outcome::Failed => 1.into(),
+            Outcome::Unreachable => 3.into(),
+        }
+    }
+}
+
+/// Runs `commands` (each its name, then its arguments) one after the other, up to the first that
+/// fails; without any, the interactive shell, or what comes on standard input if that is no terminal.
+#[must_use]
+pub fn run(socket_path: &Path, format: Format, commands: &[Vec<String>]) -> Outcome {
+    let style = match format {
+        Format::Json => Style::Json,
+        Format::People if io::stdout().is_terminal() => Style::Terminal,
+        Format::People => Style::Plain,
+    };
+    let (mut out, mut err) = (io::stdout(), io::stderr());
+    let mut screen = Screen::new(&mut out, &mut err, style);
+    let mut client = Client::new(socket_path.to_owned());
+    let outcome = if !commands.is_empty() {
+        run_all(&mut client, commands, &mut screen)
+    } else if io::stdin().is_terminal() {
+        shell::interactive(&mut client, &mut screen)
+    } else {
+        shell::batch(io::stdin().lock(), &mut client, &mut screen)
+    };
+    match screen.take_error() {
+        Some(error) => {
+            screen.complain(&format_args!("cannot write to standard output: {}", io_error(&error)));
+            if outcome == Outcome::Done { Outcome::Failed } else { outcome }
+        }
+        None => outcome,
+    }
+}
+
+fn run_all(client: &mut Client, commands: &[Vec<String>], screen: &mut Screen<'_>) -> Outcome {
+    commands
+        .iter()
+        .map(|command| client.run(command, screen))
+        .find(|outcome| *outcome != Outcome::Done)
+        .unwrap_or(Outcome::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ctl::fake::Fake;
+
+    #[test]
+    fn several_commands_stop_at_the_first_that_fails() {
+        let done = "{\"message\":\"done\",\"ok\":true}\n";
+        let no = "{\"message\":\"no\",\"ok\":false}\n";
+        let fake = Fake::new(&[&[done, no, done]]);
+        let commands = ["inc", "frob", "dec"].map(|name| vec![name.to_owned()]);
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let mut screen = Screen::new(&mut out, &mut err, Style::Plain);
+        assert_eq!(run_all(&mut Client::new(fake.path()), &commands, &mut screen), Outcome::Failed);
+        assert_eq!(fake.requests().len(), 2);
+    }
+}

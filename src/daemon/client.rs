@@ -1,0 +1,129 @@
+//! One connection to the control socket: lines in, lines out, both in bounded memory.
+
+use crate::{
+    fsm::id::{Pid, RequestId},
+    protocol::{LineBuffer, Overlong, line::REQUEST_MAX},
+};
+use miniserde::json::Value;
+use mio::net::UnixStream;
+use std::io::{ErrorKind, Read, Write};
+
+/// How much is read at a time.
+const CHUNK: usize = 16 * 1024;
+
+/// How much may wait to be sent before a client counts as one that does not read. A single answer
+/// may be longer.
+const UNSENT_MAX: usize = 256 * 1024;
+
+/// A client.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) stream: UnixStream,
+    /// Who connected.
+    pub(crate) peer: Pid,
+    /// The request under way, and what the client calls it.
+    pub(crate) in_flight: Option<(RequestId, Option<Value>)>,
+    /// The client has closed its end: it may have asked for things, but reads no answers.
+    pub(crate) hung_up: bool,
+    /// Nothing more is to be read: the client has said all, or too much.
+    pub(crate) ended: bool,
+    input: LineBuffer,
+    unread: Vec<u8>,
+    unsent: Vec<u8>,
+}
+
+impl Client {
+    pub(crate) fn new(stream: UnixStream, peer: Pid) -> Self {
+        Self {
+            stream,
+            peer,
+            in_flight: None,
+            hung_up: false,
+            ended: false,
+            input: LineBuffer::new(REQUEST_MAX),
+            unread: Vec::new(),
+            unsent: Vec::new(),
+        }
+    }
+
+    /// Whether nothing is left to do for it.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.ended && self.in_flight.is_none() && (self.unsent.is_empty() || self.hung_up)
+    }
+
+    /// Whether it could be sent away without losing anything that was asked for and not answered.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.in_flight.is_none() && self.unsent.is_empty()
+    }
+
+    /// The next line it has sent, if there is one.
+    pub(crate) fn next_line(&mut self) -> Option<Result<Vec<u8>, Overlong>> {
+        while !self.ended {
+            let mut rest = self.unread.as_slice();
+            let line = self.input.next_line(&mut rest);
+            let used = self.unread.len() - rest.len();
+            self.unread.drain(..used);
+            if line.is_some() {
+                return line;
+            }
+            if !self.read_on() {
+                break;
+            }
+        }
+        None
+    }
+
+    fn read_on(&mut self) -> bool {
+        let mut chunk = [0; CHUNK];
+        loop {
+            match self.stream.read(&mut chunk) {
+                Ok(0) => {
+                    self.ended = true;
+                    return false;
+                }
+                Ok(count) => {
+                    self.unread.extend_from_slice(chunk.get(..count).unwrap_or_default());
+                    return true;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.ended |= error.kind() != ErrorKind::WouldBlock;
+                    return false;
+                }
+            }
+        }
+    }
+
+    /// Sends a line, now or when the client reads. Gives up on one that does not read.
+    pub(crate) fn say(&mut self, line: &str) {
+        if self.unsent.len() > UNSENT_MAX {
+            self.hang_up();
+        } else if !self.hung_up {
+            self.unsent.extend_from_slice(line.as_bytes());
+            self.flush();
+        }
+    }
+
+    /// Sends what waits, as far as it goes.
+    pub(crate) fn flush(&mut self) {
+        while !self.unsent.is_empty() {
+            match self.stream.write(&self.unsent) {
+                Ok(0) => return self.hang_up(),
+                Ok(count) => {
+                    self.unsent.drain(..count);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                // It left without reading, as some clients do.
+                Err(_) => return self.hang_up(),
+            }
+        }
+        // A long answer's memory is not kept for a client that may stay for days.
+        self.unsent = Vec::new();
+    }
+
+    fn hang_up(&mut self) {
+        self.hung_up = true;
+        self.unsent = Vec::new();
+    }
+}

@@ -1,0 +1,46 @@
+//! The one clock: milliseconds since the supervisor's start, monotonic. Only the event loop reads it;
+//! everything else gets the time from there.
+
+use crate::fsm::time::Time;
+use std::time::{Duration, Instant};
+
+/// A running clock.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    start: Instant,
+}
+
+impl Clock {
+    /// Starts a clock at zero.
+    #[expect(clippy::disallowed_methods, reason = "the place where time is read")]
+    pub(crate) fn start() -> Self {
+        Self { start: Instant::now() }
+    }
+
+    /// The present, rounded down: a deadline that it has reached has truly passed.
+    pub(crate) fn now(&self) -> Time {
+        Time(u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// How long it is until `deadline`; zero if it has passed. Whoever sleeps that long finds that
+    /// [`now`](Self::now) has reached it.
+    pub(crate) fn until(&self, deadline: Time) -> Duration {
+        Duration::from_millis(deadline.0).saturating_sub(self.start.elapsed())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fsm::time::Millis;
+
+    #[test]
+    fn sleeping_until_a_deadline_reaches_it() {
+        let clock = Clock::start();
+        let deadline = clock.now() + Millis(5);
+        assert!(clock.until(deadline) <= Duration::from_millis(5));
+        std::thread::sleep(clock.until(deadline));
+        assert!(clock.now() >= deadline);
+        assert_eq!(clock.until(deadline), Duration::ZERO);
+    }
+}

@@ -1,0 +1,304 @@
+//! The control socket: who is connected, what they ask for, where the answers go.
+//!
+//! Requests of one client are taken one at a time, so answers come in the order of the requests and
+//! no client can pile up work. Nothing here knows what a request means.
+
+use super::{claim::Claim, client::Client};
+use crate::{
+    fsm::id::{ClientId, Pid, RequestId},
+    protocol::{Command, Envelope, decode},
+};
+use log::{debug, warn};
+use mio::{
+    Interest, Registry, Token,
+    event::Event,
+    net::{UnixListener, UnixStream},
+};
+use nix::{
+    sys::socket::{getsockopt, sockopt::PeerCredentials},
+    unistd::geteuid,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::{self, ErrorKind},
+    path::Path,
+};
+
+/// How many clients there may be. The longest silent one makes room for the next.
+const CLIENTS_MAX: usize = 1_000;
+
+/// How many connections are taken at a time, so that a flood of them delays nothing else.
+const ACCEPT_MAX: usize = 64;
+
+/// The first token of a client; those below it belong to the event loop.
+pub(crate) const FIRST_CLIENT: usize = 16;
+
+/// Something a client asks for.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    pub(crate) client: ClientId,
+    pub(crate) request: RequestId,
+    pub(crate) peer: Pid,
+    pub(crate) command: Command,
+}
+
+/// The control socket and everyone connected to it.
+#[derive(Debug)]
+pub(crate) struct Control {
+    claim: Claim,
+    listener: UnixListener,
+    token: Token,
+    registry: Registry,
+    clients: BTreeMap<ClientId, Client>,
+    /// Clients that may have sent something.
+    ready: BTreeSet<ClientId>,
+    /// Clients by when they last said something; the number only grows.
+    silent: BTreeMap<u64, ClientId>,
+    spoke: BTreeMap<ClientId, u64>,
+    next_turn: u64,
+    requests: BTreeMap<RequestId, ClientId>,
+    next_client: ClientId,
+    next_request: RequestId,
+    /// Connections may be waiting that no event will tell of again.
+    backlog: bool,
+}
+
+impl Control {
+    pub(crate) fn new(claim: Claim, registry: Registry, token: Token) -> io::Result<Self> {
+        let mut listener = UnixListener::from_std(claim.listener().try_clone()?);
+        registry.register(&mut listener, token, Interest::READABLE)?;
+        Ok(Self {
+            claim,
+            listener,
+            token,
+            registry,
+            clients: BTreeMap::new(),
+            ready: BTreeSet::new(),
+            silent: BTreeMap::new(),
+            spoke: BTreeMap::new(),
+            next_turn: 0,
+            requests: BTreeMap::new(),
+            next_client: ClientId(1),
+            next_request: RequestId(1),
+            backlog: false,
+        })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.claim.path()
+    }
+
+    /// Puts the socket back if somebody has removed it. Returns whether it had to.
+    pub(crate) fn mend(&mut self) -> bool {
+        if self.claim.still_there() {
+            return false;
+        }
+        let path = self.path().display().to_string();
+        warn!("control socket {path} was removed or replaced while in use; binding it again");
+        let bound = self.claim.rebind().map_err(|error| error.to_string());
+        if let Err(why) = bound.and_then(|_| self.listen_anew().map_err(|error| error.to_string())) {
+            warn!(
+                "control socket {path} cannot be bound again: {why}; until the supervisor is started anew, \
+                 workers cannot acknowledge and no command can be given"
+            );
+        }
+        true
+    }
+
+    fn listen_anew(&mut self) -> io::Result<()> {
+        let mut listener = UnixListener::from_std(self.claim.listener().try_clone()?);
+        self.registry.register(&mut listener, self.token, Interest::READABLE)?;
+        self.listener = listener;
+        Ok(())
+    }
+
+    /// Gives the path back. Called once, at the end.
+    pub(crate) fn close(&mut self) {
+        self.claim.release();
+    }
+
+    /// Whether there is work that no event will tell of.
+    pub(crate) fn has_more(&self) -> bool {
+        self.backlog || !self.ready.is_empty()
+    }
+
+    /// Takes new connections.
+    pub(crate) fn accept(&mut self) {
+        self.backlog = false;
+        for _ in 0..ACCEPT_MAX {
+            match self.listener.accept() {
+                Ok((stream, _)) => self.admit(stream),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => {
+                    // Out of descriptors, most likely. Somebody silent makes room; if there is nobody,
+                    // the next event of any kind tries again.
+                    debug!("control socket: cannot accept: {error}");
+                    if !self.send_one_away() {
+                        return;
+                    }
+                }
+            }
+        }
+        self.backlog = true;
+    }
+
+    fn admit(&mut self, mut stream: UnixStream) {
+        let peer = match getsockopt(&stream, PeerCredentials) {
+            Ok(credentials) => credentials,
+            Err(error) => return warn!("control socket: nobody knows who connected: {error}; refused"),
+        };
+        let mine = geteuid().as_raw();
+        if peer.uid() != 0 && peer.uid() != mine {
+            warn!("control socket: refused process {} of user {}", peer.pid(), peer.uid());
+            let refusal = Envelope::refused(format!(
+                "user {} may not control this supervisor; root and user {mine} may",
+                peer.uid()
+            ));
+            // If the line does not fit into an empty socket buffer, it is not worth waiting for.
+            let _ = io::Write::write(&mut stream, refusal.encode().as_bytes());
+            return;
+        }
+        if self.clients.len() >= CLIENTS_MAX && !self.send_one_away() {
+            return warn!("control socket: {CLIENTS_MAX} clients wait for answers; refused another");
+        }
+        let id = self.next_client;
+        self.next_client = ClientId(id.0 + 1);
+        let token = Token(usize::try_from(id.0).unwrap_or(0).saturating_add(FIRST_CLIENT));
+        if let Err(error) =
+            self.registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)
+        {
+            return warn!("control socket: a connection cannot be watched: {error}; refused");
+        }
+        let peer = Pid(u32::try_from(peer.pid()).unwrap_or_default());
+        self.clients.insert(id, Client::new(stream, peer));
+        self.heard(id);
+        self.ready.insert(id);
+    }
+
+    fn heard(&mut self, client: ClientId) {
+        self.next_turn += 1;
+        if let Some(before) = self.spoke.insert(client, self.next_turn) {
+            self.silent.remove(&before);
+        }
+        self.silent.insert(self.next_turn, client);
+    }
+
+    /// Closes the connection of the client that has been silent for longest and waits for nothing.
+    fn send_one_away(&mut self) -> bool {
+        let idle =
+            |id: &&ClientId| self.clients.get(id).is_some_and(Client::is_idle) && !self.ready.contains(id);
+        match self.silent.values().find(idle).copied() {
+            Some(client) => {
+                debug!("control socket: client {client} has to make room");
+                self.remove(client);
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn remove(&mut self, id: ClientId) {
+        if let Some(mut client) = self.clients.remove(&id) {
+            // Closing the descriptor would do; this only spares the kernel the look-up.
+            let _ = self.registry.deregister(&mut client.stream);
+            if let Some((request, _)) = client.in_flight {
+                self.requests.remove(&request);
+            }
+        }
+        if let Some(turn) = self.spoke.remove(&id) {
+            self.silent.remove(&turn);
+        }
+        self.ready.remove(&id);
+    }
+
+    /// Notes what the event loop learned of a client.
+    pub(crate) fn note(&mut self, event: &Event) {
+        let Some(number) = event.token().0.checked_sub(FIRST_CLIENT) else {
+            return;
+        };
+        let id = ClientId(u64::try_from(number).unwrap_or(u64::MAX));
+        let Some(client) = self.clients.get_mut(&id) else {
+            return;
+        };
+        client.hung_up |= event.is_write_closed() || event.is_error();
+        if event.is_writable() {
+            client.flush();
+        }
+        self.ready.insert(id);
+    }
+
+    /// The clients that may have sent something, as of now.
+    pub(crate) fn ready(&self) -> Vec<ClientId> {
+        self.ready.iter().copied().collect()
+    }
+
+    /// The next request of a client, if it has sent one and no other of its is under way. Answers
+    /// what is not a request itself. `None` also sees to it that the client is not asked in vain.
+    pub(crate) fn next_request(&mut self, id: ClientId) -> Option<Incoming> {
+        loop {
+            let client = self.clients.get_mut(&id)?;
+            if client.in_flight.is_some() && !client.hung_up {
+                self.ready.remove(&id);
+                return None;
+            }
+            let Some(line) = client.next_line() else {
+                self.ready.remove(&id);
+                if client.is_finished() {
+                    self.remove(id);
+                }
+                return None;
+            };
+            match line.map(|line| decode(&line)) {
+                Ok(Ok(request)) => {
+                    let number = self.next_request;
+                    self.next_request = RequestId(number.0 + 1);
+                    client.in_flight = Some((number, request.id));
+                    let peer = client.peer;
+                    self.requests.insert(number, id);
+                    self.heard(id);
+                    return Some(Incoming { client: id, request: number, peer, command: request.command });
+                }
+                Ok(Err(refusal)) => {
+                    client.say(&Envelope::refused(refusal.message).answering(refusal.id).encode());
+                }
+                // Where the next request would begin is anybody's guess.
+                Err(overlong) => {
+                    client.say(&Envelope::refused(format!("{overlong}; closing the connection")).encode());
+                    client.ended = true;
+                }
+            }
+        }
+    }
+
+    /// Sends a line about a request; the last one unless it says `wait`.
+    pub(crate) fn answer(&mut self, request: RequestId, envelope: Envelope) {
+        let Some(id) = self.requests.get(&request).copied() else {
+            return;
+        };
+        let last = !envelope.wait;
+        if let Some(client) = self.clients.get_mut(&id) {
+            let name = client.in_flight.as_ref().and_then(|(_, name)| name.clone());
+            client.say(&envelope.answering(name).encode());
+            if last {
+                client.in_flight = None;
+            }
+            // It may have sent more meanwhile, or turned out to be gone.
+            self.ready.insert(id);
+        }
+        if last {
+            self.requests.remove(&request);
+        }
+    }
+
+    /// Takes back the request under way of a client that has closed its end; its answer is for nobody.
+    pub(crate) fn forsaken(&mut self, id: ClientId) -> bool {
+        let Some(client) = self.clients.get_mut(&id).filter(|client| client.hung_up) else {
+            return false;
+        };
+        match client.in_flight.take() {
+            Some((request, _)) => self.requests.remove(&request).is_some(),
+            None => false,
+        }
+    }
+}

@@ -1,0 +1,212 @@
+use super::{
+    super::scratch::{Scratch, eventually},
+    *,
+};
+use nix::{
+    fcntl::{FcntlArg, fcntl},
+    sys::socket::{AddressFamily, SockFlag, SockType, socketpair},
+    unistd::pipe2,
+};
+use std::{
+    fs::{self, File},
+    io::{Read, Seek},
+    sync::mpsc,
+};
+
+/// Takes what it is told to take.
+struct Pad {
+    lines: mpsc::Sender<String>,
+    verdicts: std::vec::IntoIter<Result<(), Lost>>,
+}
+
+impl Sink for Pad {
+    fn put(&mut self, line: &[u8]) -> Result<(), Lost> {
+        self.verdicts.next().unwrap_or(Ok(()))?;
+        self.lines.send(String::from_utf8_lossy(line).into_owned()).unwrap();
+        Ok(())
+    }
+}
+
+fn pad(verdicts: &[Result<(), Lost>]) -> (Lines<Pad>, mpsc::Receiver<String>) {
+    let (sender, receiver) = mpsc::channel();
+    (Lines::new(Pad { lines: sender, verdicts: verdicts.to_vec().into_iter() }), receiver)
+}
+
+fn say<S: Sink>(lines: &mut Lines<S>, words: &str) {
+    lines.write_all(words.as_bytes()).unwrap();
+    lines.flush().unwrap();
+}
+
+fn prefixed(words: &str) -> String {
+    format!("einhyrningsins[{}] {words}\n", process::id())
+}
+
+fn record(both: &dyn Log, level: Level, words: &str) {
+    both.log(&Record::builder().level(level).args(format_args!("{words}")).build());
+}
+
+#[test]
+fn a_line_has_the_program_the_time_the_level_and_the_words() {
+    log::set_max_level(LevelFilter::Info);
+    let (lines, said) = pad(&[]);
+    let both = Both { lines: logger(lines), syslog: None };
+    record(&both, Level::Warn, "worker 3 is gone\nforged [ERROR] line\x1b[2J");
+    record(&both, Level::Debug, "nobody wants to know");
+    drop(both);
+    let said: Vec<_> = said.iter().collect();
+    assert_eq!(said.len(), 1, "{said:?}");
+    let (front, rest) = said[0].split_at(prefixed("").len() - 1);
+    assert_eq!(front, prefixed("").trim_end_matches('\n'));
+    let (time, words) = rest.split_once(' ').unwrap();
+    let shape: String = time.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+    assert_eq!(shape, "0000-00-00T00:00:00Z");
+    assert_eq!(words, "[WARN] worker 3 is gone forged [ERROR] line [2J\n");
+}
+
+#[test]
+fn lost_lines_are_counted_and_told_before_the_next_one() {
+    let lost = Err(Lost::Whole);
+    let (mut lines, said) = pad(&[Ok(()), lost, lost, lost, Ok(())]);
+    // The second is lost, then twice the word about it and so a line each.
+    for words in ["one", "two", "three", "four", "five"] {
+        say(&mut lines, words);
+    }
+    drop(lines);
+    let said: Vec<_> = said.iter().collect();
+    assert_eq!(
+        said,
+        [prefixed("one"), prefixed("[WARN] 3 lines of this log were lost here"), prefixed("five")]
+    );
+}
+
+#[test]
+fn after_a_torn_line_the_next_one_begins_anew() {
+    let (mut lines, said) = pad(&[Err(Lost::Torn)]);
+    say(&mut lines, "torn");
+    say(&mut lines, "whole");
+    drop(lines);
+    let first = format!("\n{}", prefixed("[WARN] 1 lines of this log were lost here"));
+    assert_eq!(said.iter().collect::<Vec<_>>(), [first, prefixed("whole")]);
+}
+
+#[test]
+fn endless_words_are_cut() {
+    let (mut lines, said) = pad(&[]);
+    say(&mut lines, &"x".repeat(10 * LONGEST_LINE));
+    assert_eq!(said.recv().unwrap().len(), LONGEST_LINE);
+}
+
+/// Writes until a line is lost; a pipe that would block would hang here.
+fn fill(stderr: &mut Stderr<impl AsFd>) {
+    let line = [b'x'; 1000];
+    assert!((0..10_000).any(|_| stderr.put(&line).is_err()), "it never got full");
+}
+
+#[test]
+fn a_pipe_that_nobody_reads_loses_lines_and_the_shared_description_is_left_alone() {
+    let (reader, writer) = pipe2(OFlag::O_CLOEXEC).unwrap();
+    let mut stderr = Stderr::new(&writer);
+    assert!(matches!(stderr.way, Way::Own(_)));
+    fill(&mut stderr);
+    let flags = OFlag::from_bits_retain(fcntl(&writer, FcntlArg::F_GETFL).unwrap());
+    assert!(!flags.contains(OFlag::O_NONBLOCK));
+    File::from(reader.try_clone().unwrap()).read_exact(&mut [0; 8192]).unwrap();
+    assert_eq!(stderr.put(b"there is room again\n"), Ok(()));
+    drop(reader);
+    // Children that other tests have just forked keep the reader for a moment.
+    eventually("a closed pipe", || stderr.put(b"nobody\n").is_err().then_some(()));
+}
+
+#[test]
+fn what_cannot_be_opened_again_is_asked_first_whether_it_would_block() {
+    let (_reader, writer) = pipe2(OFlag::O_CLOEXEC).unwrap();
+    let mut stderr = Stderr { fd: &writer, way: Way::Polled };
+    assert_eq!(stderr.put(b"a line\n"), Ok(()));
+    fill(&mut stderr);
+    assert_eq!(stderr.put(b"a line\n"), Err(Lost::Whole));
+}
+
+#[test]
+fn a_socket_that_nobody_reads_loses_lines() {
+    let (ours, theirs) =
+        socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC).unwrap();
+    let mut stderr = Stderr::new(&ours);
+    assert!(matches!(stderr.way, Way::Socket));
+    fill(&mut stderr);
+    drop(theirs);
+    eventually("a closed socket", || (stderr.put(b"nobody\n") == Err(Lost::Whole)).then_some(()));
+}
+
+#[test]
+fn lines_in_a_file_and_those_of_workers_do_not_overwrite_each_other() {
+    let scratch = Scratch::new();
+    let path = scratch.join("log");
+    let mut shared = File::options().create_new(true).read(true).write(true).open(&path).unwrap();
+    let mut stderr = Stderr::new(shared.try_clone().unwrap());
+    stderr.put(b"ours\n").unwrap();
+    shared.write_all(b"a worker's\n").unwrap();
+    stderr.put(b"ours again\n").unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), "ours\na worker's\nours again\n");
+    assert_eq!(shared.stream_position().unwrap(), 27);
+}
+
+#[test]
+fn a_full_disk_or_a_closed_standard_error_is_no_error() {
+    let mut stderr = Stderr::new(File::options().write(true).open("/dev/full").unwrap());
+    assert_eq!(stderr.put(b"a line\n"), Err(Lost::Whole));
+    let mut stderr = Stderr::new(File::open("/proc/self/status").unwrap());
+    assert_eq!(stderr.put(b"a line\n"), Err(Lost::Whole));
+}
+
+#[test]
+fn syslog_gets_warnings_and_worse() {
+    log::set_max_level(LevelFilter::Info);
+    let scratch = Scratch::new();
+    let daemon = UnixDatagram::bind(scratch.join("log")).unwrap();
+    daemon.set_nonblocking(true).unwrap();
+    let (lines, _said) = pad(&[]);
+    let syslog = Some(Mutex::new(Syslog::new(scratch.join("log"))));
+    let both = Both { lines: logger(lines), syslog };
+    record(&both, Level::Info, "fine");
+    record(&both, Level::Warn, "not\nfine");
+    record(&both, Level::Error, "bad");
+    let front = format!("einhyrningsins[{}]: ", process::id());
+    // Facility 3, severities 4 and 3, RFC 3164 section 4.1.1.
+    for (priority, words) in [("<28>", "not fine"), ("<27>", "bad")] {
+        let line = receive(&daemon).unwrap();
+        assert!(line.starts_with(priority) && line.ends_with(&format!("{front}{words}")), "{line}");
+    }
+    assert_eq!(receive(&daemon), None);
+}
+
+#[test]
+fn syslog_may_be_absent_full_or_started_again() {
+    let scratch = Scratch::new();
+    let path = scratch.join("log");
+    let mut syslog = Syslog::new(path.clone());
+    let mut say = |words: &str| {
+        syslog.log(&Record::builder().level(Level::Warn).args(format_args!("{words}")).build());
+    };
+    say("nobody is there");
+    let first = UnixDatagram::bind(&path).unwrap();
+    say("somebody is");
+    assert!(receive(&first).unwrap().ends_with(" 1 lines of this log were lost here"));
+    assert!(receive(&first).unwrap().ends_with(" somebody is"));
+    for number in 0..2_000 {
+        say(&format!("nobody reads {number}"));
+    }
+    fs::remove_file(&path).unwrap();
+    // Not only dropped: children that other tests have just forked may keep it for a moment.
+    first.shutdown(std::net::Shutdown::Both).unwrap();
+    drop(first);
+    let second = UnixDatagram::bind(&path).unwrap();
+    say("somebody else is");
+    assert!(receive(&second).unwrap().ends_with(" lines of this log were lost here"));
+    assert!(receive(&second).unwrap().ends_with(" somebody else is"));
+}
+
+fn receive(daemon: &UnixDatagram) -> Option<String> {
+    daemon.set_nonblocking(true).unwrap();
+    let mut line = [0; 2 * LONGEST_LINE];
+    daemon.recv(&mut line).ok().map(|length| String::from_utf8_lossy(&line[..length]).into_owned())
+}

@@ -1,0 +1,36 @@
+//! The shell: does what the core decides, and tells it what happened.
+//!
+//! One thread, one event loop ([`shell`]). Nothing in here decides anything about workers; where it
+//! seems to want to, the question belongs to [`crate::fsm`].
+//!
+//! | Room | For |
+//! |---|---|
+//! | `start` | from options to a running loop, in an order that leaves nothing behind |
+//! | `shell` | the loop: gather facts, tell the core, perform its actions |
+//! | `process` | fork, exec, signals, reaping; the one room with `unsafe` |
+//! | `program` | what a generation runs, captured once |
+//! | `sockets`, `listen` | `--bind` |
+//! | `claim`, `control`, `client`, `watch` | the control socket: its path, its clients, its loss |
+//! | `report`, `log` | words and levels for what happens; writing them without ever waiting |
+//! | `recorder` | `--trace` |
+//! | `clock` | the one clock |
+
+mod claim;
+mod client;
+mod clock;
+mod control;
+mod listen;
+mod log;
+mod process;
+mod program;
+mod recorder;
+mod report;
+#[cfg(test)]
+mod scratch;
+mod shell;
+mod sockets;
+mod start;
+mod watch;
+
+pub use start::run;
+use start::{pin, variables, welcome};

@@ -1,0 +1,482 @@
+//! Processes: starting them, signalling them, learning of their end. The one room with `unsafe`.
+//!
+//! Between `fork` and `execve` a child of a process that may have threads can do next to nothing: no
+//! allocation, no lock, no panic. Whatever needs more is prepared by the parent, in buffers that are
+//! used again for every spawn, and [`Plan::run`] is all that the child does. The parent never waits for
+//! it. A child that cannot become the program leaves the reason in a page that it shares with the
+//! parent, one word for each spawn, and ends; who reaps it asks [`Spawner::outcome`] for the reason.
+#![expect(unsafe_code, reason = "fork and what may be done in a forked child have no safe form")]
+
+use super::program::{Program, Strings, spawn_error};
+use crate::fsm::{
+    action::Scope,
+    event::{ExitStatus, SpawnError, Stage},
+    id::{Errno, Pid},
+    signal::Signal,
+};
+use nix::{
+    errno::Errno as Sys,
+    fcntl::{FcntlArg, OFlag, fcntl, open},
+    libc::{self, c_char, c_int},
+    sys::{
+        mman::{MapFlags, ProtFlags, mmap_anonymous, munmap},
+        signal::{self, SigSet},
+        stat::Mode,
+    },
+    unistd::{self, ForkResult},
+};
+use std::{
+    ffi::OsStr,
+    num::NonZeroUsize,
+    os::{
+        fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd},
+        unix::ffi::OsStrExt,
+    },
+    ptr::{self, NonNull},
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+/// Signals are numbered from 1 to this, signal(7).
+const LAST_SIGNAL: c_int = 64;
+
+/// The size of the kernel's set of signals, in bytes.
+const SIGNAL_SET_SIZE: usize = 8;
+
+/// The first descriptor a worker's sockets get.
+const FIRST_SOCKET: RawFd = 3;
+
+/// How far descriptors are closed one by one where the kernel lacks close_range(2) (Linux before 5.9).
+const CLOSE_BY_HAND: RawFd = 4096;
+
+/// What one worker is given, besides what all workers of its generation get.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Given<'a, Name, Value> {
+    /// Become descriptors 3, 4, … in this order.
+    pub(crate) sockets: &'a [BorrowedFd<'a>],
+    /// Added to the environment.
+    pub(crate) variables: &'a [(Name, Value)],
+}
+
+/// A process that was made; it may not have become the program yet.
+#[derive(Debug)]
+pub(crate) struct Child {
+    /// Its process id, which is also that of its process group.
+    pub(crate) pid: Pid,
+    /// To be turned in with [`Spawner::outcome`] when it was reaped.
+    pub(crate) ticket: Ticket,
+}
+
+/// Stands for one word in the shared pages.
+#[derive(Debug)]
+pub(crate) struct Ticket(usize);
+
+/// Starts programs.
+#[derive(Debug)]
+pub(crate) struct Spawner {
+    null: OwnedFd,
+    verdicts: Verdicts,
+    variables: Strings,
+    arguments: Vec<*const c_char>,
+    environment: Vec<*const c_char>,
+    sockets: Vec<RawFd>,
+}
+
+impl Spawner {
+    /// Opens what all children share.
+    pub(crate) fn new() -> Result<Self, Errno> {
+        let null = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()).map_err(errno)?;
+        Ok(Self {
+            null,
+            verdicts: Verdicts::default(),
+            variables: Strings::default(),
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            sockets: Vec::new(),
+        })
+    }
+
+    /// Makes a process that becomes `program`. Returns as soon as it exists.
+    pub(crate) fn spawn<Name: AsRef<OsStr>, Value: AsRef<OsStr>>(
+        &mut self,
+        program: &Program,
+        given: Given<'_, Name, Value>,
+    ) -> Result<Child, SpawnError> {
+        self.variables.clear();
+        for (name, value) in given.variables {
+            let variable = [name.as_ref().as_bytes(), b"=", value.as_ref().as_bytes()];
+            self.variables.push(&variable).map_err(|errno| spawn_error(Stage::Exec, errno))?;
+        }
+        self.sockets.clear();
+        self.sockets.extend(given.sockets.iter().map(AsRawFd::as_raw_fd));
+        self.start(program)
+    }
+
+    fn start(&mut self, program: &Program) -> Result<Child, SpawnError> {
+        let failed = |errno| spawn_error(Stage::Fork, errno);
+        // A variable that the child must set itself, such as its own pid, can be written in place
+        // here: the child has its own copy of this memory.
+        let environment = program.environment().pointers().chain(self.variables.pointers());
+        fill(&mut self.environment, environment);
+        fill(&mut self.arguments, program.arguments().pointers());
+        let ticket = self.verdicts.take().map_err(failed)?;
+        let Some(verdict) = self.verdicts.word(&ticket) else { return Err(failed(Sys::EINVAL)) };
+        let count = RawFd::try_from(self.sockets.len()).map_err(|_| failed(Sys::EMFILE))?;
+        let plan = Plan {
+            verdict,
+            null: self.null.as_raw_fd(),
+            directory: program.directory().as_raw_fd(),
+            sockets: &mut self.sockets,
+            end: FIRST_SOCKET.saturating_add(count),
+            executable: program.executable().as_ptr(),
+            arguments: &self.arguments,
+            environment: &self.environment,
+        };
+        match plan.fork() {
+            Ok(pid) => Ok(Child { pid, ticket }),
+            Err(errno) => {
+                self.verdicts.give_back(ticket);
+                Err(failed(errno))
+            }
+        }
+    }
+
+    /// Why a child did not become the program; `None` if it did. Ask once, after it was reaped.
+    pub(crate) fn outcome(&mut self, ticket: Ticket) -> Option<SpawnError> {
+        self.verdicts.give_back(ticket)
+    }
+}
+
+/// An array of pointers with the null at its end that execve(2) wants.
+fn fill(array: &mut Vec<*const c_char>, pointers: impl Iterator<Item = *const c_char>) {
+    array.clear();
+    array.extend(pointers);
+    array.push(ptr::null());
+}
+
+/// All that a child needs to know, ready before it is made.
+struct Plan<'a> {
+    verdict: &'a AtomicU64,
+    null: RawFd,
+    directory: RawFd,
+    sockets: &'a mut [RawFd],
+    /// The first descriptor behind the sockets' places.
+    end: RawFd,
+    executable: *const c_char,
+    arguments: &'a [*const c_char],
+    environment: &'a [*const c_char],
+}
+
+impl Plan<'_> {
+    /// Makes the child. Signals wait meanwhile: a handler of ours must not run in it.
+    fn fork(self) -> Result<Pid, Sys> {
+        let mask = SigSet::all().thread_swap_mask(signal::SigmaskHow::SIG_SETMASK)?;
+        // SAFETY: the child calls `run` and nothing else, which keeps to async-signal-safe functions.
+        let forked = unsafe { unistd::fork() };
+        if let Ok(ForkResult::Child) = forked {
+            self.run()
+        }
+        if let Ok(ForkResult::Parent { child }) = forked {
+            // The child does the same. Whoever comes first, its group exists before anybody can want
+            // to signal it. Fails if the child is past execve or gone: then it has done it.
+            let _ = unistd::setpgid(child, child);
+        }
+        // Cannot fail: it was valid before.
+        let _ = mask.thread_set_mask();
+        match forked? {
+            ForkResult::Parent { child } => Ok(known(child)),
+            ForkResult::Child => Err(Sys::EINVAL),
+        }
+    }
+
+    /// The child's whole life before the program.
+    fn run(mut self) -> ! {
+        let (stage, errno) = match self.prepare() {
+            Ok(()) => {
+                // SAFETY: the path is a C string, both arrays end with a null pointer and point to C
+                // strings; their owners, the program and the spawner, are not touched in the child.
+                unsafe { libc::execve(self.executable, self.arguments.as_ptr(), self.environment.as_ptr()) };
+                (Stage::Exec, Sys::last())
+            }
+            Err(failure) => failure,
+        };
+        self.verdict.store(encode(stage, errno), Ordering::Release);
+        let status = if errno == Sys::ENOENT { 127 } else { 126 };
+        // SAFETY: ends the process at once, without running anything that belongs to the parent.
+        unsafe { libc::_exit(status) }
+    }
+
+    fn prepare(&mut self) -> Result<(), (Stage, Sys)> {
+        let itself = unistd::Pid::from_raw(0);
+        unistd::setpgid(itself, itself).map_err(|errno| (Stage::Setpgid, errno))?;
+        // Before signals are let in: a handler of the parent's must not run here. And `execve` keeps
+        // what is ignored ignored.
+        default_signals(&[]);
+        unistd::fchdir(borrow(self.directory)).map_err(|errno| (Stage::Chdir, errno))?;
+        self.hand_over().map_err(|errno| (Stage::Files, errno))?;
+        SigSet::empty().thread_set_mask().map_err(|errno| (Stage::Signals, errno))
+    }
+
+    /// Puts every descriptor where it belongs, and closes all others.
+    fn hand_over(&mut self) -> Result<(), Sys> {
+        place(self.null, libc::STDIN_FILENO)?;
+        // What stands where a socket is to go would be lost before it is placed itself.
+        for (source, target) in self.sockets.iter_mut().zip(FIRST_SOCKET..) {
+            if *source < self.end && *source != target {
+                *source = fcntl(borrow(*source), FcntlArg::F_DUPFD_CLOEXEC(self.end))?;
+            }
+        }
+        for (source, target) in self.sockets.iter().zip(FIRST_SOCKET..) {
+            place(*source, target)?;
+        }
+        close_from(self.end);
+        Ok(())
+    }
+}
+
+/// Duplicates a descriptor to a number; the duplicate stays open in the program.
+fn place(source: RawFd, target: RawFd) -> Result<(), Sys> {
+    // SAFETY: dup2 and fcntl take any numbers; the parent's owners of descriptors do not exist in the
+    // child, where alone this is called.
+    let done = unsafe {
+        match source == target {
+            false => libc::dup2(source, target),
+            true => libc::fcntl(source, libc::F_SETFD, 0),
+        }
+    };
+    Sys::result(done).map(drop)
+}
+
+fn close_from(first: RawFd) {
+    // SAFETY: as in `place`. The system call itself: the C library's wrapper is younger than it.
+    let done = unsafe { libc::syscall(libc::SYS_close_range, first, c_int::MAX, 0) };
+    if done != 0 {
+        for fd in first..CLOSE_BY_HAND {
+            // SAFETY: as in `place`.
+            unsafe { libc::close(fd) };
+        }
+    }
+}
+
+/// A descriptor of the child's.
+fn borrow<'a>(fd: RawFd) -> BorrowedFd<'a> {
+    // SAFETY: the number comes from an owner in the parent that outlives the fork; in the child
+    // nothing closes it before the last use.
+    unsafe { BorrowedFd::borrow_raw(fd) }
+}
+
+/// Gives every signal its default effect, except some.
+///
+/// By the system call itself: the C library's `sigaction` refuses the two signals it keeps for its
+/// threads, and those are inherited like all others.
+fn default_signals(except: &[c_int]) {
+    // The kernel's own structure, whatever its layout, with SIG_DFL, no flags and nothing blocked.
+    let default = [0_u64; 8];
+    for number in (1..=LAST_SIGNAL).filter(|number| !except.contains(number)) {
+        // SAFETY: reads no more than `default`. No handler is installed. Fails harmlessly for KILL and
+        // STOP.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                number,
+                default.as_ptr(),
+                ptr::null::<u64>(),
+                SIGNAL_SET_SIZE,
+            )
+        };
+    }
+}
+
+/// Undoes what whoever started the supervisor may have left behind: an ignored SIGCHLD would have the
+/// kernel reap our children, and blocked signals would never arrive. To be called before anything else.
+///
+/// What Rust has set up for itself stays: SIGPIPE ignored, so that a closed pipe is an error of the
+/// write, and the guards against stack overflow. So does what the C library may have (32 and 33).
+pub(crate) fn reset_signals_at_start() {
+    default_signals(&[libc::SIGPIPE, libc::SIGSEGV, libc::SIGBUS, 32, 33]);
+    let _ = SigSet::empty().thread_set_mask();
+}
+
+/// Makes sure that descriptors 0 to 2 exist, so that nothing else takes their place and is written to
+/// as standard error. They stay open in workers.
+pub(crate) fn open_standard_fds() -> Result<(), Errno> {
+    loop {
+        // The lowest free number is taken.
+        let fd = open("/dev/null", OFlag::O_RDWR, Mode::empty()).map_err(errno)?;
+        if fd.as_raw_fd() > libc::STDERR_FILENO {
+            return Ok(());
+        }
+        let _ = fd.into_raw_fd();
+    }
+}
+
+/// A child that ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reaped {
+    /// Which. Possibly a stranger: process 1 and subreapers inherit children.
+    pub(crate) pid: Pid,
+    /// How.
+    pub(crate) status: ExitStatus,
+}
+
+/// Reaps one child that has ended, if there is one. To be repeated until there is none.
+pub(crate) fn reap() -> Option<Reaped> {
+    reap_one(-1)
+}
+
+/// `selector` as in waitpid(2).
+fn reap_one(selector: libc::pid_t) -> Option<Reaped> {
+    // Not nix's `waitpid`: that is an error when a real-time signal ended the child, which is gone then.
+    let mut status: c_int = 0;
+    loop {
+        // SAFETY: `status` is a valid place for the answer.
+        match Sys::result(unsafe { libc::waitpid(selector, &raw mut status, libc::WNOHANG) }) {
+            Ok(0) => return None,
+            Ok(pid) => {
+                return Some(Reaped { pid: known(unistd::Pid::from_raw(pid)), status: decode(status) });
+            }
+            Err(Sys::EINTR) => {}
+            Err(_) => return None,
+        }
+    }
+}
+
+fn decode(status: c_int) -> ExitStatus {
+    match libc::WIFSIGNALED(status) {
+        true => ExitStatus::Signal(libc::WTERMSIG(status)),
+        false => ExitStatus::Code(libc::WEXITSTATUS(status)),
+    }
+}
+
+/// Sends a signal to a worker or its group.
+pub(crate) fn signal(pid: Pid, signal: Signal, scope: Scope) -> Result<(), Errno> {
+    let pid = target(pid).map_err(errno)?;
+    match scope {
+        Scope::Process => signal::kill(pid, number(signal)),
+        Scope::Group => signal::killpg(pid, number(signal)),
+    }
+    .map_err(errno)
+}
+
+/// Whether any process is left in the group that `pid` leads or led.
+pub(crate) fn group_alive(pid: Pid) -> bool {
+    match target(pid).and_then(|pid| signal::killpg(pid, None)) {
+        Ok(()) | Err(Sys::EPERM) => true,
+        Err(_) => false,
+    }
+}
+
+/// The process group of any process, if that exists and we may know.
+pub(crate) fn group_of(pid: Pid) -> Option<Pid> {
+    let pid = i32::try_from(pid.0).ok().filter(|raw| *raw > 0)?;
+    unistd::getpgid(Some(unistd::Pid::from_raw(pid))).ok().map(known)
+}
+
+/// A process that can be one of ours. To kill(2), 0 is our own group and, as a group, 1 is everybody.
+fn target(pid: Pid) -> Result<unistd::Pid, Sys> {
+    match i32::try_from(pid.0) {
+        Ok(raw) if raw > 1 => Ok(unistd::Pid::from_raw(raw)),
+        _ => Err(Sys::ESRCH),
+    }
+}
+
+fn known(pid: unistd::Pid) -> Pid {
+    Pid(pid.as_raw().unsigned_abs())
+}
+
+fn errno(errno: Sys) -> Errno {
+    Errno(errno as i32)
+}
+
+/// The system's number for a signal.
+pub(crate) fn number(signal: Signal) -> signal::Signal {
+    match signal {
+        Signal::Hup => signal::SIGHUP,
+        Signal::Int => signal::SIGINT,
+        Signal::Quit => signal::SIGQUIT,
+        Signal::Usr1 => signal::SIGUSR1,
+        Signal::Usr2 => signal::SIGUSR2,
+        Signal::Term => signal::SIGTERM,
+        Signal::Kill => signal::SIGKILL,
+        Signal::Stop => signal::SIGSTOP,
+        Signal::Tstp => signal::SIGTSTP,
+        Signal::Cont => signal::SIGCONT,
+        Signal::Ttin => signal::SIGTTIN,
+        Signal::Ttou => signal::SIGTTOU,
+        Signal::Winch => signal::SIGWINCH,
+        Signal::Alrm => signal::SIGALRM,
+        Signal::Abrt => signal::SIGABRT,
+        Signal::Pipe => signal::SIGPIPE,
+    }
+}
+
+/// How many words a page holds.
+const WORDS: usize = 512;
+
+type Page = [AtomicU64; WORDS];
+
+/// Memory that children share with the parent until they become the program: one word for each, zero
+/// unless something went wrong. It grows by whole pages and never shrinks: one page serves 512
+/// unreaped children.
+#[derive(Debug, Default)]
+struct Verdicts {
+    pages: Vec<NonNull<Page>>,
+    free: Vec<usize>,
+}
+
+impl Verdicts {
+    fn take(&mut self) -> Result<Ticket, Sys> {
+        if self.free.is_empty() {
+            self.grow()?;
+        }
+        self.free.pop().map(Ticket).ok_or(Sys::ENOMEM)
+    }
+
+    fn grow(&mut self) -> Result<(), Sys> {
+        let first = self.pages.len().saturating_mul(WORDS);
+        let size = NonZeroUsize::new(size_of::<Page>()).ok_or(Sys::EINVAL)?;
+        let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: new memory, wherever the kernel likes; nothing else is affected.
+        let page = unsafe { mmap_anonymous(None, size, access, MapFlags::MAP_SHARED) }?;
+        self.pages.push(page.cast());
+        // So that the lowest is taken first, and few words are ever touched.
+        self.free.extend((first..first.saturating_add(WORDS)).rev());
+        Ok(())
+    }
+
+    fn word(&self, ticket: &Ticket) -> Option<&AtomicU64> {
+        let page = self.pages.get(ticket.0 / WORDS)?;
+        // SAFETY: mapped until `self` is dropped, aligned to a page, zero at first, which is a valid
+        // value; other processes change it through atomic operations only.
+        let page = unsafe { page.as_ref() };
+        page.get(ticket.0 % WORDS)
+    }
+
+    fn give_back(&mut self, ticket: Ticket) -> Option<SpawnError> {
+        let verdict = self.word(&ticket)?.swap(0, Ordering::Acquire);
+        self.free.push(ticket.0);
+        decode_verdict(verdict)
+    }
+}
+
+impl Drop for Verdicts {
+    fn drop(&mut self) {
+        for page in self.pages.drain(..) {
+            // SAFETY: mapped by `grow` with this size; no reference to it outlives `self`.
+            let _ = unsafe { munmap(page.cast(), size_of::<Page>()) };
+        }
+    }
+}
+
+/// Never zero.
+fn encode(stage: Stage, errno: Sys) -> u64 {
+    ((stage as u64 + 1) << 32) | u64::from((errno as i32).unsigned_abs())
+}
+
+fn decode_verdict(verdict: u64) -> Option<SpawnError> {
+    let stage = usize::try_from((verdict >> 32).checked_sub(1)?).ok()?;
+    let errno = i32::try_from(verdict & u64::from(u32::MAX)).ok()?;
+    Some(spawn_error(*Stage::ALL.get(stage)?, Sys::from_raw(errno)))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,348 @@
+use super::{
+    super::scratch::{Scratch, eventually},
+    *,
+};
+use crate::fsm::event::Prospect;
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    fs::{self, File},
+    net::TcpListener,
+    os::fd::AsFd,
+    path::Path,
+};
+
+type Variables<'a> = &'a [(&'a str, &'a str)];
+
+fn program(command: &str, arguments: &[&str]) -> Program {
+    let environment = [("PATH", "/usr/bin:/bin"), ("FROM", "the generation")];
+    let environment = environment.map(|(name, value)| (name.into(), OsString::from(value)));
+    Program::pin(OsStr::new(command), arguments, environment, Path::new("/")).unwrap()
+}
+
+fn shell(script: &str) -> Program {
+    program("/bin/sh", &["-c", script])
+}
+
+fn start(spawner: &mut Spawner, program: &Program) -> Child {
+    spawner.spawn(program, Given { sockets: &[], variables: [("SLOT", "0")].as_slice() }).unwrap()
+}
+
+/// Other tests have children too: never reap just any.
+fn wait(pid: Pid) -> ExitStatus {
+    eventually("a child's end", || reap_one(pid.0.cast_signed())).status
+}
+
+fn run(program: &Program) -> (ExitStatus, Option<SpawnError>) {
+    let mut spawner = Spawner::new().unwrap();
+    let child = start(&mut spawner, program);
+    (wait(child.pid), spawner.outcome(child.ticket))
+}
+
+/// What a worker that was given these sees: the output of a shell script, by lines of `KEY VALUE`.
+fn seen(script: &str, sockets: &[BorrowedFd<'_>], variables: Variables<'_>) -> BTreeMap<String, String> {
+    let scratch = Scratch::new();
+    let out = scratch.join("out");
+    let mut spawner = Spawner::new().unwrap();
+    let program = shell(&format!("{{ {script}\n}} >{} 2>&1", out.display()));
+    let child = spawner.spawn(&program, Given { sockets, variables }).unwrap();
+    assert_eq!(wait(child.pid), ExitStatus::Code(0));
+    assert_eq!(spawner.outcome(child.ticket), None);
+    let out = fs::read_to_string(out).unwrap();
+    let pair = |line: &str| line.split_once([' ', '\t', '=']).map(|(a, b)| (a.into(), b.trim().into()));
+    out.lines().filter_map(pair).collect()
+}
+
+#[test]
+fn a_program_runs_and_its_end_is_reported() {
+    assert_eq!(run(&shell("exit 7")), (ExitStatus::Code(7), None));
+    assert_eq!(run(&shell("kill -KILL $$")), (ExitStatus::Signal(9), None));
+    assert_eq!(run(&shell("kill -s RTMIN $$")), (ExitStatus::Signal(libc::SIGRTMIN()), None));
+}
+
+#[test]
+fn what_cannot_become_the_program_says_at_which_stage_and_why() {
+    let scratch = Scratch::new();
+    let gone = scratch.file("gone", "#!/bin/sh\n", 0o755);
+    let rest = [
+        ("no-interpreter", "#!/nowhere/interpreter\n", Sys::ENOENT, Prospect::NotFound, 127),
+        ("no-format", "neither script nor binary\n", Sys::ENOEXEC, Prospect::NotExecutable, 126),
+    ];
+    let path = gone.to_str().unwrap();
+    let deleted = program(path, &[]);
+    fs::remove_file(&gone).unwrap();
+    let mut cases = vec![(deleted, Sys::ENOENT, Prospect::NotFound, 127)];
+    for (name, text, errno, prospect, code) in rest {
+        let path = scratch.file(name, text, 0o755);
+        cases.push((program(path.to_str().unwrap(), &[]), errno, prospect, code));
+    }
+    let path = scratch.file("forbidden", "#!/bin/sh\n", 0o755);
+    let forbidden = program(path.to_str().unwrap(), &[]);
+    scratch.file("forbidden", "#!/bin/sh\n", 0o644);
+    cases.push((forbidden, Sys::EACCES, Prospect::NotExecutable, 126));
+    let huge = "x".repeat(4 << 20);
+    cases.push((program("/bin/true", &[&huge]), Sys::E2BIG, Prospect::NotExecutable, 126));
+
+    for (program, errno, prospect, code) in cases {
+        let error = SpawnError { stage: Stage::Exec, errno: Errno(errno as i32), prospect };
+        assert_eq!(run(&program), (ExitStatus::Code(code), Some(error)));
+    }
+}
+
+#[test]
+fn a_program_that_is_being_written_may_work_the_next_time() {
+    let scratch = Scratch::new();
+    let path = scratch.join("busy");
+    fs::copy("/bin/true", &path).unwrap();
+    let program = program(path.to_str().unwrap(), &[]);
+    let writer = File::options().append(true).open(&path).unwrap();
+    let (_, error) = run(&program);
+    assert_eq!(
+        error.map(|error| (error.errno.0, error.prospect)),
+        Some((Sys::ETXTBSY as i32, Prospect::Passing))
+    );
+    drop(writer);
+    // Children of other tests may hold the writer open between their fork and exec.
+    eventually("the writer to be gone everywhere", || (run(&program).1.is_none()).then_some(()));
+}
+
+#[test]
+fn a_variable_that_cannot_be_one_is_refused_before_there_is_a_process() {
+    let mut spawner = Spawner::new().unwrap();
+    let given = Given { sockets: &[], variables: [("A", "b\0c")].as_slice() };
+    let error = spawner.spawn(&shell("exit"), given).unwrap_err();
+    assert_eq!((error.stage, error.prospect), (Stage::Exec, Prospect::NotExecutable));
+}
+
+#[test]
+fn a_worker_starts_with_default_signals_and_an_empty_mask() {
+    // Rust ignores SIGPIPE in this process.
+    let seen = seen("grep ^Sig /proc/self/status", &[], &[]);
+    // What was caught cannot survive `execve`; the two others can.
+    for key in ["SigBlk:", "SigIgn:"] {
+        assert_eq!(seen[key], "0".repeat(16), "{key}");
+    }
+}
+
+#[test]
+fn a_worker_gets_its_own_environment_on_top_of_the_generations() {
+    let seen = seen("env", &[], &[("EINHORN_CHILD_INDEX", "3"), ("EMPTY", "")]);
+    assert_eq!(seen["FROM"], "the generation");
+    assert_eq!(seen["EINHORN_CHILD_INDEX"], "3");
+    assert_eq!(seen["EMPTY"], "");
+    assert!(!seen.contains_key("CARGO_MANIFEST_DIR"));
+}
+
+#[test]
+fn a_worker_leads_a_process_group_of_its_own_in_the_pinned_directory() {
+    let mut spawner = Spawner::new().unwrap();
+    let child = start(&mut spawner, &shell("sleep 60"));
+    assert_eq!(group_of(child.pid), Some(child.pid), "at once, not only when the child comes to it");
+    let cwd = format!("/proc/{}/cwd", child.pid);
+    eventually("the directory", || (fs::read_link(&cwd).unwrap() == Path::new("/")).then_some(()));
+    signal(child.pid, Signal::Kill, Scope::Group).unwrap();
+    assert_eq!(wait(child.pid), ExitStatus::Signal(9));
+    eventually("the group's end", || (!group_alive(child.pid)).then_some(()));
+    assert_eq!(signal(child.pid, Signal::Term, Scope::Group), Err(Errno(Sys::ESRCH as i32)));
+}
+
+#[test]
+fn what_a_worker_leaves_behind_keeps_its_group_alive() {
+    let mut spawner = Spawner::new().unwrap();
+    let child = start(&mut spawner, &shell("sleep 60 & exit 0"));
+    assert_eq!(wait(child.pid), ExitStatus::Code(0));
+    assert!(group_alive(child.pid));
+    signal(child.pid, Signal::Kill, Scope::Group).unwrap();
+    eventually("the group's end", || (!group_alive(child.pid)).then_some(()));
+}
+
+#[test]
+fn numbers_that_mean_more_than_one_process_are_never_signalled() {
+    for pid in [0, 1, u32::MAX, 1 << 31] {
+        for scope in [Scope::Process, Scope::Group] {
+            assert_eq!(signal(Pid(pid), Signal::Winch, scope), Err(Errno(Sys::ESRCH as i32)));
+        }
+        assert!(!group_alive(Pid(pid)));
+    }
+}
+
+#[test]
+fn a_worker_has_its_sockets_from_3_on_and_nothing_else() {
+    let sockets: Vec<_> = (0..5).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let inodes: Vec<_> =
+        sockets.iter().map(|socket| link(&format!("self/fd/{}", socket.as_raw_fd()))).collect();
+    let mut expected: BTreeMap<_, _> =
+        inodes.iter().enumerate().map(|(i, inode)| (i + 3, inode.clone())).collect();
+    expected.insert(0, "/dev/null".into());
+
+    let mut spawner = Spawner::new().unwrap();
+    let given: Vec<_> = sockets.iter().map(AsFd::as_fd).collect();
+    // A leak of the kind that a supervisor's parent makes: open, and not closed on exec.
+    let leak = File::open("/dev/zero").unwrap();
+    fcntl(&leak, FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty())).unwrap();
+    let given = Given { sockets: &given, variables: [("", ""); 0].as_slice() };
+    let child = spawner.spawn(&program("/bin/sleep", &["60"]), given).unwrap();
+    assert_eq!(fds_of(child.pid), expected);
+    signal(child.pid, Signal::Kill, Scope::Process).unwrap();
+    wait(child.pid);
+}
+
+/// A child gets sockets from every place, the targets included, in every order.
+#[test]
+fn sockets_arrive_in_order_wherever_they_are_in_the_parent() {
+    let null = File::open("/dev/null").unwrap();
+    for order in [[3, 4, 5], [5, 4, 3], [4, 5, 3], [4, 3, 9], [9, 3, 3], [3, 9, 4], [8, 7, 6]] {
+        let forked = in_a_child(|| {
+            // Only in a child can descriptors be put at will.
+            let high = fcntl(&null, FcntlArg::F_DUPFD_CLOEXEC(60)).unwrap();
+            let mut sockets = order;
+            for fd in 3..10 {
+                if order.contains(&fd) {
+                    // The size of a pipe's buffer tells them apart.
+                    let pipe = nix::unistd::pipe2(OFlag::O_CLOEXEC).unwrap();
+                    let from = fcntl(&pipe.0, FcntlArg::F_DUPFD_CLOEXEC(50)).unwrap();
+                    let mark = 4096 << (fd - 3);
+                    fcntl(borrow(from), FcntlArg::F_SETPIPE_SZ(mark)).unwrap();
+                    // Its numbers may be among those that are put to use.
+                    std::mem::forget(pipe);
+                    place(from, fd).unwrap();
+                }
+            }
+            let verdict = AtomicU64::new(0);
+            let mut plan = Plan {
+                verdict: &verdict,
+                null: high,
+                directory: -1,
+                sockets: &mut sockets,
+                end: 6,
+                executable: ptr::null(),
+                arguments: &[],
+                environment: &[],
+            };
+            if plan.hand_over().is_err() {
+                return 1;
+            }
+            let right = (3..).zip(order).all(|(fd, source)| {
+                let kept = fcntl(borrow(fd), FcntlArg::F_GETFD) == Ok(0);
+                kept && fcntl(borrow(fd), FcntlArg::F_GETPIPE_SZ) == Ok(4096 << (source - 3))
+            });
+            let closed = (6..100).all(|fd| fcntl(borrow(fd), FcntlArg::F_GETFD) == Err(Sys::EBADF));
+            if right && closed { 0 } else { 2 }
+        });
+        assert_eq!(forked, ExitStatus::Code(0), "{order:?}");
+    }
+}
+
+#[test]
+fn what_the_starter_left_behind_is_undone() {
+    let status = in_a_child(|| {
+        // SAFETY: no handler.
+        unsafe { signal::signal(signal::SIGCHLD, signal::SigHandler::SigIgn) }.unwrap();
+        SigSet::all().thread_set_mask().unwrap();
+        reset_signals_at_start();
+        // SAFETY: no handler.
+        let before = unsafe { signal::signal(signal::SIGCHLD, signal::SigHandler::SigDfl) };
+        // SAFETY: no handler.
+        let pipe = unsafe { signal::signal(signal::SIGPIPE, signal::SigHandler::SigDfl) };
+        let right = matches!(before, Ok(signal::SigHandler::SigDfl))
+            && matches!(pipe, Ok(signal::SigHandler::SigIgn))
+            && SigSet::thread_get_mask().is_ok_and(|mask| mask.iter().next().is_none());
+        if right { 0 } else { 1 }
+    });
+    assert_eq!(status, ExitStatus::Code(0));
+}
+
+#[test]
+fn missing_standard_descriptors_become_dev_null() {
+    let status = in_a_child(|| {
+        for fd in [0, 2] {
+            // SAFETY: the child's own copies.
+            unsafe { libc::close(fd) };
+        }
+        let before = nix::sys::stat::fstat(borrow(1)).map(|stat| stat.st_ino);
+        let opened = open_standard_fds();
+        let null = nix::sys::stat::stat("/dev/null").map(|stat| stat.st_rdev);
+        let right = opened.is_ok()
+            && [0, 2].iter().all(|fd| nix::sys::stat::fstat(borrow(*fd)).map(|stat| stat.st_rdev) == null)
+            && [0, 2].iter().all(|fd| fcntl(borrow(*fd), FcntlArg::F_GETFD) == Ok(0))
+            && nix::sys::stat::fstat(borrow(1)).map(|stat| stat.st_ino) == before;
+        if right { 0 } else { 1 }
+    });
+    assert_eq!(status, ExitStatus::Code(0));
+}
+
+#[test]
+fn neither_good_nor_bad_starts_leave_anything_open() {
+    let scratch = Scratch::new();
+    let path = scratch.file("bad", "#!/nowhere/interpreter\n", 0o755);
+    let bad = program(path.to_str().unwrap(), &[]);
+    let good = shell("exit");
+    let mut spawner = Spawner::new().unwrap();
+    let open = || fs::read_dir("/proc/self/fd").unwrap().count();
+    let before = open();
+    for program in [&bad, &good] {
+        for _ in 0..100 {
+            let child = start(&mut spawner, program);
+            wait(child.pid);
+            spawner.outcome(child.ticket);
+        }
+    }
+    // Tests that run at the same time open a few files of their own.
+    assert!(open() < before + 50);
+    assert_eq!(spawner.verdicts.free.len(), WORDS);
+}
+
+#[test]
+fn any_number_of_starts_can_be_under_way() {
+    let mut verdicts = Verdicts::default();
+    let tickets: Vec<_> = (0..WORDS + 3).map(|_| verdicts.take().unwrap()).collect();
+    assert_eq!(verdicts.pages.len(), 2);
+    for (i, ticket) in tickets.iter().enumerate() {
+        let errno = if i % 2 == 0 { Sys::ENOENT } else { Sys::EAGAIN };
+        verdicts.word(ticket).unwrap().store(encode(Stage::Files, errno), Ordering::Release);
+    }
+    for (i, ticket) in tickets.into_iter().enumerate() {
+        let errno = if i % 2 == 0 { Sys::ENOENT } else { Sys::EAGAIN };
+        assert_eq!(verdicts.give_back(ticket), Some(spawn_error(Stage::Files, errno)));
+    }
+    let ticket = verdicts.take().unwrap();
+    assert_eq!(verdicts.give_back(ticket), None, "what is taken again is clean");
+}
+
+#[test]
+fn every_stage_and_error_survives_the_way_through_the_page() {
+    for stage in Stage::ALL {
+        for errno in [Sys::EPERM, Sys::ETXTBSY, Sys::EHWPOISON] {
+            assert_eq!(decode_verdict(encode(*stage, errno)), Some(spawn_error(*stage, errno)));
+        }
+    }
+    assert_eq!(decode_verdict(0), None);
+}
+
+/// Runs something that allocates nothing in a process of its own.
+fn in_a_child(body: impl FnOnce() -> c_int) -> ExitStatus {
+    // SAFETY: `body` makes system calls only, and the child ends without unwinding.
+    match unsafe { unistd::fork() }.unwrap() {
+        ForkResult::Child => {
+            let code = body();
+            // SAFETY: ends this process only.
+            unsafe { libc::_exit(code) }
+        }
+        ForkResult::Parent { child } => wait(known(child)),
+    }
+}
+
+fn link(path: &str) -> String {
+    fs::read_link(format!("/proc/{path}")).unwrap().display().to_string()
+}
+
+/// A process's descriptors but for standard output and error, once it is the program.
+fn fds_of(pid: Pid) -> BTreeMap<usize, String> {
+    eventually("exec", || {
+        fs::read_to_string(format!("/proc/{pid}/comm")).ok().filter(|name| name == "sleep\n")
+    });
+    let fds = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+    let fds = fds.map(|fd| fd.unwrap().file_name().to_str().unwrap().parse().unwrap());
+    let fds = fds.filter(|fd: &usize| *fd != 1 && *fd != 2);
+    fds.map(|fd| (fd, link(&format!("{pid}/fd/{fd}")))).collect()
+}

@@ -1,0 +1,350 @@
+//! What a generation of workers runs: executable, arguments, environment and directory, captured once.
+//!
+//! A worker that crashes long after the next release was put in its place must come back as what it
+//! was. So the executable is resolved to a path without symbolic links, a switch of `current` does not
+//! reach it, and the directory is held open. This room starts nothing; [`process`](super::process) does.
+
+use crate::fsm::{
+    event::{Prospect, SpawnError, Stage},
+    id::Errno,
+};
+use nix::{
+    errno::Errno as Sys,
+    fcntl::{OFlag, open},
+    sys::stat::Mode,
+    unistd::{AccessFlags, eaccess},
+};
+use std::{
+    ffi::{CString, OsStr, OsString, c_char},
+    fmt, fs, io,
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::ffi::{OsStrExt, OsStringExt},
+    },
+    path::{Path, PathBuf},
+};
+
+/// Where execvp(3) looks when there is no `PATH`.
+const DEFAULT_PATH: &str = "/bin:/usr/bin";
+
+/// Names that speak of the supervisor's own start, by systemd's conventions (sd_listen_fds(3),
+/// sd_notify(3), sd_watchdog_enabled(3)). A worker that believed them would take over file descriptors
+/// it was not given and report to a manager that does not expect it. Not all of `LISTEN_*`: programs
+/// have settings of their own by names such as `LISTEN_ADDR`.
+const NOT_FOR_WORKERS: [&str; 8] = [
+    "LISTEN_PID",
+    "LISTEN_PIDFDID",
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+    "FDSTORE",
+];
+
+/// What we say to workers ourselves. Left-overs of another supervisor further up would contradict it.
+const OURS: &[u8] = b"EINHORN_";
+
+/// A program that can be started any number of times, always the same one.
+#[derive(Debug)]
+pub(crate) struct Program {
+    path: PathBuf,
+    executable: CString,
+    arguments: Strings,
+    environment: Strings,
+    directory: OwnedFd,
+}
+
+impl Program {
+    /// Finds `command` as execvp(3) would in directory `cwd`, with the `PATH` of `environment` (which
+    /// is what `env -u PATH COMMAND` does too), and captures everything a worker will need.
+    ///
+    /// `arguments` are those after the program's name; the name itself is handed on as it was given,
+    /// since many programs decide by it what they are.
+    pub(crate) fn pin<A: AsRef<OsStr>>(
+        command: &OsStr,
+        arguments: impl IntoIterator<Item = A>,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+        cwd: &Path,
+    ) -> Result<Self, PinError> {
+        let named = |errno| PinError::new(Stage::Pin, errno, Path::new(command));
+        let mut search = None;
+        let mut block = Strings::default();
+        for (name, value) in environment {
+            if name == "PATH" {
+                search = Some(value.clone());
+            }
+            if is_for_workers(&name) {
+                let variable = [name.as_bytes(), b"=", value.as_bytes()];
+                block.push(&variable).map_err(named)?;
+            }
+        }
+        let search = search.unwrap_or_else(|| DEFAULT_PATH.into());
+        let path = find(command, &search, cwd).map_err(named)?;
+        let mut words = Strings::default();
+        words.push(&[command.as_bytes()]).map_err(named)?;
+        for word in arguments {
+            words.push(&[word.as_ref().as_bytes()]).map_err(named)?;
+        }
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let directory =
+            open(cwd, flags, Mode::empty()).map_err(|errno| PinError::new(Stage::Chdir, errno, cwd))?;
+        let executable =
+            CString::new(path.clone().into_os_string().into_vec()).map_err(|_| named(Sys::EINVAL))?;
+        Ok(Self { path, executable, arguments: words, environment: block, directory })
+    }
+
+    /// The executable, absolute and without symbolic links.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The same for execve(2).
+    pub(super) fn executable(&self) -> &CString {
+        &self.executable
+    }
+
+    /// The program's name and its arguments.
+    pub(super) fn arguments(&self) -> &Strings {
+        &self.arguments
+    }
+
+    /// What every worker of this generation finds in its environment.
+    pub(super) fn environment(&self) -> &Strings {
+        &self.environment
+    }
+
+    /// Where it runs.
+    pub(super) fn directory(&self) -> BorrowedFd<'_> {
+        self.directory.as_fd()
+    }
+}
+
+/// Why a program could not be captured.
+#[derive(Debug)]
+pub(crate) struct PinError {
+    /// What went wrong, for the core.
+    pub(crate) error: SpawnError,
+    /// With what, for people: the program, or the directory if that could not be opened.
+    pub(crate) path: PathBuf,
+}
+
+impl PinError {
+    fn new(stage: Stage, errno: Sys, path: &Path) -> Self {
+        Self { error: spawn_error(stage, errno), path: path.to_path_buf() }
+    }
+}
+
+impl fmt::Display for PinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.path.display();
+        let what = match self.error.stage {
+            Stage::Chdir => "use the working directory",
+            Stage::Pin | Stage::Fork | Stage::Setpgid | Stage::Signals | Stage::Files | Stage::Exec => "run",
+        };
+        let next = match self.error.prospect {
+            Prospect::NotFound => "; check its spelling and PATH",
+            Prospect::NotExecutable => "; check that it is a program and its permissions (chmod +x)",
+            Prospect::Passing => "",
+        };
+        write!(f, "cannot {what} `{path}`: {}{next}", Sys::from_raw(self.error.errno.0).desc())
+    }
+}
+
+impl std::error::Error for PinError {}
+
+/// Puts an error number in the terms of the core: errors in finding or becoming the program tell what
+/// to expect of the next time, all others may pass.
+///
+/// A missing interpreter of a script is reported by the kernel in the same way as a missing script.
+pub(super) fn spawn_error(stage: Stage, errno: Sys) -> SpawnError {
+    let lasting = match stage {
+        Stage::Pin | Stage::Exec => true,
+        // From the parent, by path: it is not there. From a child, through the open directory: only
+        // for reasons that are not the program's.
+        Stage::Chdir => errno == Sys::ENOENT || errno == Sys::ENOTDIR,
+        Stage::Fork | Stage::Setpgid | Stage::Signals | Stage::Files => false,
+    };
+    let prospect = match errno {
+        Sys::ENOENT | Sys::ENOTDIR if lasting => Prospect::NotFound,
+        Sys::EACCES
+        | Sys::ENOEXEC
+        | Sys::EPERM
+        | Sys::ELOOP
+        | Sys::ENAMETOOLONG
+        | Sys::E2BIG
+        | Sys::EINVAL
+        | Sys::EISDIR
+        | Sys::ELIBBAD
+            if lasting =>
+        {
+            Prospect::NotExecutable
+        }
+        _ => Prospect::Passing,
+    };
+    SpawnError { stage, errno: Errno(errno as i32), prospect }
+}
+
+fn is_for_workers(name: &OsStr) -> bool {
+    !name.as_bytes().starts_with(OURS) && !NOT_FOR_WORKERS.iter().any(|not| name == *not)
+}
+
+/// The file that execvp(3) would execute, without symbolic links.
+fn find(command: &OsStr, search: &OsStr, cwd: &Path) -> Result<PathBuf, Sys> {
+    if command.is_empty() {
+        return Err(Sys::ENOENT);
+    }
+    if command.as_bytes().contains(&b'/') {
+        return check(&cwd.join(command));
+    }
+    // A match that may not be executed does not end the search, but is a better explanation for its
+    // failure than that there was none. An empty element stands for the working directory.
+    let mut verdict = Sys::ENOENT;
+    for element in search.as_bytes().split(|byte| *byte == b':') {
+        match check(&cwd.join(OsStr::from_bytes(element)).join(command)) {
+            Ok(path) => return Ok(path),
+            Err(Sys::EACCES) => verdict = Sys::EACCES,
+            Err(_) => {}
+        }
+    }
+    Err(verdict)
+}
+
+/// Resolves a path, if it is a file that we may execute. That is no promise: only execve(2) knows.
+fn check(path: &Path) -> Result<PathBuf, Sys> {
+    let errno = |error: io::Error| Sys::from_raw(error.raw_os_error().unwrap_or(Sys::EINVAL as i32));
+    let path = path.canonicalize().map_err(errno)?;
+    if !fs::metadata(&path).map_err(errno)?.is_file() {
+        return Err(Sys::EACCES);
+    }
+    eaccess(&path, AccessFlags::X_OK)?;
+    Ok(path)
+}
+
+/// C strings, one behind the other in a single allocation that can be used again.
+#[derive(Debug, Default)]
+pub(super) struct Strings {
+    bytes: Vec<u8>,
+    starts: Vec<usize>,
+}
+
+impl Strings {
+    /// Forgets the strings and keeps the memory.
+    pub(super) fn clear(&mut self) {
+        self.bytes.clear();
+        self.starts.clear();
+    }
+
+    /// Adds the string that `parts` make together. `EINVAL` if there is a NUL in it.
+    pub(super) fn push(&mut self, parts: &[&[u8]]) -> Result<(), Sys> {
+        if parts.iter().any(|part| part.contains(&0)) {
+            return Err(Sys::EINVAL);
+        }
+        self.starts.push(self.bytes.len());
+        for part in parts {
+            self.bytes.extend_from_slice(part);
+        }
+        self.bytes.push(0);
+        Ok(())
+    }
+
+    /// Where the strings begin, as execve(2) wants it. Each pointer leads to a string with a NUL at its
+    /// end, until the next change of this or its end.
+    pub(super) fn pointers(&self) -> impl Iterator<Item = *const c_char> {
+        self.starts.iter().filter_map(|start| self.bytes.get(*start..)).map(|string| string.as_ptr().cast())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::scratch::Scratch, *};
+    use std::os::unix::fs::symlink;
+
+    fn pin(command: &str, environment: &[(&str, &str)], cwd: &Path) -> Result<Program, PinError> {
+        let environment = environment.iter().map(|(name, value)| (name.into(), value.into()));
+        Program::pin(OsStr::new(command), ["an argument"], environment, cwd)
+    }
+
+    fn text(strings: &Strings) -> Vec<String> {
+        let all = String::from_utf8(strings.bytes.clone()).unwrap();
+        all.split_terminator('\0').map(String::from).collect()
+    }
+
+    #[test]
+    fn a_name_is_looked_up_in_path_as_execvp_would() {
+        let scratch = Scratch::new();
+        fs::create_dir(scratch.join("first")).unwrap();
+        fs::create_dir(scratch.join("second")).unwrap();
+        fs::create_dir(scratch.join("first/tool")).unwrap();
+        scratch.file("first/other", "#!/bin/sh\n", 0o644);
+        let other = scratch.file("second/other", "#!/bin/sh\n", 0o755);
+        let tool = scratch.file("second/tool", "#!/bin/sh\n", 0o755);
+        let here = scratch.file("here", "#!/bin/sh\n", 0o755);
+        let path = format!("/nowhere:first:{}/second", scratch.path().display());
+        let environment = [("PATH", path.as_str())];
+
+        assert_eq!(pin("tool", &environment, scratch.path()).unwrap().path(), tool);
+        assert_eq!(pin("other", &environment, scratch.path()).unwrap().path(), other);
+        let error = pin("here", &environment, scratch.path()).unwrap_err();
+        assert_eq!((error.error.errno.0, error.error.prospect), (Sys::ENOENT as i32, Prospect::NotFound));
+        assert_eq!(pin("here", &[("PATH", "/nowhere:")], scratch.path()).unwrap().path(), here);
+        assert_eq!(pin("./here", &environment, scratch.path()).unwrap().path(), here);
+        assert!(pin("sh", &[], scratch.path()).is_ok(), "without PATH there is a default");
+    }
+
+    #[test]
+    fn what_cannot_be_executed_is_refused_with_the_reason() {
+        let scratch = Scratch::new();
+        scratch.file("plain", "text", 0o644);
+        for (command, errno, prospect) in [
+            ("", Sys::ENOENT, Prospect::NotFound),
+            ("./missing", Sys::ENOENT, Prospect::NotFound),
+            ("./plain/program", Sys::ENOTDIR, Prospect::NotFound),
+            ("./plain", Sys::EACCES, Prospect::NotExecutable),
+            ("/", Sys::EACCES, Prospect::NotExecutable),
+            ("/bin/sh\0", Sys::EINVAL, Prospect::NotExecutable),
+        ] {
+            let error = pin(command, &[], scratch.path()).unwrap_err().error;
+            assert_eq!(
+                error,
+                SpawnError { stage: Stage::Pin, errno: Errno(errno as i32), prospect },
+                "{command}"
+            );
+        }
+        let error = pin("/bin/sh", &[], &scratch.join("gone")).unwrap_err();
+        assert_eq!((error.error.stage, error.error.prospect), (Stage::Chdir, Prospect::NotFound));
+        assert!(error.to_string().contains("gone"), "{error}");
+    }
+
+    #[test]
+    fn a_later_switch_of_a_symbolic_link_does_not_matter() {
+        let scratch = Scratch::new();
+        fs::create_dir(scratch.join("v1")).unwrap();
+        let release = scratch.file("v1/program", "#!/bin/sh\n", 0o755);
+        symlink("v1", scratch.join("current")).unwrap();
+        let program = pin("current/program", &[], scratch.path()).unwrap();
+        fs::remove_file(scratch.join("current")).unwrap();
+        assert_eq!(program.path(), release);
+        assert_eq!(text(program.arguments()), ["current/program", "an argument"]);
+    }
+
+    #[test]
+    fn what_was_meant_for_the_supervisor_is_not_passed_on() {
+        let environment = [
+            ("LISTEN_FDS", "1"),
+            ("LISTEN_PID", "1"),
+            ("LISTEN_FDNAMES", "a"),
+            ("LISTEN_PIDFDID", "1"),
+            ("LISTEN_ADDR", "[::]:80"),
+            ("NOTIFY_SOCKET", "/run/x"),
+            ("WATCHDOG_USEC", "1"),
+            ("WATCHDOG_PID", "1"),
+            ("FDSTORE", "1"),
+            ("EINHORN_FD_7", "7"),
+            ("HOME", "/"),
+            ("EMPTY", ""),
+        ];
+        let program = pin("/bin/sh", &environment, Path::new("/")).unwrap();
+        assert_eq!(text(program.environment()), ["LISTEN_ADDR=[::]:80", "HOME=/", "EMPTY="]);
+    }
+}

@@ -1,0 +1,152 @@
+//! Words and levels for what the machine has to tell.
+//!
+//! ERROR is for what somebody has to be woken for, WARN for what should be looked at in the morning,
+//! INFO for what changes, DEBUG for the rest.
+
+use crate::{
+    fsm::action::{Notice, Why},
+    protocol::words::{count, exit_status, failure, span, spawn_error, times},
+};
+use log::Level;
+
+/// What to log for a notice. `address` tells the address of a listener, `program` that of a
+/// generation's program.
+pub(crate) fn words(
+    notice: &Notice,
+    address: impl Fn(u32) -> String,
+    program: impl Fn(u32) -> String,
+) -> (Level, String) {
+    let text = match notice {
+        Notice::Spawned { worker, slot, generation, pid } => {
+            format!("worker {worker}: pid {pid} started in slot {slot}, generation {generation}")
+        }
+        Notice::Healthy { worker, slot, generation, pid, took } => format!(
+            "worker {worker}: pid {pid} in slot {slot}, generation {generation}, is healthy after {}",
+            span(*took)
+        ),
+        Notice::StartFailed { worker, slot, generation, failure: why, failures, retries, retry_in } => {
+            let next = match retry_in {
+                Some(delay) => format!("trying again in {}", span(*delay)),
+                None => "not tried again".into(),
+            };
+            format!(
+                "worker {worker}: start in slot {slot}, generation {generation} ({}), failed: {} \
+                 (failure {failures} of {retries} in a row); {next}",
+                program(generation.0),
+                failure(why)
+            )
+        }
+        Notice::Crashed { worker, slot, generation, pid, status, retry_in } => format!(
+            "worker {worker}: pid {pid} in slot {slot}, generation {generation}, {} without being asked to; \
+             replaced in {}",
+            exit_status(*status),
+            span(*retry_in)
+        ),
+        Notice::Gone { worker, slot, generation, pid, status } => format!(
+            "worker {worker}: pid {pid} of slot {slot}, generation {generation}, {} as asked",
+            exit_status(*status)
+        ),
+        Notice::Draining { worker, slot, generation, pid, why } => {
+            format!(
+                "worker {worker}: pid {pid} in slot {slot}, generation {generation}, is asked to go: {}",
+                reason(*why)
+            )
+        }
+        Notice::Escalated { worker, pid, signal } => {
+            format!("worker {worker}: pid {pid} has not gone in time; sending {signal}")
+        }
+        Notice::Stuck { worker, pid } => format!(
+            "worker {worker}: pid {pid} is still there after KILL; nothing more can be done to it, \
+             and it no longer counts"
+        ),
+        Notice::Orphans { worker, pid } => {
+            format!("worker {worker}: pid {pid} has left processes behind in its process group; killing them")
+        }
+        Notice::GaveUp { slot, generation, failures, failure: why } => format!(
+            "slot {slot}: generation {generation} ({}) failed to start {}, at last: {}; \
+             given up until `retry`, `upgrade` or a new number of workers",
+            program(generation.0),
+            times(*failures),
+            failure(why)
+        ),
+        Notice::Lost { failure: why } => format!("no worker is left to try: {}; ending", failure(why)),
+        Notice::BindFailed { listener, .. } => format!("{}; ending", address(listener.0)),
+        Notice::PinFailed { generation, error } => {
+            format!("cannot run {}: {}", program(generation.0), spawn_error(error))
+        }
+        Notice::Up { workers, took } => {
+            format!("up: {} after {}", count(*workers, "healthy worker"), span(*took))
+        }
+        Notice::Upgrading { generation, strategy } => {
+            format!("{strategy} upgrade to generation {generation} ({}) has begun", program(generation.0))
+        }
+        Notice::Upgraded { generation, took } => {
+            format!("upgrade to generation {generation} is complete after {}", span(*took))
+        }
+        Notice::RollingBack { generation, to, slot, failure: why } => format!(
+            "generation {generation} ({}) failed in slot {slot}: {}; going back to generation {to}",
+            program(generation.0),
+            failure(why)
+        ),
+        Notice::RolledBack { to, healthy, target } => {
+            format!("rolled back: generation {to}, {healthy} of {target} workers are healthy")
+        }
+        Notice::Superseded { generation, by } => {
+            format!("upgrade to generation {generation} is superseded by generation {by}")
+        }
+        Notice::Target { old, new } => format!("number of workers: {old} → {new}"),
+        Notice::Stopping { shutdown, workers } => {
+            format!("{shutdown} shutdown; {} to go", count(*workers, "worker"))
+        }
+        Notice::NotYours { pid, sender } => {
+            format!("process {sender} spoke for worker pid {pid}, which it is no part of; refused")
+        }
+        Notice::Gap { lost } => format!(
+            "nothing ran here for {}: suspended, stopped or starved; deadlines are put off by as much",
+            span(*lost)
+        ),
+        Notice::Impossible { what } => {
+            format!("cannot happen, and did: {what}; nothing was changed; please report this as a bug")
+        }
+    };
+    (level(notice), text)
+}
+
+fn reason(why: Why) -> &'static str {
+    match why {
+        Why::Replaced => "its replacement is healthy",
+        Why::Withdrawn => "its generation is withdrawn",
+        Why::Surplus => "fewer workers are wanted",
+        Why::Unacknowledged => "it did not acknowledge in time",
+        Why::Shutdown | Why::FastShutdown => "the supervisor is shutting down",
+    }
+}
+
+fn level(notice: &Notice) -> Level {
+    match notice {
+        Notice::Stuck { .. }
+        | Notice::GaveUp { .. }
+        | Notice::Lost { .. }
+        | Notice::BindFailed { .. }
+        | Notice::PinFailed { .. }
+        | Notice::RollingBack { .. }
+        | Notice::Impossible { .. } => Level::Error,
+        Notice::StartFailed { .. }
+        | Notice::Crashed { .. }
+        | Notice::Escalated { .. }
+        | Notice::Orphans { .. }
+        | Notice::RolledBack { .. }
+        | Notice::Superseded { .. }
+        | Notice::NotYours { .. }
+        | Notice::Gap { .. } => Level::Warn,
+        Notice::Healthy { .. }
+        | Notice::Gone { .. }
+        | Notice::Draining { .. }
+        | Notice::Up { .. }
+        | Notice::Upgrading { .. }
+        | Notice::Upgraded { .. }
+        | Notice::Target { .. }
+        | Notice::Stopping { .. } => Level::Info,
+        Notice::Spawned { .. } => Level::Debug,
+    }
+}

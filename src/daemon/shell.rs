@@ -1,0 +1,402 @@
+//! The event loop. Sleeps until something happens, tells the core, does what the core says.
+//!
+//! Facts are gathered in a fixed order, so that an exit or an ack that is already known is taken into
+//! account before any deadline: signals and dead children, then what clients ask for, then the time.
+//! The answers to actions are told before the next sleep.
+
+use super::{
+    clock::Clock,
+    control::{Control, FIRST_CLIENT, Incoming},
+    process::{self, Given, Spawner, Ticket},
+    program::{Program, spawn_error},
+    recorder::Recorder,
+    report,
+    sockets::Sockets,
+    watch::Watch,
+};
+use crate::{
+    cli::daemon::Options,
+    fsm::{
+        Supervisor,
+        action::{Action, Notice, Reply, Scope},
+        event::{Event, EventKind, SpawnError, Stage},
+        id::{Generation, Pid, SlotId, WorkerId},
+        signal::Signal,
+        time::Time,
+    },
+    protocol::{Command, Envelope, Progress, answer, command, status},
+};
+use log::{LevelFilter, debug, error, log};
+use mio::{Events, Interest, Poll, Token};
+use nix::{
+    errno::Errno,
+    libc::{SIGALRM, SIGCHLD, SIGWINCH},
+};
+use signal_hook_mio::v1_0::Signals;
+use std::{
+    collections::{BTreeMap, VecDeque},
+    ffi::OsString,
+    io::{self, ErrorKind},
+    process as this,
+    time::Duration,
+};
+
+const SIGNALS: Token = Token(0);
+pub(crate) const CONTROL: Token = Token(1);
+pub(crate) const WATCH: Token = Token(2);
+const _: () = assert!(WATCH.0 < FIRST_CLIENT, "tokens of clients come after ours");
+
+/// Signals that the core is told of.
+const CAUGHT: [Signal; 9] = [
+    Signal::Hup,
+    Signal::Int,
+    Signal::Quit,
+    Signal::Term,
+    Signal::Usr1,
+    Signal::Usr2,
+    Signal::Ttin,
+    Signal::Ttou,
+    Signal::Cont,
+];
+
+/// How many requests of one client are taken before the next client's turn.
+const TURN: usize = 16;
+
+/// Events taken from the kernel at a time.
+const EVENTS: usize = 256;
+
+/// The shell: everything that has to do with the system.
+pub(crate) struct Shell<'a> {
+    options: &'a Options,
+    clock: Clock,
+    poll: Poll,
+    signals: Signals,
+    control: Control,
+    watch: Option<Watch>,
+    sockets: Sockets,
+    supervisor: Supervisor,
+    spawner: Spawner,
+    programs: BTreeMap<Generation, Program>,
+    /// Why generations have no program: what was tried to run.
+    unrunnable: BTreeMap<Generation, String>,
+    children: BTreeMap<Pid, Ticket>,
+    /// What every worker finds in its environment, and where its slot number goes.
+    variables: Vec<(String, OsString)>,
+    recorder: Option<Recorder>,
+    level: LevelFilter,
+    /// The exit status, once there is one.
+    code: Option<u8>,
+}
+
+/// What the shell is put together from.
+pub(crate) struct Parts<'a> {
+    pub(crate) options: &'a Options,
+    pub(crate) poll: Poll,
+    pub(crate) control: Control,
+    pub(crate) watch: Option<Watch>,
+    pub(crate) sockets: Sockets,
+    pub(crate) supervisor: Supervisor,
+    pub(crate) spawner: Spawner,
+    pub(crate) recorder: Option<Recorder>,
+    pub(crate) level: LevelFilter,
+}
+
+impl<'a> Shell<'a> {
+    /// Puts the shell together; signals are caught from here on.
+    pub(crate) fn new(parts: Parts<'a>) -> io::Result<Self> {
+        let caught = CAUGHT.iter().map(|signal| process::number(*signal) as i32);
+        // Those that mean nothing to us must not mean death either. SIGPIPE is ignored from the start.
+        let mut signals = Signals::new(caught.chain([SIGCHLD, SIGALRM, SIGWINCH]))?;
+        parts.poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
+        Ok(Self {
+            options: parts.options,
+            clock: Clock::start(),
+            poll: parts.poll,
+            signals,
+            control: parts.control,
+            watch: parts.watch,
+            sockets: parts.sockets,
+            supervisor: parts.supervisor,
+            spawner: parts.spawner,
+            programs: BTreeMap::new(),
+            unrunnable: BTreeMap::new(),
+            children: BTreeMap::new(),
+            variables: Vec::new(),
+            recorder: parts.recorder,
+            level: parts.level,
+            code: None,
+        })
+    }
+
+    /// Runs the service to its end and returns the exit status.
+    pub(crate) fn run(mut self) -> u8 {
+        let mut events = Events::with_capacity(EVENTS);
+        self.tell(EventKind::Start);
+        self.reap();
+        while self.code.is_none() {
+            self.record();
+            self.sleep(&mut events);
+            self.gather(&events);
+        }
+        self.record();
+        self.control.close();
+        self.code.unwrap_or(1)
+    }
+
+    fn sleep(&mut self, events: &mut Events) {
+        let timeout = if self.control.has_more() {
+            Some(Duration::ZERO)
+        } else {
+            self.supervisor.next_deadline().map(|(deadline, _)| self.clock.until(deadline))
+        };
+        if let Err(error) = self.poll.poll(events, timeout)
+            && error.kind() != ErrorKind::Interrupted
+        {
+            // Nothing that could be done about it here, and nothing that a supervisor may end for.
+            error!("waiting for events: {error}");
+        }
+    }
+
+    fn gather(&mut self, events: &Events) {
+        for event in events {
+            match event.token() {
+                SIGNALS => self.take_signals(),
+                WATCH => self.mend_control(),
+                CONTROL => {}
+                _ => self.control.note(event),
+            }
+        }
+        self.reap();
+        // Also without an event: what was left waiting the last time gets another chance.
+        if !events.is_empty() || self.control.has_more() {
+            self.control.accept();
+        }
+        self.take_requests();
+        let now = self.clock.now();
+        if self.supervisor.next_deadline().is_some_and(|(deadline, _)| deadline <= now) {
+            self.tell(EventKind::Woke);
+            self.reap();
+        }
+    }
+
+    fn take_signals(&mut self) {
+        let pending: Vec<i32> = self.signals.pending().collect();
+        for number in pending {
+            let caught = CAUGHT.iter().find(|signal| process::number(**signal) as i32 == number);
+            if let Some(signal) = caught {
+                debug!("got SIG{signal}");
+                self.tell(EventKind::Signalled { signal: *signal });
+            }
+        }
+    }
+
+    fn mend_control(&mut self) {
+        if let Some(watch) = &mut self.watch {
+            watch.drain();
+        }
+        if self.control.mend()
+            && let Some(watch) = &mut self.watch
+        {
+            watch.follow(self.control.path());
+        }
+    }
+
+    /// A signal is only a hint: takes in every child that has ended, ours or not.
+    fn reap(&mut self) {
+        while let Some(reaped) = process::reap() {
+            let pid = reaped.pid;
+            let ours = self.children.remove(&pid);
+            let orphans = ours.is_some() && process::group_alive(pid);
+            let error = ours.and_then(|ticket| self.spawner.outcome(ticket));
+            self.tell(EventKind::Exited { pid, status: reaped.status, error, orphans });
+        }
+    }
+
+    fn take_requests(&mut self) {
+        for client in self.control.ready() {
+            for _ in 0..TURN {
+                let Some(incoming) = self.control.next_request(client) else {
+                    break;
+                };
+                self.serve(incoming);
+                if self.control.forsaken(client) {
+                    self.tell(EventKind::ClientGone { client });
+                }
+            }
+            if self.control.forsaken(client) {
+                self.tell(EventKind::ClientGone { client });
+            }
+        }
+    }
+
+    fn serve(&mut self, incoming: Incoming) {
+        let Incoming { client, request, peer, command } = incoming;
+        let group = || process::group_of(peer);
+        let answer = match command {
+            Command::Ack { pid } => {
+                let (group, request) = (group(), Some(request));
+                return self.tell(EventKind::Acked { pid, sender: peer, group, request });
+            }
+            Command::Ping { pid, request_id } => {
+                debug!("ping of pid {pid}: {}", request_id.unwrap_or_default());
+                let (group, request) = (group(), Some(request));
+                return self.tell(EventKind::Pinged { pid, sender: peer, group, request });
+            }
+            Command::Machine(command) => return self.tell(EventKind::Requested { client, request, command }),
+            Command::Ehlo { user } => Envelope::done(format!(
+                "Hello {}, this is einhyrningsins {} (pid {}); `help` lists the commands",
+                user.unwrap_or_else(|| "there".into()),
+                env!("CARGO_PKG_VERSION"),
+                this::id()
+            )),
+            Command::Help => Envelope::done(command::help()),
+            Command::Version => Envelope::done(concat!("einhyrningsins ", env!("CARGO_PKG_VERSION"))),
+            Command::Louder => self.change_level(louder(self.level)),
+            Command::Quieter => self.change_level(quieter(self.level)),
+        };
+        self.control.answer(request, answer);
+    }
+
+    fn change_level(&mut self, level: LevelFilter) -> Envelope {
+        let same = if level == self.level { ", as before" } else { "" };
+        self.level = level;
+        super::log::set_level(level);
+        Envelope::done(format!("log level: {}{same}", level.as_str()))
+    }
+
+    /// Tells the core what happened, does what it says, and tells it what came of that, until nothing
+    /// is left to tell.
+    fn tell(&mut self, kind: EventKind) {
+        let mut facts = VecDeque::from([kind]);
+        while let Some(kind) = facts.pop_front() {
+            let event = Event { at: self.clock.now(), kind };
+            let noted = self.recorder.is_some().then(|| event.clone());
+            let actions = self.supervisor.step(event);
+            if let (Some(recorder), Some(event)) = (&mut self.recorder, noted) {
+                recorder.step(&event, &actions, &self.supervisor);
+            }
+            for action in actions {
+                facts.extend(self.perform(action));
+            }
+        }
+    }
+
+    /// Does one thing. Returns the answer, if it is one that is answered.
+    fn perform(&mut self, action: Action) -> Option<EventKind> {
+        match action {
+            Action::Pin { generation, .. } => return Some(self.pin(generation)),
+            Action::Forget { generation } => {
+                self.programs.remove(&generation);
+            }
+            Action::Bind { listener } => return Some(self.sockets.bind(listener)),
+            Action::Spawn { worker, slot, generation } => return Some(self.spawn(worker, slot, generation)),
+            Action::Signal { worker, pid, signal, scope } => {
+                if let Err(errno) = process::signal(pid, signal, scope) {
+                    // It ended a moment ago, which the next SIGCHLD will tell.
+                    debug!("worker {worker}: SIG{signal} to pid {pid}: {errno}");
+                }
+            }
+            Action::Sweep { pid } => {
+                if let Err(errno) = process::signal(pid, Signal::Kill, Scope::Group) {
+                    debug!("what pid {pid} left behind is gone by itself: {errno}");
+                }
+            }
+            Action::Reply { request, reply } => {
+                let envelope = match &reply {
+                    Reply::Status => status::envelope(&self.supervisor.status(), &self.about()),
+                    other => answer::reply(other),
+                };
+                self.control.answer(request, envelope);
+            }
+            Action::Progress { request, generation, healthy, target, retired } => {
+                let progress = Progress { generation, healthy, target, retired };
+                self.control.answer(request, progress.envelope());
+            }
+            Action::Notice { notice } => self.report(&notice),
+            Action::Exit { code } => self.code = Some(code),
+        }
+        None
+    }
+
+    fn about(&self) -> status::Shell<'static> {
+        status::Shell {
+            pid: this::id(),
+            version: env!("CARGO_PKG_VERSION"),
+            uptime: self.clock.now().since(Time(0)),
+            listeners: self.sockets.addresses(),
+        }
+    }
+
+    fn report(&mut self, notice: &Notice) {
+        let program = |generation| match self.programs.get(&Generation(generation)) {
+            Some(program) => program.path().display().to_string(),
+            None => self.unrunnable.get(&Generation(generation)).cloned().unwrap_or_default(),
+        };
+        let (level, words) = report::words(notice, |_| self.sockets.trouble(), program);
+        log!(level, "{words}");
+        if matches!(notice, Notice::Up { .. }) {
+            super::welcome(self.options, &self.sockets.addresses());
+        }
+    }
+
+    fn pin(&mut self, generation: Generation) -> EventKind {
+        match super::pin(self.options) {
+            Ok(program) => {
+                debug!("generation {generation} is {}", program.path().display());
+                self.programs.insert(generation, program);
+                EventKind::Pinned { generation }
+            }
+            Err(failed) => {
+                // One is enough: it is told of at once, and never again.
+                self.unrunnable = BTreeMap::from([(generation, failed.path.display().to_string())]);
+                EventKind::PinFailed { generation, error: failed.error }
+            }
+        }
+    }
+
+    fn spawn(&mut self, worker: WorkerId, slot: SlotId, generation: Generation) -> EventKind {
+        if self.variables.is_empty() {
+            self.variables = super::variables(&self.sockets, self.control.path());
+        }
+        match self.start_process(slot, generation) {
+            Ok(pid) => EventKind::Spawned { worker, pid },
+            Err(error) => EventKind::SpawnFailed { worker, error },
+        }
+    }
+
+    fn start_process(&mut self, slot: SlotId, generation: Generation) -> Result<Pid, SpawnError> {
+        let program = self.programs.get(&generation).ok_or_else(|| spawn_error(Stage::Pin, Errno::EINVAL))?;
+        if let Some((_, index)) = self.variables.last_mut() {
+            *index = slot.to_string().into();
+        }
+        let sockets = self.sockets.descriptors();
+        let given = Given { sockets: &sockets, variables: &self.variables };
+        let child = self.spawner.spawn(program, given)?;
+        self.children.insert(child.pid, child.ticket);
+        Ok(child.pid)
+    }
+
+    fn record(&mut self) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.flush();
+        }
+    }
+}
+
+fn louder(level: LevelFilter) -> LevelFilter {
+    match level {
+        LevelFilter::Off | LevelFilter::Error => LevelFilter::Warn,
+        LevelFilter::Warn => LevelFilter::Info,
+        LevelFilter::Info => LevelFilter::Debug,
+        LevelFilter::Debug | LevelFilter::Trace => LevelFilter::Trace,
+    }
+}
+
+fn quieter(level: LevelFilter) -> LevelFilter {
+    match level {
+        LevelFilter::Trace => LevelFilter::Debug,
+        LevelFilter::Debug => LevelFilter::Info,
+        LevelFilter::Info => LevelFilter::Warn,
+        LevelFilter::Warn | LevelFilter::Error | LevelFilter::Off => LevelFilter::Error,
+    }
+}

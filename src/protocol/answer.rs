@@ -1,0 +1,281 @@
+//! The machine's answers, in words and as data.
+
+use super::{
+    json::{members, number, text},
+    reply::Envelope,
+    words::{count, failure, failure_value, span, spawn_error, times},
+};
+use crate::fsm::{
+    action::{Failure, Reply},
+    id::{Generation, Pid},
+    signal::Shutdown,
+    time::Millis,
+};
+use miniserde::json::{Object, Value};
+
+/// The last line of the answer to a request, but for the request's id.
+///
+/// [`Reply::Status`] carries nothing; [`super::status::envelope`] is the answer to it.
+#[must_use]
+pub fn reply(reply: &Reply) -> Envelope {
+    Envelope {
+        message: message(reply),
+        ok: is_ok(reply),
+        request_id: None,
+        wait: false,
+        fields: fields(reply),
+    }
+}
+
+/// Whether what was asked for is so now, or will be. An ack that comes too late or twice is no
+/// failure of the worker that sent it.
+fn is_ok(reply: &Reply) -> bool {
+    match reply {
+        Reply::Acked { .. }
+        | Reply::AlreadyAcked { .. }
+        | Reply::AckedWhileDraining { .. }
+        | Reply::Pinged { .. }
+        | Reply::Status
+        | Reply::Target { .. }
+        | Reply::Signalled { .. }
+        | Reply::Retrying { .. }
+        | Reply::Stopping { .. }
+        | Reply::Upgraded { .. } => true,
+        Reply::NoSuchWorker { .. }
+        | Reply::NotYours { .. }
+        | Reply::TargetRefused { .. }
+        | Reply::NotRunning
+        | Reply::UpgradeRefused { .. }
+        | Reply::RolledBack { .. }
+        | Reply::NotRestored { .. }
+        | Reply::Superseded { .. }
+        | Reply::Cancelled { .. } => false,
+    }
+}
+
+fn message(reply: &Reply) -> String {
+    match reply {
+        Reply::Acked { pid } => format!("worker {pid} is acknowledged"),
+        Reply::AlreadyAcked { pid } => format!("worker {pid} was acknowledged before; nothing changed"),
+        Reply::AckedWhileDraining { pid } => format!("worker {pid} is on its way out; nothing changed"),
+        Reply::NoSuchWorker { pid } => format!("no worker has pid {pid}; nothing changed"),
+        Reply::NotYours { pid, sender } => format!(
+            "process {sender} cannot speak for worker {pid}: \
+             only that process and those of its process group can; nothing changed"
+        ),
+        Reply::Pinged { pid } => format!("ping of worker {pid} noted"),
+        Reply::Status => "status".into(),
+        Reply::Target { old, new } if old == new => format!("number of workers: {new}, as before"),
+        Reply::Target { old, new } => format!("number of workers: {old} → {new}"),
+        Reply::TargetRefused { target, least, most } => {
+            format!("number of workers: {target}, as before; it can be from {least} to {most}")
+        }
+        Reply::Signalled { signal, count: workers } => {
+            format!("sent {signal} to {}", count(*workers, "worker"))
+        }
+        Reply::Retrying { slots: 0 } => "no slot was given up; there is nothing to retry".into(),
+        Reply::Retrying { slots } => format!("trying again to fill {}", count(*slots, "slot")),
+        Reply::Stopping { shutdown } => stopping(*shutdown).into(),
+        Reply::NotRunning => "refused: the supervisor is starting up or shutting down".into(),
+        Reply::Upgraded { generation, workers, took } => format!(
+            "generation {generation} serves with {}, after {}",
+            count(*workers, "healthy worker"),
+            span(*took)
+        ),
+        Reply::UpgradeRefused { generation, error } => {
+            format!("generation {generation} was not started: {}; no worker was touched", spawn_error(error))
+        }
+        Reply::RolledBack { generation, serving, slot, failures, failure: why, healthy, took } => format!(
+            "generation {generation} failed in slot {slot} {}, at last: {}; \
+             rolled back: generation {serving} serves with {}, after {}",
+            times(*failures),
+            failure(why),
+            count(*healthy, "healthy worker"),
+            span(*took)
+        ),
+        Reply::NotRestored { generation, slot, failure: why, healthy, target } => format!(
+            "generation {generation} failed in slot {slot}: {}; going back did not bring every worker back: \
+             {healthy} of {target} are healthy; `retry` tries again, `status` tells more",
+            failure(why)
+        ),
+        Reply::Superseded { generation, by } => {
+            format!("the upgrade to generation {generation} was superseded by the one to generation {by}")
+        }
+        Reply::Cancelled { generation } => {
+            format!("the upgrade to generation {generation} was given up: the supervisor is shutting down")
+        }
+    }
+}
+
+fn stopping(shutdown: Shutdown) -> &'static str {
+    match shutdown {
+        Shutdown::Graceful => {
+            "shutting down gracefully: the stop signal to all workers; \
+             TERM, then KILL to those still there after the grace period"
+        }
+        Shutdown::Fast => {
+            "shutting down fast: TERM to all workers; KILL to those still there after the grace period"
+        }
+        Shutdown::Quick => {
+            "shutting down quickly: TERM to all workers; KILL to those still there after five seconds"
+        }
+        Shutdown::Kill => "shutting down at once: KILL to all workers",
+    }
+}
+
+fn fields(reply: &Reply) -> Object {
+    match reply {
+        Reply::Acked { pid }
+        | Reply::AlreadyAcked { pid }
+        | Reply::AckedWhileDraining { pid }
+        | Reply::NoSuchWorker { pid }
+        | Reply::Pinged { pid } => members([("pid", pid_value(*pid))]),
+        Reply::NotYours { pid, sender } => {
+            members([("pid", pid_value(*pid)), ("sender", pid_value(*sender))])
+        }
+        Reply::Status | Reply::NotRunning => Object::new(),
+        Reply::Target { old, new } => members([("old", number(*old)), ("target", number(*new))]),
+        Reply::TargetRefused { target, least, most } => {
+            members([("target", number(*target)), ("least", number(*least)), ("most", number(*most))])
+        }
+        Reply::Signalled { signal, count } => {
+            members([("signal", text(signal.word())), ("count", number(*count))])
+        }
+        Reply::Retrying { slots } => members([("slots", number(*slots))]),
+        Reply::Stopping { shutdown } => members([("shutdown", text(shutdown.word()))]),
+        Reply::Upgraded { generation, workers, took } => members([
+            ("outcome", text("upgraded")),
+            ("generation", generation_value(*generation)),
+            ("healthy", number(*workers)),
+            ("took_ms", millis(*took)),
+        ]),
+        Reply::UpgradeRefused { generation, error } => members([
+            ("outcome", text("refused")),
+            ("generation", generation_value(*generation)),
+            ("failure", failure_value(&Failure::Spawn(*error))),
+        ]),
+        Reply::RolledBack { generation, serving, slot, failures, failure, healthy, took } => members([
+            ("outcome", text("rolled-back")),
+            ("generation", generation_value(*generation)),
+            ("serving", generation_value(*serving)),
+            ("slot", number(slot.0)),
+            ("failures", number(*failures)),
+            ("failure", failure_value(failure)),
+            ("healthy", number(*healthy)),
+            ("took_ms", millis(*took)),
+        ]),
+        Reply::NotRestored { generation, slot, failure, healthy, target } => members([
+            ("outcome", text("not-restored")),
+            ("generation", generation_value(*generation)),
+            ("slot", number(slot.0)),
+            ("failure", failure_value(failure)),
+            ("healthy", number(*healthy)),
+            ("target", number(*target)),
+        ]),
+        Reply::Superseded { generation, by } => members([
+            ("outcome", text("superseded")),
+            ("generation", generation_value(*generation)),
+            ("by", generation_value(*by)),
+        ]),
+        Reply::Cancelled { generation } => {
+            members([("outcome", text("cancelled")), ("generation", generation_value(*generation))])
+        }
+    }
+}
+
+fn pid_value(pid: Pid) -> Value {
+    number(pid.0)
+}
+
+fn generation_value(generation: Generation) -> Value {
+    number(generation.0)
+}
+
+fn millis(span: Millis) -> Value {
+    number(span.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fsm::{
+        event::{ExitStatus, Prospect, SpawnError, Stage},
+        id::{Errno, SlotId},
+        text::Record as _,
+    };
+
+    #[test]
+    fn a_roll_back_says_which_slot_failed_how_and_who_serves() {
+        let rolled_back = reply(&Reply::RolledBack {
+            generation: Generation(2),
+            serving: Generation(1),
+            slot: SlotId(3),
+            failures: 5,
+            failure: Failure::Exited(ExitStatus::Code(1)),
+            healthy: 4,
+            took: Millis(6_200),
+        });
+        assert_eq!(
+            rolled_back.encode(),
+            "{\"message\":\"generation 2 failed in slot 3 5 times, at last: exited with status 1; \
+             rolled back: generation 1 serves with 4 healthy workers, after 6.2 s\",\"ok\":false,\
+             \"failure\":{\"kind\":\"exited\",\"message\":\"exited with status 1\",\"status\":1},\
+             \"failures\":5,\"generation\":2,\"healthy\":4,\"outcome\":\"rolled-back\",\"serving\":1,\
+             \"slot\":3,\"took_ms\":6200}\n"
+        );
+    }
+
+    #[test]
+    fn a_program_that_cannot_be_run_is_named_by_stage_and_errno() {
+        let error = SpawnError { stage: Stage::Exec, errno: Errno(2), prospect: Prospect::NotFound };
+        let refused = reply(&Reply::UpgradeRefused { generation: Generation(2), error });
+        assert!(!refused.ok);
+        assert_eq!(
+            refused.message,
+            "generation 2 was not started: exec failed: No such file or directory (errno 2); \
+             no worker was touched"
+        );
+    }
+
+    #[test]
+    fn a_new_target_is_told_as_old_and_new() {
+        assert_eq!(reply(&Reply::Target { old: 4, new: 6 }).message, "number of workers: 4 → 6");
+        assert_eq!(reply(&Reply::Target { old: 4, new: 4 }).message, "number of workers: 4, as before");
+        let refused = reply(&Reply::TargetRefused { target: 1, least: 1, most: 10_000 });
+        assert!(!refused.ok);
+        assert_eq!(refused.message, "number of workers: 1, as before; it can be from 1 to 10000");
+    }
+
+    #[test]
+    fn a_late_ack_is_no_failure_and_a_foreign_one_is() {
+        assert!(reply(&Reply::AlreadyAcked { pid: Pid(30) }).ok);
+        assert!(reply(&Reply::AckedWhileDraining { pid: Pid(30) }).ok);
+        let foreign = reply(&Reply::NotYours { pid: Pid(30), sender: Pid(33) });
+        assert!(!foreign.ok && foreign.message.starts_with("process 33 cannot speak for worker 30"));
+    }
+
+    #[test]
+    fn every_answer_is_a_last_line_with_a_message() {
+        let lines = [
+            "acked pid=1",
+            "no-such-worker pid=1",
+            "pinged pid=1",
+            "status",
+            "signalled signal=HUP count=1",
+            "retrying slots=0",
+            "retrying slots=2",
+            "stopping shutdown=graceful",
+            "stopping shutdown=kill",
+            "not-running",
+            "upgraded generation=2 workers=1 took=10",
+            "not-restored generation=2 slot=1 failure=unacknowledged healthy=1 target=4",
+            "superseded generation=2 by=3",
+            "cancelled generation=2",
+        ];
+        for line in lines {
+            let envelope = reply(&Reply::from_line(line).unwrap());
+            assert!(!envelope.wait && !envelope.message.is_empty(), "{line}");
+            assert!(Envelope::parse(envelope.encode().as_bytes()).is_ok(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! What is said over the control socket, and the words it is said in.
+//!
+//! One JSON object per line, both ways. A [`LineBuffer`] turns what arrives into lines, [`decode`]
+//! turns a line into a [`Request`], the [`answer`] room words the machine's answers, and an
+//! [`Envelope`] is one line of them. The client reads the same types back.
+//!
+//! Nothing here does input or output, and nothing here decides: every function is total over any
+//! bytes whatsoever, which is what the fuzzers hold it to. The daemon and the client use it; the core
+//! does not know it.
+
+pub mod answer;
+pub mod command;
+pub mod line;
+pub mod progress;
+pub mod reply;
+pub mod request;
+pub mod status;
+pub mod words;
+
+pub(crate) mod json;
+
+pub use line::{LineBuffer, Overlong};
+pub use progress::Progress;
+pub use reply::{BadReply, Envelope};
+pub use request::{Command, Refusal, Request, decode};

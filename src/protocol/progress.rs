@@ -1,0 +1,84 @@
+//! How far an upgrade has come.
+
+use super::{
+    json::{members, number},
+    reply::Envelope,
+};
+use crate::fsm::id::Generation;
+use core::fmt;
+use miniserde::json::{Number, Object, Value};
+
+/// The state of an upgrade, as its progress lines carry it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// The generation that is coming.
+    pub generation: Generation,
+    /// Its healthy workers.
+    pub healthy: u32,
+    /// How many there are to be.
+    pub target: u32,
+    /// Old workers that were asked to go.
+    pub retired: u32,
+}
+
+impl Progress {
+    /// The line that says so. More lines follow it.
+    #[must_use]
+    pub fn envelope(&self) -> Envelope {
+        let upgrade = members([
+            ("generation", number(self.generation.0)),
+            ("healthy", number(self.healthy)),
+            ("target", number(self.target)),
+            ("retired", number(self.retired)),
+        ]);
+        Envelope {
+            message: format!("generation {}: {self}", self.generation),
+            ok: true,
+            request_id: None,
+            wait: true,
+            fields: members([("upgrade", Value::Object(upgrade))]),
+        }
+    }
+
+    /// Reads it back from a line's fields; `None` if the line tells of something else.
+    #[must_use]
+    pub fn from_fields(fields: &Object) -> Option<Self> {
+        let Some(Value::Object(upgrade)) = fields.get("upgrade") else { return None };
+        let count = |name: &str| match upgrade.get(name) {
+            Some(Value::Number(Number::U64(count))) => u32::try_from(*count).ok(),
+            _ => None,
+        };
+        Some(Self {
+            generation: Generation(count("generation")?),
+            healthy: count("healthy")?,
+            target: count("target")?,
+            retired: count("retired")?,
+        })
+    }
+}
+
+/// The counts, without the generation.
+impl fmt::Display for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{} healthy, {} retired", self.healthy, self.target, self.retired)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_is_a_sentence_and_data_that_can_be_read_back() {
+        let progress = Progress { generation: Generation(2), healthy: 2, target: 4, retired: 1 };
+        let line = progress.envelope().encode();
+        assert_eq!(
+            line,
+            "{\"message\":\"generation 2: 2/4 healthy, 1 retired\",\"ok\":true,\"wait\":true,\
+             \"upgrade\":{\"generation\":2,\"healthy\":2,\"retired\":1,\"target\":4}}\n"
+        );
+        let fields = Envelope::parse(line.as_bytes()).unwrap().fields;
+        assert_eq!(Progress::from_fields(&fields), Some(progress));
+        assert_eq!(Progress::from_fields(&Object::new()), None);
+    }
+}

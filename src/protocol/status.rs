@@ -1,0 +1,320 @@
+//! How things stand, as a table for people and as data for programs.
+
+use super::{
+    json::{list, members, number, or_null, text},
+    reply::Envelope,
+    words::{count, exit_status, exit_value, failure, failure_value, span, times},
+};
+use crate::fsm::{
+    id::SlotId,
+    status::{SlotStatus, Status, UpgradeStatus, WorkerStatus},
+    time::Millis,
+    worker::PhaseTag,
+};
+use core::fmt::Write as _;
+use miniserde::json::Value;
+use std::collections::BTreeMap;
+
+/// What only the shell knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shell<'a> {
+    /// The supervisor's process.
+    pub pid: u32,
+    /// Its version.
+    pub version: &'a str,
+    /// How long it has been running.
+    pub uptime: Millis,
+    /// The addresses it listens on, in the order of the `--bind` options.
+    pub listeners: Vec<String>,
+}
+
+/// The answer to `status`, but for the request's id.
+#[must_use]
+pub fn envelope(status: &Status, shell: &Shell<'_>) -> Envelope {
+    let fields = members([("status", value(status, shell))]);
+    Envelope { fields, ..Envelope::done(table(status, shell)) }
+}
+
+/// For people. Several lines, the last one without a line end.
+#[must_use]
+pub fn table(status: &Status, shell: &Shell<'_>) -> String {
+    let mut lines = heading(status, shell);
+    lines.extend(rows(status));
+    lines.extend(status.slots.iter().filter_map(trouble));
+    lines.join("\n")
+}
+
+fn heading(status: &Status, shell: &Shell<'_>) -> Vec<String> {
+    let Status { target, healthy, generation, .. } = status;
+    let mut lines = vec![
+        format!("einhyrningsins {}, pid {}, up {}", shell.version, shell.pid, span(shell.uptime)),
+        format!("generation {generation}, {healthy}/{target} workers healthy"),
+    ];
+    if let Some(upgrade) = &status.upgrade {
+        let UpgradeStatus { generation, strategy, rolling_back, healthy, retired, age } = upgrade;
+        let doing = if *rolling_back { "rolling back" } else { "upgrading" };
+        lines.push(format!(
+            "{doing} to generation {generation} ({strategy}): {healthy}/{target} healthy, \
+             {retired} retired, for {}",
+            span(*age)
+        ));
+    }
+    lines.extend(status.stopping.map(|shutdown| format!("shutting down ({shutdown})")));
+    if !shell.listeners.is_empty() {
+        lines.push(format!("listening on {}", shell.listeners.join(", ")));
+    }
+    lines
+}
+
+const COLUMNS: [&str; 8] =
+    ["SLOT", "PID", "GENERATION", "PHASE", "AGE", "RESTARTS", "LAST PING", "LAST EXIT"];
+
+fn rows(status: &Status) -> Vec<String> {
+    let slots = by_number(&status.slots);
+    let mut workers: Vec<&WorkerStatus> = status.workers.iter().collect();
+    workers.sort_by_key(|worker| (worker.slot, worker.worker));
+    let dash = || "-".to_owned();
+    let cells = |worker: &WorkerStatus| {
+        let slot = slots.get(&worker.slot);
+        [
+            worker.slot.to_string(),
+            worker.pid.map_or_else(dash, |pid| pid.to_string()),
+            worker.generation.to_string(),
+            worker.phase.to_string(),
+            span(worker.age),
+            slot.map_or_else(dash, |slot| slot.restarts.to_string()),
+            worker.pinged.map_or_else(dash, |pinged| format!("{} ago", span(pinged))),
+            slot.and_then(|slot| slot.last_exit).map_or_else(dash, exit_status),
+        ]
+    };
+    if workers.is_empty() {
+        return vec!["no workers".into()];
+    }
+    let titles = COLUMNS.map(str::to_owned);
+    aligned(&core::iter::once(titles).chain(workers.into_iter().map(cells)).collect::<Vec<_>>())
+}
+
+/// Lines with their cells below one another.
+fn aligned<const N: usize>(rows: &[[String; N]]) -> Vec<String> {
+    let mut widths = [0; N];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.len().max(*width);
+        }
+    }
+    let line = |row: &[String; N]| {
+        let mut line = String::new();
+        for (width, cell) in widths.iter().zip(row) {
+            // Writing to a String cannot fail.
+            let _ = write!(line, "{cell:width$}  ");
+        }
+        line.truncate(line.trim_end().len());
+        line
+    };
+    rows.iter().map(line).collect()
+}
+
+/// What people must know about a slot that fails.
+fn trouble(slot: &SlotStatus) -> Option<String> {
+    let SlotStatus { slot: number, failures, last_failure, retry_in, gave_up, .. } = slot;
+    let why = last_failure.as_ref().map(|why| format!(", at last: {}", failure(why))).unwrap_or_default();
+    match retry_in {
+        _ if *gave_up => Some(format!(
+            "slot {number}: given up after {}{why}; `retry` tries again",
+            count(*failures, "failed start")
+        )),
+        Some(delay) if *failures > 0 => Some(format!(
+            "slot {number}: failed to start {}{why}; next try in {}",
+            times(*failures),
+            span(*delay)
+        )),
+        Some(delay) => Some(format!("slot {number}: next start in {}", span(*delay))),
+        None if *failures > 0 => Some(format!("slot {number}: failed to start {}{why}", times(*failures))),
+        None => None,
+    }
+}
+
+/// For programs.
+#[must_use]
+pub fn value(status: &Status, shell: &Shell<'_>) -> Value {
+    let slots = by_number(&status.slots);
+    let worker = |worker: &WorkerStatus| worker_value(worker, slots.get(&worker.slot).copied());
+    Value::Object(members([
+        ("pid", number(shell.pid)),
+        ("version", text(shell.version)),
+        ("uptime_ms", number(shell.uptime.0)),
+        ("generation", number(status.generation.0)),
+        ("target", number(status.target)),
+        ("healthy", number(status.healthy)),
+        ("upgrade", or_null(status.upgrade.as_ref(), upgrade_value)),
+        ("stopping", or_null(status.stopping, |shutdown| text(shutdown.word()))),
+        ("listeners", list(shell.listeners.iter().map(|address| text(address)))),
+        ("slots", list(status.slots.iter().map(slot_value))),
+        ("workers", list(status.workers.iter().map(worker))),
+    ]))
+}
+
+fn upgrade_value(upgrade: &UpgradeStatus) -> Value {
+    Value::Object(members([
+        ("generation", number(upgrade.generation.0)),
+        ("strategy", text(upgrade.strategy.word())),
+        ("rolling_back", Value::Bool(upgrade.rolling_back)),
+        ("healthy", number(upgrade.healthy)),
+        ("retired", number(upgrade.retired)),
+        ("age_ms", number(upgrade.age.0)),
+    ]))
+}
+
+fn slot_value(slot: &SlotStatus) -> Value {
+    Value::Object(members([
+        ("slot", number(slot.slot.0)),
+        ("failures", number(slot.failures)),
+        ("restarts", number(slot.restarts)),
+        ("last_failure", or_null(slot.last_failure.as_ref(), failure_value)),
+        ("last_exit", exit_value(slot.last_exit)),
+        ("retry_in_ms", or_null(slot.retry_in, |delay| number(delay.0))),
+        ("gave_up", Value::Bool(slot.gave_up)),
+    ]))
+}
+
+fn worker_value(worker: &WorkerStatus, slot: Option<&SlotStatus>) -> Value {
+    let (phase, detail) = phase(worker.phase);
+    Value::Object(members([
+        ("worker", number(worker.worker.0)),
+        ("slot", number(worker.slot.0)),
+        ("pid", or_null(worker.pid, |pid| number(pid.0))),
+        ("generation", number(worker.generation.0)),
+        ("phase", text(phase)),
+        ("detail", or_null(detail, text)),
+        ("age_ms", number(worker.age.0)),
+        ("restarts", or_null(slot, |slot| number(slot.restarts))),
+        ("last_exit", exit_value(slot.and_then(|slot| slot.last_exit))),
+        ("last_ping_ms", or_null(worker.pinged, |pinged| number(pinged.0))),
+    ]))
+}
+
+/// One of the five phases, and what the table tells apart within it.
+fn phase(tag: PhaseTag) -> (&'static str, Option<&'static str>) {
+    match tag.word().split_once('/') {
+        Some((phase, detail)) => (phase, Some(detail)),
+        None => (tag.word(), None),
+    }
+}
+
+fn by_number(slots: &[SlotStatus]) -> BTreeMap<SlotId, &SlotStatus> {
+    slots.iter().map(|slot| (slot.slot, slot)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fsm::{
+        action::Failure,
+        event::{ExitStatus, Strategy},
+        id::{Generation, Pid, WorkerId},
+    };
+    use miniserde::json;
+
+    fn slot(number: u32) -> SlotStatus {
+        SlotStatus {
+            slot: SlotId(number),
+            failures: 0,
+            restarts: 0,
+            last_failure: None,
+            last_exit: None,
+            retry_in: None,
+            gave_up: false,
+        }
+    }
+
+    fn shell() -> Shell<'static> {
+        let listeners = vec!["127.0.0.1:8080".into(), "[::1]:8080".into()];
+        Shell { pid: 4_242, version: "0.1.0", uptime: Millis(10_920_000), listeners }
+    }
+
+    fn amid_an_upgrade() -> Status {
+        let worker = |name, slot, pid, generation, phase| WorkerStatus {
+            worker: WorkerId(name),
+            slot: SlotId(slot),
+            pid,
+            generation: Generation(generation),
+            phase,
+            age: Millis(1_500),
+            pinged: None,
+        };
+        let failed = Some(Failure::Exited(ExitStatus::Code(1)));
+        let segfault = Some(ExitStatus::Signal(11));
+        Status {
+            target: 3,
+            healthy: 1,
+            generation: Generation(1),
+            upgrade: Some(UpgradeStatus {
+                generation: Generation(2),
+                strategy: Strategy::Rolling,
+                rolling_back: false,
+                healthy: 0,
+                retired: 1,
+                age: Millis(3_200),
+            }),
+            stopping: None,
+            slots: vec![
+                SlotStatus { restarts: 2, last_exit: segfault, ..slot(0) },
+                SlotStatus { failures: 3, last_failure: failed, retry_in: Some(Millis(225)), ..slot(1) },
+                SlotStatus { failures: 5, last_failure: failed, gave_up: true, ..slot(2) },
+            ],
+            workers: vec![
+                worker(1, 1, Some(Pid(101)), 1, PhaseTag::DrainingTerm),
+                WorkerStatus {
+                    pinged: Some(Millis(40)),
+                    ..worker(2, 0, Some(Pid(10_002)), 1, PhaseTag::Healthy)
+                },
+                worker(3, 0, None, 2, PhaseTag::SpawningWanted),
+            ],
+        }
+    }
+
+    #[test]
+    fn the_table_tells_of_everything_that_is_going_on() {
+        let expected = "\
+einhyrningsins 0.1.0, pid 4242, up 3 h 2 min
+generation 1, 1/3 workers healthy
+upgrading to generation 2 (rolling): 0/3 healthy, 1 retired, for 3.2 s
+listening on 127.0.0.1:8080, [::1]:8080
+SLOT  PID    GENERATION  PHASE            AGE    RESTARTS  LAST PING  LAST EXIT
+0     10002  1           healthy          1.5 s  2         40 ms ago  killed by SIGSEGV (signal 11)
+0     -      2           spawning/wanted  1.5 s  2         -          killed by SIGSEGV (signal 11)
+1     101    1           draining/term    1.5 s  0         -          -
+slot 1: failed to start 3 times, at last: exited with status 1; next try in 225 ms
+slot 2: given up after 5 failed starts, at last: exited with status 1; `retry` tries again";
+        assert_eq!(table(&amid_an_upgrade(), &shell()), expected);
+    }
+
+    #[test]
+    fn the_data_say_the_same() {
+        let text = json::to_string(&value(&amid_an_upgrade(), &shell()));
+        for part in [
+            "\"pid\":4242",
+            "\"uptime_ms\":10920000",
+            "\"listeners\":[\"127.0.0.1:8080\",\"[::1]:8080\"]",
+            "\"stopping\":null",
+            "\"upgrade\":{\"age_ms\":3200,\"generation\":2,\"healthy\":0,\"retired\":1,\
+             \"rolling_back\":false,\"strategy\":\"rolling\"}",
+            "{\"age_ms\":1500,\"detail\":null,\"generation\":1,\"last_exit\":{\"kind\":\"killed\",\
+             \"message\":\"killed by SIGSEGV (signal 11)\",\"signal\":11},\"last_ping_ms\":40,\
+             \"phase\":\"healthy\",\"pid\":10002,\"restarts\":2,\"slot\":0,\"worker\":2}",
+            "\"detail\":\"term\"",
+            "\"gave_up\":true",
+            "\"retry_in_ms\":225",
+        ] {
+            assert!(text.contains(part), "{part} is not in {text}");
+        }
+    }
+
+    #[test]
+    fn an_idle_supervisor_has_neither_upgrade_nor_workers() {
+        let status = Status { upgrade: None, slots: vec![], workers: vec![], ..amid_an_upgrade() };
+        let envelope = envelope(&status, &Shell { listeners: vec![], ..shell() });
+        assert!(envelope.ok && envelope.message.ends_with("\nno workers"), "{}", envelope.message);
+        assert!(envelope.encode().contains("\"upgrade\":null"));
+    }
+}
