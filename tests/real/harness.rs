@@ -1,0 +1,357 @@
+//! Real supervisors for tests: each with a folder, a control socket and a log of its own, and nothing
+//! left behind, whatever the test comes to.
+//!
+//! Everything waits on conditions, with deadlines that only a failure reaches.
+
+use miniserde::json::{self, Value};
+use nix::{
+    sys::signal::{Signal, kill, killpg},
+    unistd::Pid,
+};
+use std::{
+    env, fs,
+    io::{self, BufRead as _, BufReader, Write as _},
+    net::SocketAddr,
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Output, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// The supervisor's binary.
+pub(crate) const SUPERVISOR: &str = env!("CARGO_BIN_EXE_einhyrningsins");
+/// The client's binary.
+pub(crate) const CLIENT: &str = env!("CARGO_BIN_EXE_einhyrningsinsctl");
+
+/// How long anything may take before the test has failed. Generous: machines are busy.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+
+/// How often a condition is looked at.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// Waits until `ask` has an answer.
+#[track_caller]
+pub(crate) fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(start.elapsed() < DEADLINE, "not within {DEADLINE:?}: {what}");
+        thread::sleep(LOOK);
+    }
+}
+
+/// An example worker in Rust, built with the tests.
+pub(crate) fn rust_worker() -> String {
+    let path = Path::new(SUPERVISOR).with_file_name("examples").join("http");
+    assert!(path.exists(), "{} is missing: build the examples", path.display());
+    path.display().to_string()
+}
+
+/// A script in `tests/workers/`.
+pub(crate) fn script(name: &str) -> String {
+    [env!("CARGO_MANIFEST_DIR"), "tests/workers", name].iter().collect::<PathBuf>().display().to_string()
+}
+
+/// A folder of the test's own, removed with everything in it.
+#[derive(Debug)]
+pub(crate) struct Folder(PathBuf);
+
+impl Folder {
+    pub(crate) fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = env::temp_dir().join(format!("einhyrningsins-{}-{number}", std::process::id()));
+        fs::create_dir_all(&path).expect("a folder can be made");
+        Self(path)
+    }
+
+    pub(crate) fn join(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// Writes an executable script.
+    pub(crate) fn script(&self, name: &str, text: &str) -> String {
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = self.join(name);
+        fs::write(&path, text).expect("a script can be written");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("it can be made executable");
+        path.display().to_string()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A supervisor under test.
+#[derive(Debug)]
+pub(crate) struct Supervisor {
+    child: Child,
+    pub(crate) folder: Folder,
+    exited: Option<ExitStatus>,
+}
+
+impl Supervisor {
+    /// Starts `einhyrningsins -d FOLDER/ctl ARGS…`. Standard error and output go to `FOLDER/log`.
+    pub(crate) fn start<S: AsRef<str>>(args: &[S]) -> Self {
+        Self::start_in(Folder::new(), args, |_| {})
+    }
+
+    /// The same in a folder that has been prepared, with a last word on how the process is started.
+    pub(crate) fn start_in<S: AsRef<str>>(folder: Folder, args: &[S], tune: impl FnOnce(&mut Command)) -> Self {
+        let log = fs::File::create(folder.join("log")).expect("a log can be made");
+        let mut command = Command::new(SUPERVISOR);
+        command
+            .arg("-d")
+            .arg(folder.join("ctl"))
+            .args(args.iter().map(AsRef::as_ref))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a log can be shared"))
+            .stderr(log);
+        tune(&mut command);
+        let child = command.spawn().expect("the supervisor can be started");
+        Self { child, folder, exited: None }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.folder.join("ctl")
+    }
+
+    /// All it has said so far.
+    pub(crate) fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.folder.join("log")).unwrap_or_default()).into_owned()
+    }
+
+    /// Waits until it has said `text`.
+    #[track_caller]
+    pub(crate) fn await_log(&mut self, text: &str) {
+        self.eventually(&format!("log says {text:?}"), |me| me.log().contains(text).then_some(()));
+    }
+
+    /// Waits until `ask` has an answer; shows the log if it never has one.
+    #[track_caller]
+    pub(crate) fn eventually<T>(&mut self, what: &str, mut ask: impl FnMut(&mut Self) -> Option<T>) -> T {
+        let start = Instant::now();
+        loop {
+            if let Some(answer) = ask(self) {
+                return answer;
+            }
+            assert!(start.elapsed() < DEADLINE, "not within {DEADLINE:?}: {what}\n{}", self.log());
+            thread::sleep(LOOK);
+        }
+    }
+
+    /// The address of the `number`th listener.
+    #[track_caller]
+    pub(crate) fn address(&mut self, number: usize) -> SocketAddr {
+        self.eventually("it listens", |me| {
+            let log = me.log();
+            let line = log.lines().filter_map(|line| line.split("listening on ").nth(1)).nth(number)?;
+            line.trim().parse().ok()
+        })
+    }
+
+    /// The status, as data.
+    #[track_caller]
+    pub(crate) fn status(&mut self) -> Value {
+        let replies = self.eventually("it answers", |me| me.request(r#"{"command":"status"}"#).ok());
+        member(replies.last().expect("an answer"), "status").clone()
+    }
+
+    /// The workers of the status for which `chosen` holds.
+    #[track_caller]
+    pub(crate) fn workers(&mut self, chosen: impl Fn(&Value) -> bool) -> Vec<Value> {
+        let status = self.status();
+        let Value::Array(workers) = member(&status, "workers") else { panic!("no workers in the status") };
+        workers.iter().filter(|worker| chosen(worker)).cloned().collect()
+    }
+
+    /// The pids of healthy workers, in the order of their slots.
+    #[track_caller]
+    pub(crate) fn healthy(&mut self) -> Vec<u32> {
+        let mut workers = self.workers(|worker| text(worker, "phase") == "healthy");
+        workers.sort_by_key(|worker| number(worker, "slot"));
+        workers.iter().map(|worker| u32::try_from(number(worker, "pid")).expect("a pid")).collect()
+    }
+
+    /// Waits until exactly `count` workers are healthy and there are no others, and returns their pids.
+    #[track_caller]
+    pub(crate) fn await_healthy(&mut self, count: usize) -> Vec<u32> {
+        self.eventually(&format!("{count} workers are healthy and nothing else is there"), |me| {
+            let all = me.workers(|_| true).len();
+            let healthy = me.healthy();
+            (healthy.len() == count && all == count).then_some(healthy)
+        })
+    }
+
+    /// Sends one line to the control socket and returns the lines of the answer.
+    pub(crate) fn request(&self, line: &str) -> io::Result<Vec<Value>> {
+        let mut connection = Connection::open(&self.socket())?;
+        connection.send(line)?;
+        connection.answer()
+    }
+
+    /// Runs the client.
+    pub(crate) fn ctl<S: AsRef<str>>(&self, args: &[S]) -> Output {
+        Command::new(CLIENT)
+            .arg("-d")
+            .arg(self.socket())
+            .args(args.iter().map(AsRef::as_ref))
+            .stdin(Stdio::null())
+            .output()
+            .expect("the client can be run")
+    }
+
+    /// Runs the client and returns what it printed, having seen that it succeeded.
+    #[track_caller]
+    pub(crate) fn ctl_ok<S: AsRef<str>>(&self, args: &[S]) -> String {
+        let output = self.ctl(args);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let complained = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{said}{complained}\n{}", self.log());
+        said
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(raw(self.pid()), signal).expect("the supervisor can be signalled");
+    }
+
+    /// Whether it has ended already.
+    pub(crate) fn has_exited(&mut self) -> bool {
+        if self.exited.is_none() {
+            self.exited = self.child.try_wait().expect("the supervisor can be waited for");
+        }
+        self.exited.is_some()
+    }
+
+    /// Waits for its end and returns its exit status.
+    #[track_caller]
+    pub(crate) fn await_exit(&mut self) -> i32 {
+        self.eventually("the supervisor ends", |me| me.has_exited().then_some(()));
+        self.exited.and_then(|status| status.code()).expect("an exit status, not a signal")
+    }
+
+    /// Its children, zombies included, straight from the kernel.
+    pub(crate) fn children(&self) -> Vec<u32> {
+        children(self.pid())
+    }
+}
+
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        if self.has_exited() {
+            return;
+        }
+        // Stopped first, so that it replaces nobody while its workers are being killed.
+        let _ = kill(raw(self.pid()), Signal::SIGSTOP);
+        let workers = self.children();
+        let _ = kill(raw(self.pid()), Signal::SIGKILL);
+        for worker in workers {
+            let _ = killpg(raw(worker), Signal::SIGKILL);
+            let _ = kill(raw(worker), Signal::SIGKILL);
+        }
+        let _ = self.child.wait();
+    }
+}
+
+/// The children of a process.
+pub(crate) fn children(pid: u32) -> Vec<u32> {
+    let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    list.split_whitespace().filter_map(|word| word.parse().ok()).collect()
+}
+
+/// Whether a process exists and is no zombie.
+pub(crate) fn is_alive(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['Z', 'X']))
+}
+
+/// A process for nix.
+pub(crate) fn raw(pid: u32) -> Pid {
+    Pid::from_raw(i32::try_from(pid).expect("a pid"))
+}
+
+/// A connection to a control socket.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    stream: BufReader<UnixStream>,
+}
+
+impl Connection {
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        let stream = UnixStream::connect(path)?;
+        stream.set_read_timeout(Some(DEADLINE))?;
+        stream.set_write_timeout(Some(DEADLINE))?;
+        Ok(Self { stream: BufReader::new(stream) })
+    }
+
+    pub(crate) fn send(&mut self, line: &str) -> io::Result<()> {
+        self.stream.get_mut().write_all(format!("{line}\n").as_bytes())
+    }
+
+    pub(crate) fn send_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.get_mut().write_all(bytes)
+    }
+
+    /// The next line; an error if the connection ends instead.
+    pub(crate) fn line(&mut self) -> io::Result<Value> {
+        let mut line = String::new();
+        if self.stream.read_line(&mut line)? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        json::from_str(&line).map_err(|_| io::Error::other(format!("not JSON: {line}")))
+    }
+
+    /// The lines up to and with the one that does not say that more follow.
+    pub(crate) fn answer(&mut self) -> io::Result<Vec<Value>> {
+        let mut lines = Vec::new();
+        loop {
+            let line = self.line()?;
+            let more = matches!(&line, Value::Object(object) if object.contains_key("wait"));
+            lines.push(line);
+            if !more {
+                return Ok(lines);
+            }
+        }
+    }
+}
+
+/// A member of a JSON object.
+#[track_caller]
+pub(crate) fn member<'a>(value: &'a Value, name: &str) -> &'a Value {
+    let Value::Object(object) = value else { panic!("not an object: {value:?}") };
+    object.get(name).unwrap_or_else(|| panic!("no {name} in {value:?}"))
+}
+
+/// A member that is text.
+#[track_caller]
+pub(crate) fn text<'a>(value: &'a Value, name: &str) -> &'a str {
+    let Value::String(text) = member(value, name) else { panic!("{name} is no text in {value:?}") };
+    text
+}
+
+/// A member that is a whole number.
+#[track_caller]
+pub(crate) fn number(value: &Value, name: &str) -> i64 {
+    match member(value, name) {
+        Value::Number(json::Number::U64(number)) => i64::try_from(*number).expect("a small number"),
+        Value::Number(json::Number::I64(number)) => *number,
+        other => panic!("{name} is {other:?}"),
+    }
+}
+
+/// Whether a reply says that it went well.
+#[track_caller]
+pub(crate) fn is_ok(reply: &Value) -> bool {
+    matches!(member(reply, "ok"), Value::Bool(true))
+}
