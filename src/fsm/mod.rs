@@ -7,6 +7,7 @@ pub mod event;
 pub mod fleet;
 pub mod id;
 pub mod index;
+pub mod invariants;
 mod lifecycle;
 mod reconcile;
 pub mod rollout;

@@ -104,7 +104,11 @@ impl Supervisor {
     }
 
     /// The same in a folder that has been prepared, with a last word on how the process is started.
-    pub(crate) fn start_in<S: AsRef<str>>(folder: Folder, args: &[S], tune: impl FnOnce(&mut Command)) -> Self {
+    pub(crate) fn start_in<S: AsRef<str>>(
+        folder: Folder,
+        args: &[S],
+        tune: impl FnOnce(&mut Command),
+    ) -> Self {
         let log = fs::File::create(folder.join("log")).expect("a log can be made");
         let mut command = Command::new(SUPERVISOR);
         command

@@ -5,8 +5,7 @@ use nix::sys::signal::Signal;
 
 #[test]
 fn four_workers_serve_are_upgraded_and_go() {
-    let mut supervisor =
-        Supervisor::start(&["-n", "4", "-b", "127.0.0.1:0,r,n", "-m", "--", &rust_worker()]);
+    let mut supervisor = Supervisor::start(&["-n", "4", "-b", "127.0.0.1:0,r,n", "-m", "--", &rust_worker()]);
     let old = supervisor.await_healthy(4);
     let address = supervisor.address(0);
     assert_eq!(crate::load::get(address).expect("an answer").status, 200);

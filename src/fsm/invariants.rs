@@ -1,0 +1,516 @@
+//! The numbered invariants of `fsm-spec/invariants.md`, for every harness to check.
+//!
+//! A [`Monitor`] watches one run from its first step. It keeps its own account of what happened, made
+//! from events and actions alone, so that it does not believe what it is to check. The machine itself
+//! never calls it.
+
+use super::{
+    action::{Action, Notice, Reply, Scope, Why},
+    config::{BACKOFF_MAX, KILL_AFTER, TARGET_MAX},
+    event::{Command, Event, EventKind, Strategy},
+    id::{ClientId, Generation, ListenerId, Pid, RequestId, SlotId, WorkerId},
+    index::TimerKind,
+    signal::{Shutdown, Signal},
+    supervisor::{Life, Supervisor},
+    time::{Millis, Time},
+    worker::{Phase, PhaseTag},
+};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    format,
+    string::String,
+};
+use core::fmt;
+
+/// How an invariant is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// By [`Monitor::step`].
+    Step,
+    /// By [`Monitor::state`].
+    State,
+    /// By tests that look at whole runs.
+    Run,
+}
+
+/// Every invariant, by number.
+pub const ALL: [(u8, Kind); 31] = {
+    use Kind::{Run, State, Step};
+    [
+        (1, Run),
+        (2, State),
+        (3, Step),
+        (4, Step),
+        (5, Step),
+        (6, State),
+        (7, Step),
+        (8, Step),
+        (9, Step),
+        (10, State),
+        (11, Step),
+        (12, Step),
+        (13, Step),
+        (14, Step),
+        (15, Step),
+        (16, Step),
+        (17, State),
+        (18, Step),
+        (19, Step),
+        (20, Run),
+        (21, State),
+        (22, Run),
+        (23, Run),
+        (24, Run),
+        (25, Run),
+        (26, Run),
+        (27, Run),
+        (28, State),
+        (29, Step),
+        (30, State),
+        (31, Step),
+    ]
+};
+
+/// An invariant that does not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Its number.
+    pub number: u8,
+    /// What was found.
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "I{}: {}", self.number, self.what)
+    }
+}
+
+impl core::error::Error for Violation {}
+
+fn holds(number: u8, condition: bool, what: impl FnOnce() -> String) -> Result<(), Violation> {
+    if condition { Ok(()) } else { Err(Violation { number, what: what() }) }
+}
+
+/// What the monitor knows of a worker.
+#[derive(Clone, Debug)]
+struct Known {
+    slot: SlotId,
+    pid: Option<Pid>,
+    healthy: bool,
+    termed: Option<Time>,
+}
+
+/// Watches a run.
+#[derive(Clone, Debug, Default)]
+pub struct Monitor {
+    workers: BTreeMap<WorkerId, Known>,
+    pids: BTreeMap<Pid, WorkerId>,
+    healthy: u32,
+    last_worker: WorkerId,
+    last_generation: Generation,
+    pinned: BTreeSet<Generation>,
+    next_listener: u32,
+    listeners_bound: u32,
+    spawned_any: bool,
+    target: Option<u32>,
+    stopping: bool,
+    ended: bool,
+    waiting: BTreeMap<RequestId, ClientId>,
+    delays: BTreeMap<SlotId, (Generation, u32, Millis)>,
+    phases: BTreeMap<WorkerId, PhaseTag>,
+    /// The machine's time and its nearest deadline after the last step.
+    last: (Time, Option<Time>),
+    /// Whether the upgrade under way began with nothing left from another.
+    clean_upgrade: Option<Generation>,
+}
+
+impl Monitor {
+    /// A monitor for a run that has not begun.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Checks one step: `event` went in, `actions` came out, `after` is the state since. Costs as much
+    /// as there are actions, and as there are workers during upgrades.
+    ///
+    /// # Errors
+    /// The first violation found.
+    pub fn step(&mut self, event: &Event, actions: &[Action], after: &Supervisor) -> Result<(), Violation> {
+        holds(31, !self.ended || actions.is_empty(), || "actions after the exit".into())?;
+        let expected = self.take_in(&event.kind, after);
+        let now = after.now();
+        let mut answered = None;
+        for action in actions {
+            holds(31, !self.ended, || format!("{action:?} after the exit"))?;
+            match action {
+                Action::Notice { notice } => {
+                    self.notice(notice, &event.kind, now)?;
+                }
+                Action::Reply { request, .. } if expected == Some(*request) => {
+                    holds(16, answered.replace(*request).is_none(), || format!("two replies to {request}"))?;
+                }
+                Action::Reply { request, reply } => self.reply(*request, reply, after)?,
+                Action::Progress { request, .. } => {
+                    let waits = self.waiting.contains_key(request);
+                    holds(16, waits, || format!("progress for {request}, which does not wait"))?;
+                }
+                Action::Spawn { worker, slot, generation } => {
+                    self.spawn(*worker, *slot, *generation, after)?
+                }
+                Action::Signal { worker, pid, signal, scope } => {
+                    let asked =
+                        matches!(&event.kind, EventKind::Requested { command: Command::Signal { .. }, .. });
+                    self.signal(*worker, *pid, (*signal, *scope), asked, (now, after))?;
+                }
+                Action::Pin { generation, .. } => {
+                    holds(13, *generation > self.last_generation, || {
+                        format!("generation {generation} again")
+                    })?;
+                    self.last_generation = *generation;
+                }
+                Action::Forget { generation } => self.forget(*generation, after)?,
+                Action::Bind { listener } => {
+                    let in_order = *listener == ListenerId(self.next_listener) && !self.spawned_any;
+                    holds(19, in_order, || format!("listener {listener} bound out of order"))?;
+                    self.next_listener += 1;
+                }
+                Action::Sweep { .. } => {}
+                Action::Exit { .. } => self.ended = true,
+            }
+        }
+        holds(16, expected == answered, || format!("{expected:?} is to be answered, not {answered:?}"))?;
+        holds(16, !self.ended || self.waiting.is_empty(), || format!("{:?} never answered", self.waiting))?;
+        self.targets(after)?;
+        self.last = (now, after.fleet().index().deadlines.first().map(|(time, _)| *time));
+        self.stopping |= matches!(after.life(), Life::Stopping(_) | Life::Done);
+        Ok(())
+    }
+
+    /// Notes what an event says by itself. Returns the request that must be answered in this step.
+    fn take_in(&mut self, kind: &EventKind, after: &Supervisor) -> Option<RequestId> {
+        match kind {
+            EventKind::Spawned { worker, pid } => {
+                let taken = self.workers.values().any(|known| known.pid == Some(*pid));
+                if let Some(known) =
+                    self.workers.get_mut(worker).filter(|known| known.pid.is_none() && !taken)
+                {
+                    known.pid = Some(*pid);
+                }
+            }
+            EventKind::SpawnFailed { worker, .. } => {
+                if self.workers.get(worker).is_some_and(|known| known.pid.is_none()) {
+                    self.workers.remove(worker);
+                }
+            }
+            EventKind::Exited { pid, .. } => {
+                let worker = self.pids.remove(pid).and_then(|worker| self.workers.remove(&worker));
+                self.healthy -= u32::from(worker.is_some_and(|worker| worker.healthy));
+            }
+            EventKind::Pinned { generation } => {
+                if after.pinned().contains(generation) {
+                    self.pinned.insert(*generation);
+                }
+            }
+            EventKind::Bound { listener }
+                if listener.0 == self.listeners_bound && listener.0 < self.next_listener =>
+            {
+                self.listeners_bound += 1;
+            }
+            EventKind::Requested { client, request, .. } => {
+                self.waiting.entry(*request).or_insert(*client);
+            }
+            EventKind::ClientGone { client } => self.waiting.retain(|_, waiting| waiting != client),
+            EventKind::Acked { request, .. } | EventKind::Pinged { request, .. } if !self.ended => {
+                return *request;
+            }
+            EventKind::Acked { .. }
+            | EventKind::Pinged { .. }
+            | EventKind::Bound { .. }
+            | EventKind::Start
+            | EventKind::Woke
+            | EventKind::PinFailed { .. }
+            | EventKind::BindFailed { .. }
+            | EventKind::Signalled { .. } => {}
+        }
+        if self.ended {
+            self.waiting.clear();
+        }
+        None
+    }
+
+    fn notice(&mut self, notice: &Notice, cause: &EventKind, now: Time) -> Result<(), Violation> {
+        match notice {
+            Notice::Healthy { worker, pid, .. } => {
+                let known = self.workers.get_mut(worker);
+                let first = known.is_some_and(|known| !core::mem::replace(&mut known.healthy, true));
+                holds(9, first, || format!("worker {worker} is healthy twice"))?;
+                self.healthy += 1;
+                self.may_ack(*pid, cause)
+            }
+            Notice::Draining { worker, slot, why, .. } => self.drained(*worker, *slot, *why),
+            Notice::Gap { .. } => {
+                let (before, deadline) = self.last;
+                let crossed = deadline.is_some_and(|deadline| before < deadline && deadline <= now);
+                holds(18, !crossed, || format!("a gap led from {before:?} to {now:?}, past {deadline:?}"))
+            }
+            Notice::StartFailed { slot, generation, failures, retry_in, .. } => {
+                self.delay(*slot, *generation, *failures, *retry_in)
+            }
+            Notice::Target { new, .. } => {
+                self.target = Some(*new);
+                Ok(())
+            }
+            Notice::Upgrading { generation, .. } => {
+                self.clean_upgrade =
+                    if self.clean_upgrade.is_none() { Some(*generation) } else { Some(Generation(0)) };
+                Ok(())
+            }
+            Notice::Upgraded { .. } => {
+                self.clean_upgrade = None;
+                Ok(())
+            }
+            Notice::RolledBack { healthy, target, .. } => {
+                self.clean_upgrade = if healthy >= target { None } else { Some(Generation(0)) };
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn may_ack(&self, pid: Pid, cause: &EventKind) -> Result<(), Violation> {
+        let EventKind::Acked { pid: claimed, sender, group, .. } = cause else {
+            return Ok(());
+        };
+        let is_worker = self.pids.contains_key(sender);
+        let may = sender == claimed || (*group == Some(*claimed) && !is_worker);
+        holds(9, pid == *claimed && may, || format!("pid {pid} made healthy by {cause:?}"))
+    }
+
+    fn drained(&mut self, worker: WorkerId, slot: SlotId, why: Why) -> Result<(), Violation> {
+        let known = self.workers.get_mut(&worker);
+        if !known.is_some_and(|known| core::mem::take(&mut known.healthy)) {
+            return Ok(());
+        }
+        self.healthy -= 1;
+        if matches!(why, Why::Replaced | Why::Withdrawn) {
+            let replaced = self.workers.values().any(|known| known.slot == slot && known.healthy);
+            holds(8, replaced, || format!("worker {worker} of slot {slot} is {why} by nobody"))?;
+        }
+        if matches!(why, Why::Replaced | Why::Withdrawn | Why::Surplus) {
+            let target = self.target.unwrap_or_default();
+            let left = self.healthy;
+            holds(7, left >= target, || format!("worker {worker} is {why}; {left} of {target} are left"))?;
+        }
+        Ok(())
+    }
+
+    fn delay(
+        &mut self,
+        slot: SlotId,
+        generation: Generation,
+        failures: u32,
+        retry_in: Option<Millis>,
+    ) -> Result<(), Violation> {
+        let Some(delay) = retry_in else {
+            return Ok(());
+        };
+        holds(15, delay <= BACKOFF_MAX, || format!("slot {slot} waits {delay:?}"))?;
+        if let Some((last_generation, last_failures, last)) = self.delays.get(&slot) {
+            let consecutive =
+                *last_generation == generation && last_failures.checked_add(1) == Some(failures);
+            holds(15, !consecutive || delay >= *last, || {
+                format!("slot {slot} waits {delay:?} after {last:?}")
+            })?;
+        }
+        self.delays.insert(slot, (generation, failures, delay));
+        Ok(())
+    }
+
+    fn reply(&mut self, request: RequestId, reply: &Reply, after: &Supervisor) -> Result<(), Violation> {
+        holds(16, self.waiting.remove(&request).is_some(), || {
+            format!("{request} does not wait for {reply:?}")
+        })?;
+        if let Reply::Target { new, .. } = reply {
+            let now = after.fleet().target();
+            holds(14, *new == now && self.target == Some(now), || format!("told {new}, and it is {now}"))?;
+        }
+        Ok(())
+    }
+
+    fn spawn(
+        &mut self,
+        worker: WorkerId,
+        slot: SlotId,
+        generation: Generation,
+        after: &Supervisor,
+    ) -> Result<(), Violation> {
+        holds(4, worker > self.last_worker, || format!("worker {worker} after {}", self.last_worker))?;
+        holds(12, !self.stopping, || format!("worker {worker} started during a shutdown"))?;
+        let proven = generation == after.stable() || generation == after.wanted();
+        // The generation that was wanted until this very step may have been started in it first.
+        let wanted = proven || after.rollout().is_some_and(|rollout| rollout.generation == generation);
+        holds(3, wanted, || format!("worker {worker} started in generation {generation}"))?;
+        holds(29, self.pinned.contains(&generation), || format!("generation {generation} is not captured"))?;
+        let all = self.listeners_bound == after.fleet().config().listeners;
+        holds(19, all, || format!("worker {worker} started before all sockets were bound"))?;
+        self.last_worker = worker;
+        self.spawned_any = true;
+        self.workers.insert(worker, Known { slot, pid: None, healthy: false, termed: None });
+        Ok(())
+    }
+
+    fn signal(
+        &mut self,
+        worker: WorkerId,
+        pid: Pid,
+        (signal, scope): (Signal, Scope),
+        asked: bool,
+        (now, after): (Time, &Supervisor),
+    ) -> Result<(), Violation> {
+        let Some(known) = self.workers.get_mut(&worker).filter(|known| known.pid == Some(pid)) else {
+            return holds(5, false, || format!("{signal} to worker {worker}, which is not pid {pid}"));
+        };
+        if asked {
+            return Ok(());
+        }
+        if signal == Signal::Term {
+            known.termed.get_or_insert(now);
+        }
+        if signal == Signal::Kill {
+            let patience = KILL_AFTER.min(after.fleet().config().grace.max(Millis(1)));
+            let waited = known.termed.is_some_and(|at| now.since(at) >= patience);
+            let harshest = after.life() == Life::Stopping(Shutdown::Kill);
+            holds(11, scope == Scope::Group && (waited || harshest), || {
+                format!("worker {worker} killed early")
+            })?;
+        }
+        Ok(())
+    }
+
+    fn forget(&mut self, generation: Generation, after: &Supervisor) -> Result<(), Violation> {
+        self.pinned.remove(&generation);
+        let runs = after.fleet().index().generations.contains_key(&generation);
+        let will = generation == after.stable() || generation == after.wanted();
+        let slots = after.fleet().index().slots.count(generation);
+        holds(29, !runs && !will && slots == 0, || format!("generation {generation} is released and needed"))
+    }
+
+    fn targets(&mut self, after: &Supervisor) -> Result<(), Violation> {
+        let target = after.fleet().target();
+        if after.life() != Life::Running {
+            return Ok(());
+        }
+        holds(14, (1..=TARGET_MAX).contains(&target), || format!("target {target}"))?;
+        let told = *self.target.get_or_insert(target);
+        holds(14, told == target, || format!("target {target}, and {told} was told"))
+    }
+
+    /// Checks a state. Costs as much as there are workers.
+    ///
+    /// # Errors
+    /// The first violation found.
+    pub fn state(&mut self, state: &Supervisor) -> Result<(), Violation> {
+        derived(state)?;
+        processes(state)?;
+        occupants(state)?;
+        deadlines(state)?;
+        status(state)?;
+        self.surge(state)?;
+        for (id, worker) in state.fleet().workers() {
+            let tag = worker.phase.tag();
+            let before = self.phases.get(id).copied().unwrap_or(PhaseTag::SpawningWanted);
+            holds(10, before.order() <= tag.order(), || format!("worker {id} went from {before} to {tag}"))?;
+        }
+        self.phases = state.fleet().workers().iter().map(|(id, worker)| (*id, worker.phase.tag())).collect();
+        Ok(())
+    }
+
+    fn surge(&self, state: &Supervisor) -> Result<(), Violation> {
+        let (fleet, config) = (state.fleet(), state.fleet().config());
+        let rolling = state.rollout().filter(|rollout| {
+            rollout.strategy == Strategy::Rolling && self.clean_upgrade == Some(rollout.generation)
+        });
+        if rolling.is_none() {
+            return Ok(());
+        }
+        let beyond = fleet.index().replacing.iter().filter(|slot| {
+            let slot = fleet.slots().get(slot);
+            slot.is_some_and(|slot| slot.current.is_some() && slot.outgoing.is_some())
+        });
+        let count = beyond.count();
+        let most = usize::try_from(config.max_surge).unwrap_or(usize::MAX);
+        holds(2, count <= most, || format!("{count} workers beyond the target, {most} may be"))
+    }
+}
+
+fn derived(state: &Supervisor) -> Result<(), Violation> {
+    let anew = state.fleet().reindexed();
+    holds(28, anew == *state.fleet().index(), || {
+        format!("derived {:?}, derived anew {anew:?}", state.fleet().index())
+    })
+}
+
+fn processes(state: &Supervisor) -> Result<(), Violation> {
+    let mut seen = BTreeMap::new();
+    for worker in state.fleet().workers().values() {
+        if let Some(pid) = worker.phase.pid() {
+            let other = seen.insert(pid, worker.id);
+            holds(6, other.is_none(), || format!("pid {pid} is worker {} and {other:?}", worker.id))?;
+        }
+    }
+    Ok(())
+}
+
+fn occupants(state: &Supervisor) -> Result<(), Violation> {
+    let fleet = state.fleet();
+    let mut places = BTreeMap::new();
+    for (id, slot) in fleet.slots() {
+        let both = [slot.current, slot.outgoing];
+        let up = both.iter().flatten().count();
+        holds(2, up <= 2 && (slot.current.is_none() || slot.current != slot.outgoing), || {
+            format!("slot {id}: {slot:?}")
+        })?;
+        holds(30, id.0 < fleet.target() || up > 0, || format!("slot {id} is beyond the target and empty"))?;
+        for worker in both.into_iter().flatten() {
+            let known = fleet.worker(worker);
+            let fits = known.is_some_and(|worker| worker.slot == *id && worker.phase.tag().is_up());
+            holds(30, fits, || format!("slot {id} has {known:?}"))?;
+            places.insert(worker, *id);
+        }
+    }
+    for worker in fleet.workers().values().filter(|worker| worker.phase.tag().is_up()) {
+        let place = places.get(&worker.id);
+        holds(30, place.is_some(), || format!("worker {} is up and in no slot", worker.id))?;
+        holds(30, worker.phase != Phase::Dead, || format!("worker {} is dead and kept", worker.id))?;
+    }
+    let range = u32::try_from(fleet.slots().keys().filter(|slot| slot.0 < fleet.target()).count());
+    holds(30, range == Ok(fleet.target()), || format!("{range:?} slots for {}", fleet.target()))
+}
+
+fn deadlines(state: &Supervisor) -> Result<(), Violation> {
+    for (_, kind) in &state.fleet().index().deadlines {
+        let alive = match kind {
+            TimerKind::Unfinished => false,
+            TimerKind::AckAfter(worker) | TimerKind::AckTimeout(worker) | TimerKind::Rung(worker) => {
+                state.fleet().worker(*worker).is_some()
+            }
+            TimerKind::Backoff(slot) => state.fleet().slots().contains_key(slot),
+        };
+        holds(17, alive, || format!("{kind:?} belongs to nothing"))?;
+    }
+    Ok(())
+}
+
+fn status(state: &Supervisor) -> Result<(), Violation> {
+    let status = state.status();
+    let tagged = |chosen: PhaseTag| status.workers.iter().filter(|worker| worker.phase == chosen).count();
+    let healthy = u32::try_from(tagged(PhaseTag::Healthy)).ok();
+    let agrees = healthy == Some(status.healthy)
+        && status.workers.len() == state.fleet().workers().len()
+        && status.slots.len() == state.fleet().slots().len()
+        && status.target == state.fleet().target()
+        && status.upgrade.is_some() == state.rollout().is_some();
+    holds(21, agrees, || format!("{status:?}"))
+}
