@@ -6,6 +6,7 @@
 use crate::{cli::bind::Family, fsm::id::Errno};
 use nix::{
     errno::Errno as Sys,
+    libc,
     sys::socket::{
         self, AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, setsockopt,
         sockopt::{Ipv6V6Only, ReuseAddr},
@@ -178,23 +179,23 @@ fn bound_to(fd: &OwnedFd, asked: SocketAddr) -> SocketAddr {
 
 /// Says for people why a socket cannot be bound, and what to do next.
 pub(crate) fn describe(errno: Errno, address: SocketAddr) -> String {
-    let errno = Sys::from_raw(errno.0);
+    let said = Sys::from_raw(errno.0).desc();
     let port = address.port();
-    let next = match errno {
-        Sys::EADDRINUSE => format!(
-            "another process holds it, look with `ss -ltnp 'sport = :{port}'`; or connections of an \
+    let next = match errno.0 {
+        libc::EADDRINUSE => format!(
+            "; another process holds it, look with `ss -ltnp 'sport = :{port}'`; or connections of an \
              earlier one are still closing, then `{address},r` binds all the same"
         ),
-        Sys::EACCES => format!(
-            "ports below 1024 take root or CAP_NET_BIND_SERVICE; use another port than {port}, or \
+        libc::EACCES => format!(
+            "; ports below 1024 take root or CAP_NET_BIND_SERVICE; use another port than {port}, or \
              change net.ipv4.ip_unprivileged_port_start"
         ),
-        Sys::EADDRNOTAVAIL => format!("this machine has no address {}, see `ip address`", address.ip()),
-        Sys::EAFNOSUPPORT => "this machine does not do addresses of that family".into(),
-        Sys::EMFILE | Sys::ENFILE => "too many files are open, see `ulimit -n`".into(),
-        _ => return format!("cannot listen on {address}: {}", errno.desc()),
+        libc::EADDRNOTAVAIL => format!("; this machine has no address {}, see `ip address`", address.ip()),
+        libc::EAFNOSUPPORT => "; this machine does not do addresses of that family".into(),
+        libc::EMFILE | libc::ENFILE => "; too many files are open, see `ulimit -n`".into(),
+        _ => String::new(),
     };
-    format!("cannot listen on {address}: {}; {next}", errno.desc())
+    format!("cannot listen on {address}: {said}{next}")
 }
 
 #[cfg(test)]

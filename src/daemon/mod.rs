@@ -1,6 +1,6 @@
 //! The shell: does what the core decides, and tells it what happened.
 //!
-//! One thread, one event loop ([`shell`]). Nothing in here decides anything about workers; where it
+//! One thread, one event loop (`shell`). Nothing in here decides anything about workers; where it
 //! seems to want to, the question belongs to [`crate::fsm`].
 //!
 //! | Room | For |

@@ -1,4 +1,5 @@
-//! Processes: starting them, signalling them, learning of their end. The one room with `unsafe`.
+//! Processes: starting them, signalling them, learning of their end. The one room with `unsafe`,
+//! and its closet [`verdicts`].
 //!
 //! Between `fork` and `execve` a child of a process that may have threads can do next to nothing: no
 //! allocation, no lock, no panic. Whatever needs more is prepared by the parent, in buffers that are
@@ -6,6 +7,8 @@
 //! it. A child that cannot become the program leaves the reason in a page that it shares with the
 //! parent, one word for each spawn, and ends; who reaps it asks [`Spawner::outcome`] for the reason.
 #![expect(unsafe_code, reason = "fork and what may be done in a forked child have no safe form")]
+
+pub(crate) use verdicts::Ticket;
 
 use super::program::{Program, Strings, spawn_error};
 use crate::fsm::{
@@ -19,7 +22,6 @@ use nix::{
     fcntl::{FcntlArg, OFlag, fcntl, open},
     libc::{self, c_char, c_int},
     sys::{
-        mman::{MapFlags, ProtFlags, mmap_anonymous, munmap},
         signal::{self, SigSet},
         stat::Mode,
     },
@@ -27,14 +29,14 @@ use nix::{
 };
 use std::{
     ffi::OsStr,
-    num::NonZeroUsize,
     os::{
         fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd},
         unix::ffi::OsStrExt,
     },
-    ptr::{self, NonNull},
-    sync::atomic::{AtomicU64, Ordering},
+    ptr,
+    sync::atomic::AtomicU64,
 };
+use verdicts::Verdicts;
 
 /// Signals are numbered from 1 to this, signal(7).
 const LAST_SIGNAL: c_int = 64;
@@ -65,10 +67,6 @@ pub(crate) struct Child {
     /// To be turned in with [`Spawner::outcome`] when it was reaped.
     pub(crate) ticket: Ticket,
 }
-
-/// Stands for one word in the shared pages.
-#[derive(Debug)]
-pub(crate) struct Ticket(usize);
 
 /// Starts programs.
 #[derive(Debug)]
@@ -118,9 +116,9 @@ impl Spawner {
         let environment = program.environment().pointers().chain(self.variables.pointers());
         fill(&mut self.environment, environment);
         fill(&mut self.arguments, program.arguments().pointers());
+        let count = RawFd::try_from(self.sockets.len()).map_err(|_| failed(Sys::EMFILE))?;
         let ticket = self.verdicts.take().map_err(failed)?;
         let Some(verdict) = self.verdicts.word(&ticket) else { return Err(failed(Sys::EINVAL)) };
-        let count = RawFd::try_from(self.sockets.len()).map_err(|_| failed(Sys::EMFILE))?;
         let plan = Plan {
             verdict,
             null: self.null.as_raw_fd(),
@@ -199,10 +197,10 @@ impl Plan<'_> {
             }
             Err(failure) => failure,
         };
-        self.verdict.store(encode(stage, errno), Ordering::Release);
-        let status = if errno == Sys::ENOENT { 127 } else { 126 };
+        verdicts::leave(self.verdict, stage, errno);
+        let status = spawn_error(stage, errno).exit_code().unwrap_or(126);
         // SAFETY: ends the process at once, without running anything that belongs to the parent.
-        unsafe { libc::_exit(status) }
+        unsafe { libc::_exit(c_int::from(status)) }
     }
 
     fn prepare(&mut self) -> Result<(), (Stage, Sys)> {
@@ -250,10 +248,14 @@ fn close_from(first: RawFd) {
     // SAFETY: as in `place`. The system call itself: the C library's wrapper is younger than it.
     let done = unsafe { libc::syscall(libc::SYS_close_range, first, c_int::MAX, 0) };
     if done != 0 {
-        for fd in first..CLOSE_BY_HAND {
-            // SAFETY: as in `place`.
-            unsafe { libc::close(fd) };
-        }
+        close_by_hand(first);
+    }
+}
+
+fn close_by_hand(first: RawFd) {
+    for fd in first..CLOSE_BY_HAND {
+        // SAFETY: as in `place`.
+        unsafe { libc::close(fd) };
     }
 }
 
@@ -409,74 +411,6 @@ pub(crate) fn number(signal: Signal) -> signal::Signal {
     }
 }
 
-/// How many words a page holds.
-const WORDS: usize = 512;
-
-type Page = [AtomicU64; WORDS];
-
-/// Memory that children share with the parent until they become the program: one word for each, zero
-/// unless something went wrong. It grows by whole pages and never shrinks: one page serves 512
-/// unreaped children.
-#[derive(Debug, Default)]
-struct Verdicts {
-    pages: Vec<NonNull<Page>>,
-    free: Vec<usize>,
-}
-
-impl Verdicts {
-    fn take(&mut self) -> Result<Ticket, Sys> {
-        if self.free.is_empty() {
-            self.grow()?;
-        }
-        self.free.pop().map(Ticket).ok_or(Sys::ENOMEM)
-    }
-
-    fn grow(&mut self) -> Result<(), Sys> {
-        let first = self.pages.len().saturating_mul(WORDS);
-        let size = NonZeroUsize::new(size_of::<Page>()).ok_or(Sys::EINVAL)?;
-        let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-        // SAFETY: new memory, wherever the kernel likes; nothing else is affected.
-        let page = unsafe { mmap_anonymous(None, size, access, MapFlags::MAP_SHARED) }?;
-        self.pages.push(page.cast());
-        // So that the lowest is taken first, and few words are ever touched.
-        self.free.extend((first..first.saturating_add(WORDS)).rev());
-        Ok(())
-    }
-
-    fn word(&self, ticket: &Ticket) -> Option<&AtomicU64> {
-        let page = self.pages.get(ticket.0 / WORDS)?;
-        // SAFETY: mapped until `self` is dropped, aligned to a page, zero at first, which is a valid
-        // value; other processes change it through atomic operations only.
-        let page = unsafe { page.as_ref() };
-        page.get(ticket.0 % WORDS)
-    }
-
-    fn give_back(&mut self, ticket: Ticket) -> Option<SpawnError> {
-        let verdict = self.word(&ticket)?.swap(0, Ordering::Acquire);
-        self.free.push(ticket.0);
-        decode_verdict(verdict)
-    }
-}
-
-impl Drop for Verdicts {
-    fn drop(&mut self) {
-        for page in self.pages.drain(..) {
-            // SAFETY: mapped by `grow` with this size; no reference to it outlives `self`.
-            let _ = unsafe { munmap(page.cast(), size_of::<Page>()) };
-        }
-    }
-}
-
-/// Never zero.
-fn encode(stage: Stage, errno: Sys) -> u64 {
-    ((stage as u64 + 1) << 32) | u64::from((errno as i32).unsigned_abs())
-}
-
-fn decode_verdict(verdict: u64) -> Option<SpawnError> {
-    let stage = usize::try_from((verdict >> 32).checked_sub(1)?).ok()?;
-    let errno = i32::try_from(verdict & u64::from(u32::MAX)).ok()?;
-    Some(spawn_error(*Stage::ALL.get(stage)?, Sys::from_raw(errno)))
-}
-
 #[cfg(test)]
 mod tests;
+mod verdicts;

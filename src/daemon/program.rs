@@ -45,6 +45,22 @@ const NOT_FOR_WORKERS: [&str; 8] = [
 /// What we say to workers ourselves. Left-overs of another supervisor further up would contradict it.
 const OURS: &[u8] = b"EINHORN_";
 
+/// What execve(2) says when the program or its interpreter does not exist.
+const NOT_FOUND: [Sys; 2] = [Sys::ENOENT, Sys::ENOTDIR];
+
+/// What it says when that is nothing it can execute, now or later.
+const NOT_EXECUTABLE: [Sys; 9] = [
+    Sys::EACCES,
+    Sys::ENOEXEC,
+    Sys::EPERM,
+    Sys::ELOOP,
+    Sys::ENAMETOOLONG,
+    Sys::E2BIG,
+    Sys::EINVAL,
+    Sys::EISDIR,
+    Sys::ELIBBAD,
+];
+
 /// A program that can be started any number of times, always the same one.
 #[derive(Debug)]
 pub(crate) struct Program {
@@ -162,24 +178,12 @@ pub(super) fn spawn_error(stage: Stage, errno: Sys) -> SpawnError {
         Stage::Pin | Stage::Exec => true,
         // From the parent, by path: it is not there. From a child, through the open directory: only
         // for reasons that are not the program's.
-        Stage::Chdir => errno == Sys::ENOENT || errno == Sys::ENOTDIR,
+        Stage::Chdir => NOT_FOUND.contains(&errno),
         Stage::Fork | Stage::Setpgid | Stage::Signals | Stage::Files => false,
     };
-    let prospect = match errno {
-        Sys::ENOENT | Sys::ENOTDIR if lasting => Prospect::NotFound,
-        Sys::EACCES
-        | Sys::ENOEXEC
-        | Sys::EPERM
-        | Sys::ELOOP
-        | Sys::ENAMETOOLONG
-        | Sys::E2BIG
-        | Sys::EINVAL
-        | Sys::EISDIR
-        | Sys::ELIBBAD
-            if lasting =>
-        {
-            Prospect::NotExecutable
-        }
+    let prospect = match lasting {
+        true if NOT_FOUND.contains(&errno) => Prospect::NotFound,
+        true if NOT_EXECUTABLE.contains(&errno) => Prospect::NotExecutable,
         _ => Prospect::Passing,
     };
     SpawnError { stage, errno: Errno(errno as i32), prospect }
@@ -273,9 +277,9 @@ mod tests {
     #[test]
     fn a_name_is_looked_up_in_path_as_execvp_would() {
         let scratch = Scratch::new();
-        fs::create_dir(scratch.join("first")).unwrap();
-        fs::create_dir(scratch.join("second")).unwrap();
-        fs::create_dir(scratch.join("first/tool")).unwrap();
+        scratch.directory("first");
+        scratch.directory("second");
+        scratch.directory("first/tool");
         scratch.file("first/other", "#!/bin/sh\n", 0o644);
         let other = scratch.file("second/other", "#!/bin/sh\n", 0o755);
         let tool = scratch.file("second/tool", "#!/bin/sh\n", 0o755);
@@ -319,7 +323,7 @@ mod tests {
     #[test]
     fn a_later_switch_of_a_symbolic_link_does_not_matter() {
         let scratch = Scratch::new();
-        fs::create_dir(scratch.join("v1")).unwrap();
+        scratch.directory("v1");
         let release = scratch.file("v1/program", "#!/bin/sh\n", 0o755);
         symlink("v1", scratch.join("current")).unwrap();
         let program = pin("current/program", &[], scratch.path()).unwrap();

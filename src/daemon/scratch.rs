@@ -19,7 +19,9 @@ impl Scratch {
         let name = format!("einhyrningsins-{}-{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(name);
         fs::create_dir(&path).unwrap();
-        Self(path.canonicalize().unwrap())
+        let this = Self(path.canonicalize().unwrap());
+        allow(this.path(), 0o700);
+        this
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -31,11 +33,17 @@ impl Scratch {
         self.0.join(name)
     }
 
-    /// A file inside, with these permissions whatever the umask.
+    /// A directory inside.
+    pub(crate) fn directory(&self, name: &str) {
+        fs::create_dir(self.join(name)).unwrap();
+        allow(&self.join(name), 0o700);
+    }
+
+    /// A file inside, with these permissions.
     pub(crate) fn file(&self, name: &str, text: &str, mode: u32) -> PathBuf {
         let path = self.join(name);
         fs::write(&path, text).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        allow(&path, mode);
         path
     }
 }
@@ -44,6 +52,11 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
+}
+
+/// Permissions whatever the umask, which the claiming of a socket changes for a moment.
+fn allow(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
 /// Asks until there is an answer, for ten seconds at most.

@@ -302,9 +302,10 @@ impl<'a> Shell<'a> {
                 }
             }
             Action::Reply { request, reply } => {
-                let envelope = match &reply {
-                    Reply::Status => status::envelope(&self.supervisor.status(), &self.about()),
-                    other => answer::reply(other),
+                let envelope = if reply == Reply::Status {
+                    status::envelope(&self.supervisor.status(), &self.about())
+                } else {
+                    answer::reply(&reply)
                 };
                 self.control.answer(request, envelope);
             }

@@ -240,6 +240,7 @@ impl Monitor {
         None
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "most of what people are told binds nobody")]
     fn notice(&mut self, notice: &Notice, cause: &EventKind, now: Time) -> Result<(), Violation> {
         match notice {
             Notice::Healthy { worker, pid, .. } => {

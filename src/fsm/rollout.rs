@@ -119,6 +119,12 @@ pub fn plan(direction: Direction, strategy: Strategy, counts: &Counts, limits: &
     let in_flight = counts.unready.saturating_sub(counts.gave_up);
     // A stop must leave as many healthy workers as there are to be, wherever they are.
     let spare = counts.healthy > counts.target;
+    let done = match direction {
+        Direction::Forward => complete && counts.replacing == 0,
+        // What could not be restored is told, not waited for.
+        Direction::Back if counts.gave_up > 0 => counts.untouched == 0 && in_flight == 0,
+        Direction::Back => complete && counts.replacing == 0,
+    };
     if direction == Direction::Forward && counts.gave_up > 0 {
         Decision::Collapse
     } else if counts.replaced_idle > 0 {
@@ -131,9 +137,7 @@ pub fn plan(direction: Direction, strategy: Strategy, counts: &Counts, limits: &
         Decision::BeginIdle
     } else if in_flight < limits.unacked && counts.open > 0 && counts.replacing < surge {
         Decision::Begin
-    } else if complete && counts.replacing == 0 {
-        Decision::Finish
-    } else if direction == Direction::Back && counts.untouched == 0 && in_flight == 0 {
+    } else if done {
         Decision::Finish
     } else {
         Decision::Wait

@@ -256,28 +256,24 @@ impl Supervisor {
     }
 
     fn bound(&mut self, listener: ListenerId) {
-        match self.life {
-            Life::Binding(done) if listener == ListenerId(done) => {
-                let done = done + 1;
-                self.life = Life::Binding(done);
-                if done < self.fleet.config().listeners {
-                    self.act(Action::Bind { listener: ListenerId(done) });
-                } else {
-                    self.run();
-                }
-            }
-            _ => self.impossible(format!("listener {listener} bound unasked")),
+        if self.life != Life::Binding(listener.0) {
+            return self.impossible(format!("listener {listener} bound unasked"));
+        }
+        let done = listener.0 + 1;
+        self.life = Life::Binding(done);
+        if done < self.fleet.config().listeners {
+            self.act(Action::Bind { listener: ListenerId(done) });
+        } else {
+            self.run();
         }
     }
 
     fn bind_failed(&mut self, listener: ListenerId, errno: Errno) {
-        match self.life {
-            Life::Binding(done) if listener == ListenerId(done) => {
-                self.notice(Notice::BindFailed { listener, errno });
-                self.end(1);
-            }
-            _ => self.impossible(format!("listener {listener} not bound unasked")),
+        if self.life != Life::Binding(listener.0) {
+            return self.impossible(format!("listener {listener} not bound unasked"));
         }
+        self.notice(Notice::BindFailed { listener, errno });
+        self.end(1);
     }
 
     fn run(&mut self) {

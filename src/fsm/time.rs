@@ -1,6 +1,6 @@
 //! Points and spans of time, in whole milliseconds.
 //!
-//! The core has no clock. Time enters with each [`Event`](super::Event), as milliseconds since an
+//! The core has no clock. Time enters with each [`Event`](super::event::Event), as milliseconds since an
 //! arbitrary start, and must come from a monotonic source.
 
 use core::ops::{Add, Sub};

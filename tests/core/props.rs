@@ -62,7 +62,7 @@ pub fn ops() -> impl Strategy<Value = Op> {
         1 => any::<u16>().prop_map(Op::Gap),
         8 => (any::<u8>(), asks()).prop_map(|(who, ask)| Op::Request(who, ask)),
         1 => any::<u8>().prop_map(Op::Leave),
-        1 => any::<u8>().prop_map(|which| Op::Signal(which)),
+        1 => any::<u8>().prop_map(Op::Signal),
         2 => any::<u8>().prop_map(Op::Impossible),
         1 => any::<u8>().prop_map(|how| Op::Request(how, Ask::Die(how))),
     ]

@@ -350,7 +350,7 @@ pub(crate) fn number(value: &Value, name: &str) -> i64 {
     match member(value, name) {
         Value::Number(json::Number::U64(number)) => i64::try_from(*number).expect("a small number"),
         Value::Number(json::Number::I64(number)) => *number,
-        other => panic!("{name} is {other:?}"),
+        _ => panic!("{name} is no number in {value:?}"),
     }
 }
 

@@ -2,6 +2,7 @@
 #![allow(
     dead_code,
     clippy::disallowed_methods,
+    clippy::wildcard_enum_match_arm,
     reason = "a harness has more than any one test needs, and tests wait with deadlines"
 )]
 

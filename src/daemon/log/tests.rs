@@ -16,12 +16,12 @@ use std::{
 /// Takes what it is told to take.
 struct Pad {
     lines: mpsc::Sender<String>,
-    verdicts: std::vec::IntoIter<Result<(), Lost>>,
+    verdicts: Vec<Result<(), Lost>>,
 }
 
 impl Sink for Pad {
     fn put(&mut self, line: &[u8]) -> Result<(), Lost> {
-        self.verdicts.next().unwrap_or(Ok(()))?;
+        self.verdicts.pop().unwrap_or(Ok(()))?;
         self.lines.send(String::from_utf8_lossy(line).into_owned()).unwrap();
         Ok(())
     }
@@ -29,7 +29,7 @@ impl Sink for Pad {
 
 fn pad(verdicts: &[Result<(), Lost>]) -> (Lines<Pad>, mpsc::Receiver<String>) {
     let (sender, receiver) = mpsc::channel();
-    (Lines::new(Pad { lines: sender, verdicts: verdicts.to_vec().into_iter() }), receiver)
+    (Lines::new(Pad { lines: sender, verdicts: verdicts.iter().rev().copied().collect() }), receiver)
 }
 
 fn say<S: Sink>(lines: &mut Lines<S>, words: &str) {

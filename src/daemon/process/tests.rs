@@ -182,7 +182,8 @@ fn a_worker_has_its_sockets_from_3_on_and_nothing_else() {
     fcntl(&leak, FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty())).unwrap();
     let given = Given { sockets: &given, variables: [("", ""); 0].as_slice() };
     let child = spawner.spawn(&program("/bin/sleep", &["60"]), given).unwrap();
-    assert_eq!(fds_of(child.pid), expected);
+    // The loader of shared libraries has a file open at times; what leaked would stay.
+    eventually("exactly its sockets", || (fds_of(child.pid) == expected).then_some(()));
     signal(child.pid, Signal::Kill, Scope::Process).unwrap();
     wait(child.pid);
 }
@@ -231,6 +232,18 @@ fn sockets_arrive_in_order_wherever_they_are_in_the_parent() {
         });
         assert_eq!(forked, ExitStatus::Code(0), "{order:?}");
     }
+}
+
+#[test]
+fn a_kernel_without_close_range_is_no_obstacle() {
+    let status = in_a_child(|| {
+        let open = |fd: RawFd| fcntl(borrow(fd), FcntlArg::F_GETFD).is_ok();
+        let _ = place(libc::STDIN_FILENO, 5);
+        let _ = place(libc::STDIN_FILENO, 900);
+        close_by_hand(6);
+        if open(5) && !open(900) { 0 } else { 1 }
+    });
+    assert_eq!(status, ExitStatus::Code(0));
 }
 
 #[test]
@@ -289,34 +302,7 @@ fn neither_good_nor_bad_starts_leave_anything_open() {
     }
     // Tests that run at the same time open a few files of their own.
     assert!(open() < before + 50);
-    assert_eq!(spawner.verdicts.free.len(), WORDS);
-}
-
-#[test]
-fn any_number_of_starts_can_be_under_way() {
-    let mut verdicts = Verdicts::default();
-    let tickets: Vec<_> = (0..WORDS + 3).map(|_| verdicts.take().unwrap()).collect();
-    assert_eq!(verdicts.pages.len(), 2);
-    for (i, ticket) in tickets.iter().enumerate() {
-        let errno = if i % 2 == 0 { Sys::ENOENT } else { Sys::EAGAIN };
-        verdicts.word(ticket).unwrap().store(encode(Stage::Files, errno), Ordering::Release);
-    }
-    for (i, ticket) in tickets.into_iter().enumerate() {
-        let errno = if i % 2 == 0 { Sys::ENOENT } else { Sys::EAGAIN };
-        assert_eq!(verdicts.give_back(ticket), Some(spawn_error(Stage::Files, errno)));
-    }
-    let ticket = verdicts.take().unwrap();
-    assert_eq!(verdicts.give_back(ticket), None, "what is taken again is clean");
-}
-
-#[test]
-fn every_stage_and_error_survives_the_way_through_the_page() {
-    for stage in Stage::ALL {
-        for errno in [Sys::EPERM, Sys::ETXTBSY, Sys::EHWPOISON] {
-            assert_eq!(decode_verdict(encode(*stage, errno)), Some(spawn_error(*stage, errno)));
-        }
-    }
-    assert_eq!(decode_verdict(0), None);
+    assert!(spawner.verdicts.is_idle());
 }
 
 /// Runs something that allocates nothing in a process of its own.
@@ -336,13 +322,15 @@ fn link(path: &str) -> String {
     fs::read_link(format!("/proc/{path}")).unwrap().display().to_string()
 }
 
-/// A process's descriptors but for standard output and error, once it is the program.
+/// A process's descriptors but for standard output and error; none before it is the program.
 fn fds_of(pid: Pid) -> BTreeMap<usize, String> {
-    eventually("exec", || {
-        fs::read_to_string(format!("/proc/{pid}/comm")).ok().filter(|name| name == "sleep\n")
-    });
+    if fs::read_to_string(format!("/proc/{pid}/comm")).unwrap() != "sleep\n" {
+        return BTreeMap::new();
+    }
     let fds = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
     let fds = fds.map(|fd| fd.unwrap().file_name().to_str().unwrap().parse().unwrap());
     let fds = fds.filter(|fd: &usize| *fd != 1 && *fd != 2);
-    fds.map(|fd| (fd, link(&format!("{pid}/fd/{fd}")))).collect()
+    let links = fds.map(|fd| (fd, fs::read_link(format!("/proc/{pid}/fd/{fd}"))));
+    // One that is closed in between is none.
+    links.filter_map(|(fd, link)| Some((fd, link.ok()?.display().to_string()))).collect()
 }
