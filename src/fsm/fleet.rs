@@ -133,6 +133,19 @@ impl Fleet {
         }
     }
 
+    /// A fleet put together again.
+    pub(super) fn from_parts(
+        config: Config,
+        target: u32,
+        workers: BTreeMap<WorkerId, Worker>,
+        slots: BTreeMap<SlotId, Slot>,
+        next_worker: WorkerId,
+    ) -> Self {
+        let mut fleet = Self { target, workers, slots, next_worker, ..Self::new(config) };
+        fleet.index = fleet.reindexed();
+        fleet
+    }
+
     /// What the command line said.
     #[must_use]
     pub fn config(&self) -> &Config {

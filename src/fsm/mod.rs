@@ -72,6 +72,7 @@ mod lifecycle;
 mod reconcile;
 pub mod rollout;
 pub mod signal;
+pub mod snapshot;
 pub mod status;
 pub mod supervisor;
 pub mod text;

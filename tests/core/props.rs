@@ -4,6 +4,7 @@
 
 use crate::world::{Ask, Depth, Op, World};
 use einhyrningsins::fsm::{
+    Supervisor,
     config::{AckMode, Config},
     signal::Signal,
     time::Millis,
@@ -91,5 +92,24 @@ proptest! {
         let world = run(config, &ops)?;
         let events: String = world.trace.lines().filter(|line| !line.starts_with(['>', '='])).map(|line| format!("{line}\n")).collect();
         prop_assert_eq!(trace::retell(&events).expect("a trace"), world.trace);
+    }
+
+    #[test]
+    fn what_is_restored_steps_like_what_was_saved(
+        config in configs(),
+        before in prop::collection::vec(ops(), 0..60),
+        after in prop::collection::vec(ops(), 0..30),
+    ) {
+        let mut world = run(config, &before)?;
+        let saved = world.supervisor.snapshot();
+        let mut restored = world.clone();
+        restored.supervisor = Supervisor::restore(&saved).expect("a state that can be").lenient();
+        prop_assert_eq!(restored.supervisor.snapshot(), saved);
+        for op in after {
+            world.follow(op).expect("held before");
+            restored.follow(op).expect("held before");
+        }
+        prop_assert_eq!(restored.trace, world.trace);
+        prop_assert_eq!(restored.supervisor.snapshot(), world.supervisor.snapshot());
     }
 }
