@@ -475,7 +475,8 @@ impl Draft {
         let pinning = self.pinning.iter().map(|pinning| pinning.generation);
         let named = self.pinned.iter().copied().chain(workers).chain(slots).chain(rollout).chain(pinning);
         sane(named.chain([stable]).all(up_to_newest), "a generation is newer than the newest")?;
-        let needed = self.rollout.iter().map(|rollout| rollout.generation).chain([stable]);
+        let forward = self.rollout.iter().filter(|rollout| rollout.collapse.is_none());
+        let needed = forward.map(|rollout| rollout.generation).chain([stable]);
         let running = matches!(life, Life::Running);
         let captured = needed.filter(|_| running).all(|generation| self.pinned.contains(&generation));
         sane(captured, "a generation that is needed is not captured")?;
