@@ -75,6 +75,11 @@ impl Shelf {
         self.0.iter().find(|(other, _)| **other != generation).and_then(|(_, slots)| slots.first().copied())
     }
 
+    /// The generations that have any.
+    pub fn generations(&self) -> impl Iterator<Item = Generation> + '_ {
+        self.0.keys().copied()
+    }
+
     /// All slots, oldest generation first.
     pub fn iter(&self) -> impl Iterator<Item = SlotId> + '_ {
         self.0.values().flatten().copied()
@@ -145,12 +150,17 @@ pub struct Index {
     pub open: Shelf,
     /// Those of the latter that have no current worker either.
     pub idle: Shelf,
-    /// Slots within the target that have no current worker and may start one now.
+    /// Slots within the target that have no worker at all and may start one now.
     pub vacant: BTreeSet<SlotId>,
+    /// Slots within the target that have a worker being replaced, none to replace it, and may start
+    /// one now: a worker beyond the target.
+    pub reserved: Shelf,
     /// Slots within the target that have a worker being replaced.
     pub replacing: BTreeSet<SlotId>,
     /// Those of them that were given up: they wait for nobody.
     pub stalled: BTreeSet<SlotId>,
+    /// Those of them that have a current worker too.
+    pub doubled: BTreeSet<SlotId>,
     /// Those of them whose current worker is healthy and whose outgoing worker is not.
     pub replaced_idle: Shelf,
     /// Those of them whose current worker and outgoing worker are both healthy.
@@ -199,7 +209,10 @@ impl Index {
             self.unready.set(generation, id, present);
         }
         match slot.hold {
-            Hold::Ready if slot.current.is_none() => put(&mut self.vacant, id, present),
+            Hold::Ready if slot.current.is_none() && slot.outgoing.is_none() => {
+                put(&mut self.vacant, id, present);
+            }
+            Hold::Ready if slot.current.is_none() => self.reserved.set(generation, id, present),
             Hold::Ready => {}
             Hold::Until(time) => put(&mut self.deadlines, (time, TimerKind::Backoff(id)), present),
             Hold::GaveUp => self.gave_up.set(generation, id, present),
@@ -214,6 +227,9 @@ impl Index {
         put(&mut self.replacing, id, present);
         if slot.hold == Hold::GaveUp {
             put(&mut self.stalled, id, present);
+        }
+        if slot.current.is_some() {
+            put(&mut self.doubled, id, present);
         }
         match (healthy(occupants.current), healthy(occupants.outgoing)) {
             (true, true) => self.replaced.set(generation, id, present),

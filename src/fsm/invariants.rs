@@ -380,7 +380,7 @@ impl Monitor {
             known.termed.get_or_insert(now);
         }
         if signal == Signal::Kill {
-            let patience = KILL_AFTER.min(after.fleet().config().grace.max(Millis(1)));
+            let patience = KILL_AFTER.min(after.fleet().config().grace);
             let waited = known.termed.is_some_and(|at| now.since(at) >= patience);
             let harshest = after.life() == Life::Stopping(Shutdown::Kill);
             holds(11, scope == Scope::Group && (waited || harshest), || {

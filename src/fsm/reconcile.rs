@@ -28,7 +28,12 @@ impl Supervisor {
     fn decide(&mut self) -> bool {
         match self.life {
             Life::Running => {
-                self.fill_vacancy() || self.drop_surplus() || self.advance_upgrade() || self.give_in()
+                // A generation that has failed is left before anything more is started of it.
+                self.turn_back()
+                    || self.fill_vacancy()
+                    || self.drop_surplus()
+                    || self.advance_upgrade()
+                    || self.give_in()
             }
             Life::Stopping(shutdown) => self.bring_down(shutdown) || self.end_if_empty(),
             Life::New | Life::Pinning | Life::Binding(_) | Life::Done => false,
@@ -37,7 +42,8 @@ impl Supervisor {
 
     /// Starts a worker where one is missing.
     fn fill_vacancy(&mut self) -> bool {
-        let Some(slot) = self.fleet.index().vacant.first().copied() else {
+        let vacant = self.fleet.index().vacant.first().copied();
+        let Some(slot) = vacant.or_else(|| self.superseded()).or_else(|| self.reserved()) else {
             return false;
         };
         if self.leave_superseded(slot) {
@@ -47,6 +53,14 @@ impl Supervisor {
             self.act(Action::Spawn { worker, slot, generation });
         }
         true
+    }
+
+    /// A slot that was to start a worker of a generation that nobody wants any more.
+    fn superseded(&self) -> Option<SlotId> {
+        let reserved = &self.fleet.index().reserved;
+        let (stable, wanted) = (self.stable, self.wanted());
+        let other = reserved.generations().find(|other| *other != stable && *other != wanted)?;
+        reserved.first(other)
     }
 
     /// A vacant slot of a generation that is neither proven nor wanted goes back to the proven one.

@@ -59,6 +59,8 @@ pub struct Counts {
     pub unready: usize,
     /// Those of them that were given up.
     pub gave_up: usize,
+    /// Those of them that may start a worker beyond the target as soon as there is room for one.
+    pub reserved: usize,
     /// Slots with a worker being replaced, less those that were given up: each has, or will have, a
     /// worker beyond the target.
     pub replacing: usize,
@@ -84,8 +86,20 @@ pub struct Limits {
 pub enum Direction {
     /// Towards the new generation.
     Forward,
-    /// Back to the proven one.
+    /// Back to the proven one. Also when no upgrade is under way: what an earlier one could not restore
+    /// is brought back as soon as that is possible.
     Back,
+}
+
+impl Limits {
+    /// How many workers beyond the target there may be.
+    #[must_use]
+    pub fn surge(&self, direction: Direction, strategy: Strategy, target: usize) -> usize {
+        match (direction, strategy) {
+            (Direction::Forward, Strategy::Fleet) => target,
+            (Direction::Forward, Strategy::Rolling) | (Direction::Back, _) => self.surge,
+        }
+    }
 }
 
 /// The next thing to do.
@@ -114,16 +128,16 @@ pub enum Decision {
 pub fn plan(direction: Direction, strategy: Strategy, counts: &Counts, limits: &Limits) -> Decision {
     let complete = counts.untouched == 0 && counts.unready == 0;
     let all_at_once = direction == Direction::Forward && strategy == Strategy::Fleet;
-    let surge = if all_at_once { counts.target } else { limits.surge };
-    // A slot that was given up waits for nobody; going back, the others are still to be restored.
-    let in_flight = counts.unready.saturating_sub(counts.gave_up);
+    let surge = limits.surge(direction, strategy, counts.target);
+    // A slot that was given up waits for nobody, one that waits for room only for others to finish.
+    let in_flight = counts.unready.saturating_sub(counts.gave_up + counts.reserved);
     // A stop must leave as many healthy workers as there are to be, wherever they are.
     let spare = counts.healthy > counts.target;
     let done = match direction {
         Direction::Forward => complete && counts.replacing == 0,
-        // What could not be restored is told, not waited for.
-        Direction::Back if counts.gave_up > 0 => counts.untouched == 0 && in_flight == 0,
-        Direction::Back => complete && counts.replacing == 0,
+        // Going back ends when nothing more can be done: what could not be restored is told, not
+        // waited for.
+        Direction::Back => in_flight == 0 && (counts.gave_up > 0 || (complete && counts.replacing == 0)),
     };
     if direction == Direction::Forward && counts.gave_up > 0 {
         Decision::Collapse

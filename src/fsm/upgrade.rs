@@ -95,6 +95,7 @@ impl Supervisor {
             idle: index.idle.total() - index.idle.count(wanted),
             unready: index.unready.count(wanted),
             gave_up: index.gave_up.count(wanted),
+            reserved: index.reserved.count(wanted),
             replacing: index.replacing.len() - index.stalled.len(),
             replaced: index.replaced.count(wanted),
             replaced_before: index.replaced.total() - index.replaced.count(wanted),
@@ -102,29 +103,53 @@ impl Supervisor {
         }
     }
 
+    /// Which way things go. Without an upgrade, back to where an earlier one did not get.
+    pub(super) fn course(&self) -> (Direction, Strategy) {
+        match &self.rollout {
+            Some(Rollout { collapse: None, strategy, .. }) => (Direction::Forward, *strategy),
+            Some(_) | None => (Direction::Back, Strategy::Rolling),
+        }
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        let config = self.fleet.config();
+        Limits { unacked: as_count(config.max_unacked), surge: as_count(config.max_surge) }
+    }
+
+    /// A slot that may start a worker next to the one it has, if there is room for one beyond the
+    /// target.
+    pub(super) fn reserved(&self) -> Option<SlotId> {
+        let (index, limits) = (self.fleet.index(), self.limits());
+        let (direction, strategy) = self.course();
+        let surge = limits.surge(direction, strategy, as_count(self.fleet.target()));
+        let starting = index.doubled.len() - index.replaced.total() - index.replaced_idle.total();
+        let room = index.doubled.len() < surge && starting < limits.unacked;
+        index.reserved.iter().next().filter(|_| room)
+    }
+
+    fn decision(&self) -> Decision {
+        let (direction, strategy) = self.course();
+        plan(direction, strategy, &self.counts(), &self.limits())
+    }
+
+    /// Goes back if the new generation has failed. Returns whether it had.
+    pub(super) fn turn_back(&mut self) -> bool {
+        let failed =
+            self.fleet.index().gave_up.count(self.wanted()) > 0 && self.decision() == Decision::Collapse;
+        if failed {
+            self.collapse();
+        }
+        failed
+    }
+
     /// Takes the next decision of the upgrade. Returns whether there may be another.
     pub(super) fn advance_upgrade(&mut self) -> bool {
-        let Some(rollout) = &self.rollout else {
-            return self.retire_leftover();
-        };
-        let direction = if rollout.collapse.is_none() { Direction::Forward } else { Direction::Back };
-        let strategy = rollout.strategy;
-        let limits = Limits {
-            unacked: as_count(self.fleet.config().max_unacked),
-            surge: as_count(self.fleet.config().max_surge),
-        };
-        let decision = plan(direction, strategy, &self.counts(), &limits);
+        let decision = self.decision();
         let (index, wanted) = (self.fleet.index(), self.wanted());
         let (retire, take_over) = match decision {
             Decision::Wait => return false,
-            Decision::Collapse => {
-                self.collapse();
-                return true;
-            }
-            Decision::Finish => {
-                self.finish_upgrade();
-                return true;
-            }
+            Decision::Collapse => return self.turn_back(),
+            Decision::Finish => return self.finish_upgrade(),
             Decision::RetireIdle => (index.replaced_idle.iter().next(), None),
             Decision::Retire => (index.replaced.first(wanted), None),
             Decision::RetireBefore => (index.replaced.first_other(wanted), None),
@@ -134,16 +159,6 @@ impl Supervisor {
         self.retire(retire);
         self.take_over(take_over);
         true
-    }
-
-    /// Without an upgrade there is nothing to replace, unless a rollback could not finish.
-    fn retire_leftover(&mut self) -> bool {
-        let index = self.fleet.index();
-        let spare = self.fleet.healthy() > self.fleet.target();
-        let healthy = index.replaced.iter().next().filter(|_| spare);
-        let slot = index.replaced_idle.iter().next().or(healthy);
-        self.retire(slot);
-        slot.is_some()
     }
 
     fn take_over(&mut self, slot: Option<SlotId>) {
@@ -190,9 +205,11 @@ impl Supervisor {
         self.withdraw(|_, _| true);
     }
 
-    fn finish_upgrade(&mut self) {
+    fn finish_upgrade(&mut self) -> bool {
+        let counts = self.counts();
+        let restored = counts.untouched == 0 && counts.unready == 0;
         let Some(rollout) = self.rollout.take() else {
-            return;
+            return false;
         };
         let Rollout { generation, since, request, collapse, .. } = rollout;
         let (healthy, target) = (self.fleet.healthy(), self.fleet.target());
@@ -206,7 +223,7 @@ impl Supervisor {
             Some(Collapse { slot, failures, failure }) => {
                 let serving = self.stable;
                 self.notice(Notice::RolledBack { to: serving, healthy, target });
-                if healthy >= target {
+                if restored {
                     Reply::RolledBack { generation, serving, slot, failures, failure, healthy, took }
                 } else {
                     Reply::NotRestored { generation, slot, failure, healthy, target }
@@ -217,6 +234,7 @@ impl Supervisor {
             self.reply(request, reply);
         }
         self.forget_unused();
+        true
     }
 
     /// Tells who waits for the upgrade how far it is, if that changed.

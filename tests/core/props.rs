@@ -72,11 +72,13 @@ pub fn ops() -> impl Strategy<Value = Op> {
 fn run(config: Config, ops: &[Op]) -> Result<World, TestCaseError> {
     let mut world = World::new(config, Depth::State).map_err(|why| TestCaseError::fail(why.to_string()))?;
     for op in ops {
-        if let Err(violation) = world.follow(*op) {
-            return Err(TestCaseError::fail(format!("{violation}\n{}", world.trace)));
-        }
+        follow(&mut world, *op)?;
     }
     Ok(world)
+}
+
+fn follow(world: &mut World, op: Op) -> Result<(), TestCaseError> {
+    world.follow(op).map_err(|violation| TestCaseError::fail(format!("{violation}\n{}", world.trace)))
 }
 
 proptest! {
@@ -106,8 +108,8 @@ proptest! {
         restored.supervisor = Supervisor::restore(&saved).expect("a state that can be").lenient();
         prop_assert_eq!(restored.supervisor.snapshot(), saved);
         for op in after {
-            world.follow(op).expect("held before");
-            restored.follow(op).expect("held before");
+            follow(&mut world, op)?;
+            follow(&mut restored, op)?;
         }
         prop_assert_eq!(restored.trace, world.trace);
         prop_assert_eq!(restored.supervisor.snapshot(), world.supervisor.snapshot());
