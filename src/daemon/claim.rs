@@ -98,6 +98,13 @@ impl Claim {
     }
 }
 
+/// A start that fails later on leaves no socket behind either.
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
 fn claim(path: &Path) -> Result<(UnixListener, Identity), Why> {
     let length = path.as_os_str().len();
     if length > LONGEST_PATH {

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     cli::daemon::{self, COMMAND_LINE, Options, Verbosity},
     fsm::{Supervisor, config::Config},
+    protocol::words,
 };
 use ::log::{LevelFilter, error, warn};
 use mio::Poll;
@@ -34,7 +35,7 @@ use std::{
 pub fn run(options: &Options) -> ExitCode {
     process::reset_signals_at_start();
     if let Err(errno) = process::open_standard_fds() {
-        return say(format_args!("/dev/null cannot be opened: {errno}"), 1);
+        return say(format_args!("/dev/null cannot be opened: {}", words::errno(errno)), 1);
     }
     let sockets = match Sockets::resolve(options) {
         Ok(sockets) => sockets,
@@ -78,7 +79,8 @@ fn assemble(options: &Options, sockets: Sockets, level: LevelFilter) -> Result<S
         ),
         None => None,
     };
-    let spawner = Spawner::new().map_err(|errno| format!("/dev/null cannot be opened: errno {errno}"))?;
+    let spawner =
+        Spawner::new().map_err(|errno| format!("/dev/null cannot be opened: {}", words::errno(errno)))?;
     let poll = Poll::new().map_err(failed("cannot wait for events"))?;
     let registry = poll.registry().try_clone().map_err(failed("cannot wait for events"))?;
     let claim = Claim::new(&options.socket_path).map_err(|error| error.to_string())?;

@@ -192,11 +192,12 @@ impl Monitor {
     fn take_in(&mut self, kind: &EventKind, after: &Supervisor) -> Option<RequestId> {
         match kind {
             EventKind::Spawned { worker, pid } => {
-                let taken = self.workers.values().any(|known| known.pid == Some(*pid));
+                let taken = self.pids.contains_key(pid);
                 if let Some(known) =
                     self.workers.get_mut(worker).filter(|known| known.pid.is_none() && !taken)
                 {
                     known.pid = Some(*pid);
+                    self.pids.insert(*pid, *worker);
                 }
             }
             EventKind::SpawnFailed { worker, .. } => {

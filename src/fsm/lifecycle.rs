@@ -2,15 +2,20 @@
 
 use super::{
     action::{Action, Failure, Notice, Reply, Scope},
+    config::AckMode,
     event::{ExitStatus, SpawnError},
     fleet::{Applied, Moved, Role, Verdict},
     id::{Generation, Pid, RequestId, WorkerId},
     index::TimerKind,
     signal::Signal,
     supervisor::{BURST, Life, Supervisor},
+    time::{Millis, Time},
     worker::{Change, Effect, Phase, PhaseTag},
 };
 use alloc::format;
+
+/// By then a program that can be executed at all has been, even on a busy machine.
+const FIRST_MOMENT: Time = Time(1_000);
 
 impl Supervisor {
     /// The one way to change a worker: applies the table and orders what follows from the move.
@@ -115,9 +120,15 @@ impl Supervisor {
         };
         let new = match &self.rollout {
             Some(rollout) => rollout.collapse.is_none() && generation == rollout.generation,
-            None => !self.ever_healthy,
+            None => !self.ever_healthy || self.in_first_moment(),
         };
         error.exit_code().filter(|_| new)
+    }
+
+    /// Whether no worker can have shown yet that the program runs: where health takes no time, a
+    /// process counts as healthy before it has become the program.
+    fn in_first_moment(&self) -> bool {
+        self.fleet.config().ack == AckMode::After(Millis(0)) && self.clock.now() < FIRST_MOMENT
     }
 
     fn count_crash(&mut self, moved: &Moved, failure: Failure) {
@@ -131,7 +142,7 @@ impl Supervisor {
         };
         let retry_in = match moved.role {
             Role::Current => self.fleet.crash(slot, moved.lasted, self.clock.now()),
-            Role::Outgoing | Role::Loose => super::time::Millis(0),
+            Role::Outgoing | Role::Loose => Millis(0),
         };
         if let Some(pid) = moved.before.pid() {
             self.notice(Notice::Crashed { worker, slot, generation, pid, status, retry_in });
@@ -143,7 +154,7 @@ impl Supervisor {
             return self.impossible(format!("pid {pid} of worker {worker} belongs to another"));
         }
         let moved = self.direct(worker, Change::Spawned(pid));
-        let at_once = self.fleet.config().ack == super::config::AckMode::After(super::time::Millis(0));
+        let at_once = self.fleet.config().ack == AckMode::After(Millis(0));
         if at_once && moved.is_some_and(|moved| moved.after.tag() == PhaseTag::PendingAck) {
             self.direct(worker, Change::Ack);
         }

@@ -8,6 +8,8 @@
 
 mod golden;
 mod invariants;
+mod kernel;
 mod props;
+mod sim;
 mod table;
 mod world;

@@ -183,9 +183,10 @@ class Server:
         gentle = set(self.wakeup.recv(4096)) == {signal.SIGUSR2}
         self.listen(False)
         self.draining, self.listeners = True, []
-        limit = time.monotonic() + (LINGER if gentle else HURRY)
-        for connection in self.connections:
-            connection.deadline = min(connection.deadline, limit)
+        for it in self.connections:
+            idle = it.stage == "serving" and not it.input and not it.output
+            patience = (LINGER if gentle else HURRY) if idle else TRANSFER
+            it.deadline = min(it.deadline, time.monotonic() + patience)
 
     def expire(self):
         """Does what is due."""

@@ -199,9 +199,9 @@ impl Server {
             // Closing is not enough: the supervisor has the same socket, so it would stay registered.
             self.registry.deregister(&mut listener)?;
         }
-        let limit = Instant::now() + linger;
         for connection in self.connections.values_mut() {
-            connection.deadline = connection.deadline.min(limit);
+            let patience = if connection.is_idle() { linger } else { TRANSFER };
+            connection.deadline = connection.deadline.min(Instant::now() + patience);
         }
         Ok(())
     }
@@ -265,6 +265,10 @@ impl Connection {
     fn new(stream: TcpStream) -> Self {
         let deadline = Instant::now() + IDLE;
         Self { stream, input: Vec::new(), output: Vec::new(), stage: Stage::Serving, deadline }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.stage == Stage::Serving && self.input.is_empty() && self.output.is_empty()
     }
 
     fn advance(&mut self, draining: bool, line: &str) -> io::Result<Next> {

@@ -1,0 +1,322 @@
+//! Deterministic simulation: the machine in a kernel that recycles pids as fast as the rules allow,
+//! among workers with personalities and clients with moods, on a clock that jumps.
+//!
+//! One seed decides everything. A run begins with chaos: forks fail, exits are coalesced and late,
+//! acks are slow, lost, doubled or forged, generations are bad, time is lost. Then faults stop, and
+//! the fleet must become what was asked for within a bound that is computed from the configuration
+//! (I23, I24, I26, I27); then it is told to stop, and must end within another (I25), although some of
+//! its workers cannot be killed.
+//!
+//! `SIM_SEED=N` runs one seed and prints its trace if it fails; `SIM_RUNS=N` runs that many.
+
+use crate::{
+    kernel::{Kernel, Options, Rng},
+    world::{Depth, World},
+};
+use einhyrningsins::fsm::{
+    action::Action,
+    config::{AckMode, BACKOFF_MAX, Config, KILL_AFTER},
+    event::{Command, EventKind, Strategy},
+    id::{ClientId, RequestId},
+    signal::{Shutdown, Signal},
+    supervisor::Life,
+    time::{Millis, Time},
+    worker::PhaseTag,
+};
+use std::env;
+
+/// Runs in the ordinary test command.
+const RUNS: u64 = 2_000;
+/// Events of a run, at least.
+const EVENTS: u64 = 1_000;
+
+/// A run that went wrong.
+#[derive(Debug)]
+struct Failed {
+    why: String,
+    trace: String,
+}
+
+struct Sim {
+    world: World,
+    kernel: Kernel,
+    options: Options,
+    next_request: u64,
+    events: u64,
+}
+
+impl Sim {
+    fn new(seed: u64, options: Options) -> Result<Self, Failed> {
+        let mut rng = Rng::new(seed);
+        let config = config(&mut rng, &options);
+        let world = World::new(config, Depth::Step)
+            .map_err(|violation| Failed { why: violation.to_string(), trace: String::new() })?;
+        Ok(Self { world, kernel: Kernel::new(rng), options, next_request: 1_000_000, events: 0 })
+    }
+
+    fn fail(&self, why: impl Into<String>) -> Failed {
+        Failed { why: why.into(), trace: self.world.trace.clone() }
+    }
+
+    fn is_over(&self) -> bool {
+        self.world.exited.is_some()
+    }
+
+    /// Tells the machine something and performs what it orders, as the shell does.
+    fn tell(&mut self, kind: EventKind) -> Result<(), Failed> {
+        let mut facts = std::collections::VecDeque::from([kind]);
+        while let Some(kind) = facts.pop_front() {
+            let actions = self.world.step(kind).map_err(|violation| self.fail(violation.to_string()))?;
+            self.events += 1;
+            if self.events.is_multiple_of(self.options.look_every) {
+                let state = self.world.monitor.state(&self.world.supervisor);
+                state.map_err(|violation| self.fail(violation.to_string()))?;
+            }
+            for action in actions {
+                let answer = self.kernel.perform(&action, self.world.now, &self.options);
+                facts.extend(answer);
+                if self.options.sabotage && matches!(action, Action::Signal { signal: Signal::Usr2, .. }) {
+                    self.kernel.lose_next_exit = true;
+                }
+            }
+            self.world.unanswered.clear();
+        }
+        Ok(())
+    }
+
+    fn request(&mut self, client: u64, command: Command) -> Result<(), Failed> {
+        self.next_request += 1;
+        let request = RequestId(self.next_request);
+        self.tell(EventKind::Requested { client: ClientId(client), request, command })
+    }
+
+    /// One turn of the event loop: time passes, facts are gathered in the shell's order.
+    fn turn(&mut self) -> Result<(), Failed> {
+        let deadline = self.world.supervisor.next_deadline().map(|(time, _)| time);
+        let next = [deadline, self.kernel.next_event()].into_iter().flatten().min();
+        let late = if self.kernel.rng.chance(self.options.late) { self.kernel.rng.below(1_500) } else { 0 };
+        let next = next.unwrap_or(self.world.now + Millis(1_000));
+        self.world.now = self.world.now.max(next) + Millis(late);
+        if self.kernel.rng.chance(self.options.gaps) {
+            let lost = Millis(self.kernel.rng.below(4_000_000));
+            self.world.now = self.world.now + lost;
+            if self.kernel.rng.chance(50) {
+                self.kernel.slept(lost);
+            }
+        }
+        self.kernel.run(self.world.now, &self.options);
+        for kind in self.kernel.exits(&self.options) {
+            self.tell(kind)?;
+        }
+        for kind in self.kernel.messages(&self.options) {
+            self.tell(kind)?;
+        }
+        if self.kernel.rng.chance(self.options.requests) {
+            self.ask()?;
+        }
+        if self.world.supervisor.next_deadline().is_some_and(|(time, _)| time <= self.world.now) {
+            self.tell(EventKind::Woke)?;
+        }
+        Ok(())
+    }
+
+    fn ask(&mut self) -> Result<(), Failed> {
+        let rng = &mut self.kernel.rng;
+        let client = rng.below(5);
+        let most = u64::from(self.options.target) * 2;
+        let command = match rng.below(12) {
+            0..=2 => Command::Upgrade { strategy: Strategy::Rolling },
+            3 => Command::Upgrade { strategy: Strategy::Fleet },
+            4 => Command::Inc,
+            5 => Command::Dec,
+            6 => Command::SetWorkers { count: u32::try_from(rng.below(most) + 1).expect("small") },
+            7 => Command::Retry,
+            8 => Command::Status,
+            9 => Command::Signal { signal: Signal::Ttin, pids: Vec::new() },
+            10 => return self.tell(EventKind::ClientGone { client: ClientId(client) }),
+            _ => return self.tell(EventKind::Signalled { signal: Signal::Hup }),
+        };
+        self.request(client, command)
+    }
+
+    fn chaos(&mut self) -> Result<(), Failed> {
+        self.tell_start()?;
+        // A world without requests and faults falls silent; that is enough of it then.
+        let mut turns = 0;
+        while self.events < self.options.events && turns < self.options.events && !self.is_over() {
+            self.turn()?;
+            turns += 1;
+        }
+        Ok(())
+    }
+
+    /// The first step was taken by the world; its orders are still to be performed.
+    fn tell_start(&mut self) -> Result<(), Failed> {
+        let orders = std::mem::take(&mut self.world.unanswered);
+        for action in orders {
+            for kind in self.kernel.perform(&action, self.world.now, &self.options) {
+                self.tell(kind)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The longest that getting well may take once faults have stopped.
+    fn bound(&self) -> Millis {
+        let config = self.world.supervisor.fleet().config();
+        let (AckMode::After(start) | AckMode::Manual(start)) = config.ack;
+        // A start under way may still fail, its slot then waits; and what drains takes its time.
+        let once = BACKOFF_MAX.0 + 2 * start.0.max(200) + config.grace.0 + 3 * KILL_AFTER.0;
+        // In an upgrade slots take turns, so many at a time, first forward and then back.
+        let slots = u64::from(self.world.supervisor.fleet().target().max(self.options.target * 2));
+        let turns = 2 * slots.div_ceil(u64::from(config.max_unacked.min(config.max_surge))) + 2;
+        Millis(once + turns * (start.0.max(200) + 200) + 10_000)
+    }
+
+    fn calm(&mut self) -> Result<(), Failed> {
+        self.options = self.options.calm();
+        self.kernel.heal(self.world.now);
+        self.request(9, Command::Retry)?;
+        let end = self.world.now + self.bound();
+        while !self.is_over() && !self.is_well() {
+            if self.world.now > end {
+                return Err(self.fail(format!("not well within {:?} of calm", self.bound())));
+            }
+            self.turn()?;
+        }
+        if !self.is_over() {
+            self.truthful()?;
+        }
+        Ok(())
+    }
+
+    /// Everything is as was asked for, nobody waits, and nothing is left to come (I23, I24, I26, I27).
+    fn is_well(&self) -> bool {
+        let supervisor = &self.world.supervisor;
+        let census = &supervisor.fleet().index().census;
+        let target = supervisor.fleet().target();
+        let stuck = census.count(PhaseTag::DrainingStuck);
+        supervisor.rollout().is_none()
+            && supervisor.waiting().is_empty()
+            && census.count(PhaseTag::Healthy) == target
+            && supervisor.fleet().healthy_of(supervisor.stable()) == target
+            && census.total() == target + stuck
+            && supervisor.next_deadline().is_none()
+            && (stuck > 0 || supervisor.pinned().len() == 1)
+    }
+
+    /// What the machine believes is what the kernel knows.
+    fn truthful(&self) -> Result<(), Failed> {
+        let believed: Vec<_> = self.world.supervisor.fleet().index().pids.keys().copied().collect();
+        let real = self.kernel.pids();
+        if believed == real {
+            Ok(())
+        } else {
+            Err(self.fail(format!("believed {believed:?}, real {real:?}")))
+        }
+    }
+
+    /// Told to stop, it ends in time, whatever its workers do (I25).
+    fn shutdown(&mut self) -> Result<(), Failed> {
+        let shutdown = Shutdown::ALL[usize::try_from(self.kernel.rng.below(4)).expect("small")];
+        self.request(9, Command::Die { shutdown })?;
+        let grace = self.world.supervisor.fleet().config().grace;
+        let end = self.world.now + Millis(grace.0 + 2 * KILL_AFTER.0 + 1);
+        while !self.is_over() {
+            if self.world.now > end {
+                return Err(self.fail(format!("{shutdown} shutdown is not over in time")));
+            }
+            self.turn()?;
+        }
+        match self.world.supervisor.life() {
+            Life::Done => Ok(()),
+            other => Err(self.fail(format!("ended, and is {other:?}"))),
+        }
+    }
+}
+
+fn config(rng: &mut Rng, options: &Options) -> Config {
+    let ack = match rng.below(4) {
+        0 => AckMode::After(Millis(0)),
+        1 => AckMode::After(Millis(1 + rng.below(1_000))),
+        _ => AckMode::Manual(Millis(200 + rng.below(5_000))),
+    };
+    let small = |rng: &mut Rng, most: u64| u32::try_from(1 + rng.below(most)).expect("small");
+    Config {
+        target: options.target,
+        listeners: small(rng, 3) - 1,
+        ack,
+        retries: small(rng, 5),
+        backoff: Millis(rng.below(400)),
+        grace: Millis(rng.below(10_000)),
+        stop_signal: Signal::Usr2,
+        max_unacked: small(rng, 4),
+        max_surge: small(rng, 4),
+    }
+}
+
+fn run(seed: u64, options: Options) -> Result<(u64, Time), Failed> {
+    let mut sim = Sim::new(seed, options)?;
+    sim.chaos()?;
+    if !sim.is_over() {
+        sim.calm()?;
+    }
+    if !sim.is_over() {
+        sim.shutdown()?;
+    }
+    Ok((sim.events, sim.world.now))
+}
+
+fn report(seed: u64, options: &Options, failed: &Failed) -> String {
+    let tail: Vec<&str> = failed.trace.lines().rev().take(400).collect();
+    let tail: Vec<&str> = tail.into_iter().rev().collect();
+    let all = env::temp_dir().join(format!("einhyrningsins-sim-{seed}.trace"));
+    let kept = std::fs::write(&all, &failed.trace).map(|()| all.display().to_string()).unwrap_or_default();
+    format!("SIM_SEED={seed}: {}\n{options:?}\nwhole trace: {kept}\n…\n{}", failed.why, tail.join("\n"))
+}
+
+fn number(variable: &str) -> Option<u64> {
+    env::var(variable).ok()?.parse().ok()
+}
+
+#[test]
+fn chaos_is_survived_and_calm_makes_everything_well() {
+    let seeds = match number("SIM_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("SIM_RUNS").unwrap_or(RUNS),
+    };
+    let (mut events, mut time, mut runs) = (0, Millis(0), 0);
+    for seed in seeds {
+        let options = Options::drawn(seed, EVENTS);
+        match run(seed, options) {
+            Ok((run_events, run_time)) => {
+                events += run_events;
+                time = Millis(time.0 + run_time.0);
+                runs += 1;
+            }
+            Err(failed) => panic!("{}", report(seed, &options, &failed)),
+        }
+    }
+    eprintln!("{runs} runs, {events} events, {} simulated hours", time.0 / 3_600_000);
+    assert!(events >= runs * EVENTS / 2, "runs of {} events on average", events / runs.max(1));
+}
+
+#[test]
+fn ten_thousand_workers_are_no_different() {
+    for seed in 0..3 {
+        let options = Options { target: 10_000, look_every: 20_000, ..Options::drawn(seed, 40_000) };
+        if let Err(failed) = run(seed, options) {
+            panic!("{}", report(seed, &options, &failed));
+        }
+    }
+}
+
+/// Who tests the tests: a kernel that forgets an exit is found out.
+#[test]
+fn a_kernel_that_breaks_its_promises_is_found_out() {
+    let found = (0..20).filter(|seed| {
+        let options = Options { sabotage: true, ..Options::drawn(*seed, EVENTS) };
+        run(*seed, options).is_err()
+    });
+    assert!(found.count() > 0, "twenty runs with lost exits, and nothing was noticed");
+}

@@ -1,0 +1,231 @@
+//! Starts that are refused, and what is said about it.
+
+use crate::{
+    harness::{Folder, SUPERVISOR},
+    probe::{Ended, own_address, run, run_in},
+};
+use einhyrningsins::cli::daemon::COMMAND_LINE;
+use std::{
+    fs,
+    net::{SocketAddr, ToSocketAddrs as _},
+    path::Path,
+    process::{Command, Stdio},
+};
+
+/// Starts with good options first and `args` after them, and sees that this is refused as a whole, in
+/// two lines of which the first has all of `named`.
+#[track_caller]
+fn refused(args: &[&str], named: &[&str]) {
+    let address = own_address();
+    let bind = address.to_string();
+    let all: Vec<&str> = ["-b", &bind].iter().chain(args).copied().collect();
+    let ended = run_in(Folder::new(), &all, |command| {
+        // Names that do not exist are not to take long.
+        command.env("RES_OPTIONS", "timeout:1 attempts:1");
+    });
+    let Ended { code, stdout, stderr, .. } = &ended;
+    assert_eq!(*code, 2, "{args:?}: {stderr}");
+    assert_eq!(stdout, "", "{args:?}");
+    let lines: Vec<&str> = stderr.lines().collect();
+    let [what, hint] = lines.as_slice() else { panic!("{args:?}: not two lines: {stderr}") };
+    assert!(what.starts_with("einhyrningsins: "), "{args:?}: {what}");
+    for name in named {
+        assert!(what.contains(name), "{args:?}: no {name} in: {what}");
+    }
+    assert_eq!(*hint, "Try 'einhyrningsins --help'.", "{args:?}");
+    ended.left_nothing(Some(address));
+}
+
+#[test]
+fn an_unknown_option_is_named_with_the_nearest_one() {
+    refused(&["--frobnicate", "true"], &["`--frobnicate`"]);
+    refused(&["--numbr", "2", "true"], &["`--numbr`", "`--number`"]);
+    refused(&["-x", "true"], &["`-x`"]);
+    refused(&["-vx", "true"], &["`-x`"]);
+}
+
+#[test]
+fn a_missing_or_needless_value_is_told_with_the_options_form() {
+    refused(&["-n"], &["--number", "COUNT"]);
+    refused(&["--bind"], &["--bind", "ADDR:PORT"]);
+    refused(&["--verbose=yes", "true"], &["--verbose", "`yes`"]);
+}
+
+#[test]
+fn a_number_out_of_range_is_told_with_the_range() {
+    for (option, name) in [
+        ("-n", "--number"),
+        ("-r", "--retries"),
+        ("-l", "--backlog"),
+        ("--max-unacked", "--max-unacked"),
+        ("--max-upgrade-additional", "--max-upgrade-additional"),
+    ] {
+        for value in ["0", "abc", "-1", "1.5", "99999999999", ""] {
+            refused(&[option, value, "true"], &[name, &format!("`{value}`"), "accepted: 1 to "]);
+        }
+    }
+}
+
+#[test]
+fn a_time_out_of_range_is_told_with_the_range() {
+    for option in ["--grace-period", "--seconds", "--ack-after"] {
+        for value in ["-1", "soon", "1e3", "10000000"] {
+            refused(&[option, value, "true"], &[option, &format!("`{value}`"), "accepted: 0 to "]);
+        }
+    }
+    refused(&["-m", "--ack-timeout", "0", "true"], &["--ack-timeout", "`0`", "0.001 to"]);
+    refused(&["-s", "31", "true"], &["--seconds", "`31`", "0 to 30"]);
+}
+
+#[test]
+fn an_address_that_makes_no_sense_is_told_with_what_would() {
+    for (value, why) in [
+        ("127.0.0.1", "no :PORT"),
+        ("127.0.0.1:", "0 to 65535"),
+        ("127.0.0.1:70000", "0 to 65535"),
+        ("127.0.0.1:http", "0 to 65535"),
+        ("127.0.0.1:0,x", "flag `x`"),
+        ("127.0.0.1:0,", "flag ``"),
+        ("::1:80", "brackets"),
+        ("[::1:80", "IPv6"),
+        ("256.0.0.1:80", "IPv4"),
+        (":80", "no address"),
+        ("*:80", "0.0.0.0"),
+        ("a b:80", "host name"),
+    ] {
+        refused(&["-b", value, "true"], &["--bind", &format!("`{value}`"), why, "ADDR:PORT[,r][,n]"]);
+    }
+}
+
+#[test]
+fn an_address_of_the_other_family_is_refused() {
+    refused(&["-4", "-b", "[::1]:80", "true"], &["--bind", "`[::1]:80`", "--ipv4-only"]);
+    refused(&["-6", "true"], &["--bind", "--ipv6-only", "IPv6 addresses"]);
+}
+
+#[test]
+fn a_host_that_cannot_be_found_is_refused() {
+    let name = "no-such-host.invalid";
+    refused(&["-b", &format!("{name}:80"), "true"], &["--bind", name, "IPv4 address", "resolves"]);
+    // Nobody knows what this machine calls itself in IPv6, if anything.
+    let found = ("localhost", 0).to_socket_addrs().expect("localhost");
+    if !found.into_iter().any(|address| address.is_ipv6()) {
+        let ended = run(&["-6", "-b", "localhost:80", "true"]);
+        assert_eq!(ended.code, 2, "{}", ended.stderr);
+        assert!(ended.stderr.contains("`localhost`") && ended.stderr.contains("IPv6"), "{}", ended.stderr);
+        ended.left_nothing(None);
+    }
+}
+
+#[test]
+fn options_that_contradict_each_other_are_both_named() {
+    for (args, one, other) in [
+        (&["-4", "-6"][..], "--ipv4-only", "--ipv6-only"),
+        (&["-v", "-q"], "--verbose", "--quiet"),
+        (&["-m", "--ack-after", "1"], "--ack-after", "--manual"),
+        (&["--ack-timeout", "5"], "--ack-timeout", "--manual"),
+        (&["--demo"], "--demo", "PROGRAM"),
+    ] {
+        refused(&[args, &["true"]].concat(), &[one, other]);
+    }
+}
+
+#[test]
+fn other_values_that_make_no_sense_are_told_with_what_would() {
+    let long = "x".repeat(108);
+    for (option, value, accepted) in [
+        ("--stop-signal", "KILL", "TERM"),
+        ("--stop-signal", "NOPE", "TERM"),
+        ("--stop-signal", "15", "TERM"),
+        ("--socket-path", "", "1 to 107 bytes"),
+        ("--socket-path", &long, "1 to 107 bytes"),
+        ("--drop-env-var", "", "without ="),
+        ("--drop-env-var", "A=B", "without ="),
+        ("--trace", "", "path"),
+    ] {
+        let value_named = format!("`{}", value.get(..value.len().min(20)).unwrap_or(value));
+        refused(&[option, value, "true"], &[option, &value_named, "accepted: ", accepted]);
+    }
+}
+
+#[test]
+fn something_to_run_is_needed() {
+    refused(&[], &["PROGRAM", "--demo"]);
+    refused(&["--"], &["PROGRAM"]);
+}
+
+#[test]
+fn a_message_is_one_line_whatever_was_typed() {
+    refused(&["-n", "1\n2\x1b[2J", "true"], &["`1\\n2\\u{1b}[2J`"]);
+}
+
+/// Starts three workers of a program that cannot run.
+#[track_caller]
+fn cannot_run(folder: Folder, program: &str, codes: &[i32], named: &[&str]) {
+    let address: SocketAddr = own_address();
+    let ended = run_in(folder, &["-n", "3", "-b", &address.to_string(), "--", program], |_| {});
+    let Ended { code, stderr, .. } = &ended;
+    assert!(codes.contains(code), "{program}: {code}: {stderr}");
+    let file = Path::new(program).file_name().and_then(|name| name.to_str()).unwrap_or(program);
+    for name in named.iter().chain([&file]) {
+        assert!(stderr.contains(name), "{program}: no {name} in: {stderr}");
+    }
+    ended.left_nothing(Some(address));
+}
+
+#[test]
+fn a_program_that_does_not_exist_is_127() {
+    cannot_run(Folder::new(), "no-such-program-anywhere", &[127], &["No such file"]);
+    cannot_run(Folder::new(), "/no/such/program", &[127], &["No such file"]);
+    cannot_run(Folder::new(), "-n", &[127], &["No such file"]);
+    cannot_run(Folder::new(), "/dev/null/program", &[127], &["Not a directory"]);
+}
+
+#[test]
+fn a_program_that_cannot_be_executed_is_126() {
+    let folder = Folder::new();
+    let plain = folder.join("plain");
+    fs::write(&plain, "#!/bin/sh\n").expect("a file can be written");
+    cannot_run(folder, &plain.display().to_string(), &[126], &["ermission denied"]);
+
+    cannot_run(Folder::new(), "/", &[126], &["ermission denied"]);
+
+    let folder = Folder::new();
+    let garbage = folder.script("garbage", "\x7fELF this is none");
+    cannot_run(folder, &garbage, &[126], &["Exec format error"]);
+}
+
+#[test]
+fn a_script_without_its_interpreter_is_127() {
+    let folder = Folder::new();
+    let script = folder.script("script", "#!/no/such/interpreter\n");
+    cannot_run(folder, &script, &[127], &["No such file"]);
+}
+
+#[test]
+fn help_mentions_every_option_and_version_tells_it() {
+    for flag in ["-h", "--help"] {
+        let ended = run(&[flag]);
+        assert_eq!((ended.code, ended.stderr.as_str()), (0, ""));
+        for option in COMMAND_LINE.sections.iter().flat_map(|section| section.options) {
+            let named = ended.stdout.contains(&format!("--{}", option.long));
+            // A name that begins like a shown one is shown too.
+            assert!(named || option.hidden, "--{} is not in the help", option.long);
+            if let (Some(short), false) = (option.short, option.hidden) {
+                assert!(ended.stdout.contains(&format!("-{short}, --{}", option.long)), "-{short}");
+            }
+        }
+        ended.left_nothing(None);
+    }
+    let ended = run(&["--version"]);
+    let version = format!("einhyrningsins {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!((ended.code, ended.stdout.as_str(), ended.stderr.as_str()), (0, version.as_str(), ""));
+    ended.left_nothing(None);
+}
+
+#[test]
+fn help_that_cannot_be_printed_is_a_failure() {
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("/dev/full");
+    let status = Command::new(SUPERVISOR).arg("--help").stdout(full).stdin(Stdio::null()).status();
+    assert_eq!(status.expect("it runs").code(), Some(1));
+}
