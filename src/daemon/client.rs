@@ -97,7 +97,9 @@ impl Client {
     /// Sends a line, now or when the client reads. Gives up on one that does not read.
     pub(crate) fn say(&mut self, line: &str) {
         if self.unsent.len() > UNSENT_MAX {
+            // What it may still ask for is not done either: it could go on like this for ever.
             self.hang_up();
+            self.ended = true;
         } else if !self.hung_up {
             self.unsent.extend_from_slice(line.as_bytes());
             self.flush();

@@ -95,6 +95,8 @@ impl Control {
         }
         let path = self.path().display().to_string();
         warn!("control socket {path} was removed or replaced while in use; binding it again");
+        // Whoever connected before that would be lost with the old listener.
+        self.accept();
         let bound = self.claim.rebind().map_err(|error| error.to_string());
         if let Err(why) = bound.and_then(|_| self.listen_anew().map_err(|error| error.to_string())) {
             warn!(
@@ -126,21 +128,31 @@ impl Control {
     pub(crate) fn accept(&mut self) {
         self.backlog = false;
         for _ in 0..ACCEPT_MAX {
+            if self.clients.len() >= CLIENTS_MAX && !self.make_room() {
+                return;
+            }
             match self.listener.accept() {
                 Ok((stream, _)) => self.admit(stream),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => {
-                    // Out of descriptors, most likely. Somebody silent makes room; if there is nobody,
-                    // the next event of any kind tries again.
+                    // Out of descriptors, most likely.
                     debug!("control socket: cannot accept: {error}");
-                    if !self.send_one_away() {
+                    if !self.make_room() {
                         return;
                     }
                 }
             }
         }
         self.backlog = true;
+    }
+
+    /// Sends a client away, if one can be spared. If not, whoever wants to connect waits: until those
+    /// that have just stirred had their turn, since they may be silent then, or until the next event.
+    fn make_room(&mut self) -> bool {
+        let made = self.send_one_away();
+        self.backlog = !made && !self.ready.is_empty();
+        made
     }
 
     fn admit(&mut self, mut stream: UnixStream) {
@@ -158,9 +170,6 @@ impl Control {
             // If the line does not fit into an empty socket buffer, it is not worth waiting for.
             let _ = io::Write::write(&mut stream, refusal.encode().as_bytes());
             return;
-        }
-        if self.clients.len() >= CLIENTS_MAX && !self.send_one_away() {
-            return warn!("control socket: {CLIENTS_MAX} clients wait for answers; refused another");
         }
         let id = self.next_client;
         self.next_client = ClientId(id.0 + 1);
@@ -184,11 +193,14 @@ impl Control {
         self.silent.insert(self.next_turn, client);
     }
 
-    /// Closes the connection of the client that has been silent for longest and waits for nothing.
+    /// Closes the connection of the client that has been silent for longest and waits for nothing; if
+    /// all wait, of one that has an answer and does not read it.
     fn send_one_away(&mut self) -> bool {
-        let idle =
-            |id: &&ClientId| self.clients.get(id).is_some_and(Client::is_idle) && !self.ready.contains(id);
-        match self.silent.values().find(idle).copied() {
+        let find = |fits: fn(&Client) -> bool| {
+            let fits = |id: &&ClientId| self.clients.get(id).is_some_and(fits) && !self.ready.contains(id);
+            self.silent.values().find(fits).copied()
+        };
+        match find(Client::is_idle).or_else(|| find(|client| client.in_flight.is_none())) {
             Some(client) => {
                 debug!("control socket: client {client} has to make room");
                 self.remove(client);
@@ -296,9 +308,11 @@ impl Control {
         let Some(client) = self.clients.get_mut(&id).filter(|client| client.hung_up) else {
             return false;
         };
-        match client.in_flight.take() {
-            Some((request, _)) => self.requests.remove(&request).is_some(),
-            None => false,
-        }
+        let Some((request, _)) = client.in_flight.take() else {
+            return false;
+        };
+        // Nothing more may come from it, and no event either: it is to be looked at once more.
+        self.ready.insert(id);
+        self.requests.remove(&request).is_some()
     }
 }

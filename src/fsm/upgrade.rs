@@ -149,7 +149,10 @@ impl Supervisor {
         let (retire, take_over) = match decision {
             Decision::Wait => return false,
             Decision::Collapse => return self.turn_back(),
-            Decision::Finish => return self.finish_upgrade(),
+            Decision::Finish => {
+                self.tell_progress();
+                return self.finish_upgrade();
+            }
             Decision::RetireIdle => (index.replaced_idle.iter().next(), None),
             Decision::Retire => (index.replaced.first(wanted), None),
             Decision::RetireBefore => (index.replaced.first_other(wanted), None),

@@ -87,7 +87,7 @@ impl Options {
             acks: up_to(300),
             late: up_to(200),
             gaps: up_to(10),
-            requests: up_to(150),
+            requests: 20 + up_to(150),
             murders: up_to(100),
             sabotage: false,
         }
@@ -337,29 +337,26 @@ impl Kernel {
         }
     }
 
-    /// The children that can be reaped, as events, in any order; some may come later.
-    pub fn exits(&mut self, options: &Options) -> Vec<EventKind> {
+    /// The children that can be reaped now, in any order; some can be only later.
+    pub fn reapable(&mut self, options: &Options) -> Vec<Pid> {
         let mut pids: Vec<Pid> = self.zombies.keys().copied().collect();
         if self.rng.chance(300) {
             pids.reverse();
         }
-        let mut events = Vec::new();
-        for pid in pids {
-            if self.rng.chance(options.delayed) {
-                continue;
-            }
-            if let Some(process) = self.zombies.remove(&pid) {
-                let cannot = process.nature == Nature::CannotExec;
-                let error = cannot.then(|| {
-                    let mut error = spawn_error(if self.rng.chance(500) { 7 } else { 2 });
-                    error.errno = Errno(2);
-                    error
-                });
-                let orphans = process.nature == Nature::LeavesOrphans;
-                events.push(EventKind::Exited { pid, status: process.how, error, orphans });
-            }
-        }
-        events
+        pids.retain(|_| !self.rng.chance(options.delayed));
+        pids
+    }
+
+    /// Reaps a child: its pid is free from here on.
+    pub fn reap(&mut self, pid: Pid) -> Option<EventKind> {
+        let process = self.zombies.remove(&pid)?;
+        let error = (process.nature == Nature::CannotExec).then(|| {
+            let mut error = spawn_error(if self.rng.chance(500) { 7 } else { 2 });
+            error.errno = Errno(2);
+            error
+        });
+        let orphans = process.nature == Nature::LeavesOrphans;
+        Some(EventKind::Exited { pid, status: process.how, error, orphans })
     }
 
     /// What has arrived over the control socket.

@@ -20,7 +20,7 @@ use einhyrningsins::fsm::{
     id::{ClientId, RequestId},
     signal::{Shutdown, Signal},
     supervisor::Life,
-    time::{Millis, Time},
+    time::Millis,
     worker::PhaseTag,
 };
 use std::env;
@@ -46,11 +46,11 @@ struct Sim {
 }
 
 impl Sim {
-    fn new(seed: u64, options: Options) -> Result<Self, Failed> {
-        let mut rng = Rng::new(seed);
+    fn new(mut rng: Rng, options: Options, tracing: bool) -> Result<Self, Failed> {
         let config = config(&mut rng, &options);
-        let world = World::new(config, Depth::Step)
+        let mut world = World::new(config, Depth::Step)
             .map_err(|violation| Failed { why: violation.to_string(), trace: String::new() })?;
+        world.tracing = tracing;
         Ok(Self { world, kernel: Kernel::new(rng), options, next_request: 1_000_000, events: 0 })
     }
 
@@ -105,8 +105,11 @@ impl Sim {
             }
         }
         self.kernel.run(self.world.now, &self.options);
-        for kind in self.kernel.exits(&self.options) {
-            self.tell(kind)?;
+        // One by one: a pid that is free again may come back with the next answer.
+        for pid in self.kernel.reapable(&self.options) {
+            if let Some(kind) = self.kernel.reap(pid) {
+                self.tell(kind)?;
+            }
         }
         for kind in self.kernel.messages(&self.options) {
             self.tell(kind)?;
@@ -180,7 +183,12 @@ impl Sim {
         let end = self.world.now + self.bound();
         while !self.is_over() && !self.is_well() {
             if self.world.now > end {
-                return Err(self.fail(format!("not well within {:?} of calm", self.bound())));
+                let state = self.world.supervisor.snapshot();
+                return Err(self.fail(format!("not well within {:?} of calm: {state}", self.bound())));
+            }
+            // A start from before may still have failed; somebody looks after such slots.
+            if self.world.supervisor.fleet().index().gave_up.total() > 0 {
+                self.request(9, Command::Retry)?;
             }
             self.turn()?;
         }
@@ -196,7 +204,8 @@ impl Sim {
         let census = &supervisor.fleet().index().census;
         let target = supervisor.fleet().target();
         let stuck = census.count(PhaseTag::DrainingStuck);
-        supervisor.rollout().is_none()
+        self.kernel.next_event().is_none()
+            && supervisor.rollout().is_none()
             && supervisor.waiting().is_empty()
             && census.count(PhaseTag::Healthy) == target
             && supervisor.fleet().healthy_of(supervisor.stable()) == target
@@ -255,23 +264,46 @@ fn config(rng: &mut Rng, options: &Options) -> Config {
     }
 }
 
-fn run(seed: u64, options: Options) -> Result<(u64, Time), Failed> {
-    let mut sim = Sim::new(seed, options)?;
-    sim.chaos()?;
-    if !sim.is_over() {
-        sim.calm()?;
-    }
-    if !sim.is_over() {
-        sim.shutdown()?;
-    }
-    Ok((sim.events, sim.world.now))
+/// What a run came to.
+#[derive(Debug, Default)]
+struct Ran {
+    events: u64,
+    time: Millis,
 }
 
-fn report(seed: u64, options: &Options, failed: &Failed) -> String {
-    let tail: Vec<&str> = failed.trace.lines().rev().take(400).collect();
-    let tail: Vec<&str> = tail.into_iter().rev().collect();
-    let all = env::temp_dir().join(format!("einhyrningsins-sim-{seed}.trace"));
-    let kept = std::fs::write(&all, &failed.trace).map(|()| all.display().to_string()).unwrap_or_default();
+/// A run: a supervisor that ends before there were events enough is started anew.
+fn run(seed: u64, options: Options, tracing: bool) -> Result<Ran, Failed> {
+    let mut ran = Ran::default();
+    let mut rng = Rng::new(seed);
+    while ran.events < options.events {
+        let left = Options { events: options.events - ran.events, ..options };
+        let mut sim = Sim::new(rng, left, tracing)?;
+        sim.chaos()?;
+        if !sim.is_over() {
+            sim.calm()?;
+        }
+        if !sim.is_over() {
+            sim.shutdown()?;
+        }
+        ran.events += sim.events;
+        ran.time = Millis(ran.time.0 + sim.world.now.0);
+        rng = sim.kernel.rng;
+    }
+    Ok(ran)
+}
+
+/// Repeats a run that has failed, and tells of it.
+fn report(seed: u64, options: &Options) -> String {
+    let Err(failed) = run(seed, *options, true) else {
+        return format!("SIM_SEED={seed} fails only sometimes, so something here is not deterministic");
+    };
+    let lines: Vec<&str> = failed.trace.lines().collect();
+    let tail = lines.get(lines.len().saturating_sub(200)..).unwrap_or_default();
+    let file = env::temp_dir().join(format!("einhyrningsins-sim-{seed}.trace"));
+    let kept = match std::fs::write(&file, &failed.trace) {
+        Ok(()) => file.display().to_string(),
+        Err(error) => format!("cannot be kept: {error}"),
+    };
     format!("SIM_SEED={seed}: {}\n{options:?}\nwhole trace: {kept}\n…\n{}", failed.why, tail.join("\n"))
 }
 
@@ -285,28 +317,24 @@ fn chaos_is_survived_and_calm_makes_everything_well() {
         Some(seed) => seed..seed + 1,
         None => 0..number("SIM_RUNS").unwrap_or(RUNS),
     };
-    let (mut events, mut time, mut runs) = (0, Millis(0), 0);
-    for seed in seeds {
+    let mut all = Ran::default();
+    for seed in seeds.clone() {
         let options = Options::drawn(seed, EVENTS);
-        match run(seed, options) {
-            Ok((run_events, run_time)) => {
-                events += run_events;
-                time = Millis(time.0 + run_time.0);
-                runs += 1;
-            }
-            Err(failed) => panic!("{}", report(seed, &options, &failed)),
+        match run(seed, options, false) {
+            Ok(ran) => all = Ran { events: all.events + ran.events, time: Millis(all.time.0 + ran.time.0) },
+            Err(_) => panic!("{}", report(seed, &options)),
         }
     }
-    eprintln!("{runs} runs, {events} events, {} simulated hours", time.0 / 3_600_000);
-    assert!(events >= runs * EVENTS / 2, "runs of {} events on average", events / runs.max(1));
+    let runs = seeds.count();
+    eprintln!("{runs} runs, {} events, {} simulated hours", all.events, all.time.0 / 3_600_000);
 }
 
 #[test]
 fn ten_thousand_workers_are_no_different() {
     for seed in 0..3 {
         let options = Options { target: 10_000, look_every: 20_000, ..Options::drawn(seed, 40_000) };
-        if let Err(failed) = run(seed, options) {
-            panic!("{}", report(seed, &options, &failed));
+        if run(seed, options, false).is_err() {
+            panic!("{}", report(seed, &options));
         }
     }
 }
@@ -316,7 +344,7 @@ fn ten_thousand_workers_are_no_different() {
 fn a_kernel_that_breaks_its_promises_is_found_out() {
     let found = (0..20).filter(|seed| {
         let options = Options { sabotage: true, ..Options::drawn(*seed, EVENTS) };
-        run(*seed, options).is_err()
+        run(*seed, options, false).is_err()
     });
     assert!(found.count() > 0, "twenty runs with lost exits, and nothing was noticed");
 }

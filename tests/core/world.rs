@@ -99,8 +99,8 @@ pub struct World {
     pub unanswered: VecDeque<Action>,
     /// The status to end with, once it has ended.
     pub exited: Option<u8>,
-    /// Steps taken.
-    pub steps: u64,
+    /// Whether the trace is kept; a run that can be repeated need not until it has failed.
+    pub tracing: bool,
     depth: Depth,
     next_pid: u32,
     next_request: u64,
@@ -123,7 +123,7 @@ impl World {
             trace,
             unanswered: VecDeque::new(),
             exited: None,
-            steps: 0,
+            tracing: true,
             depth,
             next_pid: 100,
             next_request: 1,
@@ -139,8 +139,9 @@ impl World {
     pub fn step(&mut self, kind: EventKind) -> Result<Vec<Action>, Violation> {
         let event = Event { at: self.now, kind };
         let actions = self.supervisor.step(event.clone());
-        self.steps += 1;
-        write_step(&mut self.trace, &event, &actions, State::of(&self.supervisor));
+        if self.tracing {
+            write_step(&mut self.trace, &event, &actions, State::of(&self.supervisor));
+        }
         self.monitor.step(&event, &actions, &self.supervisor)?;
         if self.depth == Depth::State {
             self.monitor.state(&self.supervisor)?;

@@ -2,19 +2,31 @@
 #![allow(
     dead_code,
     clippy::disallowed_methods,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
     clippy::wildcard_enum_match_arm,
     reason = "a harness has more than any one test needs, tests wait with deadlines, and pick what they \
               look for from whatever there is"
 )]
 
+mod client;
+mod control;
+mod crowd;
 mod endings;
 mod given;
 mod harness;
+mod idle;
 mod lifecycle;
 mod load;
+mod loaded;
 mod output;
 mod probe;
+mod setback;
+mod shutdown;
 mod smoke;
 mod startup;
+mod tools;
 mod trace;
+mod upgrade;
 mod usage;
+mod wire;

@@ -1,0 +1,341 @@
+//! The client program: its ways to take commands, what it shows, its exit status.
+
+use crate::{
+    harness::{CLIENT, Folder, Supervisor, is_ok, number, text},
+    tools::{have, python, releases, skip, sleepers, within},
+};
+use miniserde::json::{self, Value};
+use std::{
+    fs,
+    io::Write as _,
+    process::{Command, Output, Stdio},
+};
+
+fn out(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Runs the client with something on its standard input.
+fn fed(supervisor: &Supervisor, args: &[&str], input: &str) -> Output {
+    let mut client = Command::new(CLIENT)
+        .arg("-d")
+        .arg(supervisor.socket())
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the client can be run");
+    // It may be gone before it has read all.
+    let _ = client.stdin.take().expect("its standard input").write_all(input.as_bytes());
+    client.wait_with_output().expect("it ends")
+}
+
+#[test]
+fn a_command_may_be_words_or_one_word_and_several_are_separated_by_semicolons() {
+    let (mut supervisor, _) = sleepers(1, &[]);
+    assert_eq!(supervisor.ctl_ok(&["set_workers", "3"]), "number of workers: 1 → 3\n");
+    assert_eq!(supervisor.ctl_ok(&["-e", "set_workers 2"]), "number of workers: 3 → 2\n");
+    let said = supervisor.ctl_ok(&["-e", "inc; inc ;;dec;", "--execute=set-workers 1"]);
+    assert_eq!(
+        said,
+        "number of workers: 2 → 3\nnumber of workers: 3 → 4\nnumber of workers: 4 → 3\nnumber of workers: 3 → 1\n"
+    );
+    supervisor.await_healthy(1);
+}
+
+#[test]
+fn a_refused_command_is_exit_status_1_and_those_after_it_are_not_run() {
+    let (mut supervisor, _) = sleepers(1, &[]);
+    let output = supervisor.ctl(&["-e", "inc; frobnicate; inc"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(out(&output), "number of workers: 1 → 2\n");
+    assert!(err(&output).starts_with("einhyrningsinsctl: unknown command `frobnicate`; accepted: status, "));
+    supervisor.await_healthy(2);
+}
+
+#[test]
+fn a_wrong_command_line_is_exit_status_2_and_nothing_is_done() {
+    let (mut supervisor, _) = sleepers(1, &[]);
+    for args in [["-e", "inc", "dec"].as_slice(), &["--frob"], &["-e", " ; "], &["-e"], &["--json=1", "inc"]]
+    {
+        let output = supervisor.ctl(args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {}", err(&output));
+        assert!(out(&output).is_empty() && err(&output).starts_with("einhyrningsinsctl: "), "{args:?}");
+        assert!(err(&output).contains("--help"), "{}", err(&output));
+    }
+    supervisor.await_healthy(1);
+}
+
+#[test]
+fn nobody_there_is_exit_status_3_with_the_path_and_why() {
+    let folder = Folder::new();
+    let run = |path: &std::path::Path, args: &[&str], input: Stdio| {
+        let mut client = Command::new(CLIENT);
+        client.arg("-d").arg(path).args(args).stdin(input).output().expect("the client can be run")
+    };
+    let missing = folder.join("missing");
+    let stale = folder.join("stale");
+    drop(std::os::unix::net::UnixListener::bind(&stale).expect("a socket"));
+    let file = folder.join("file");
+    fs::write(&file, "").expect("a file");
+    for (path, why) in
+        [(&missing, "No such file"), (&stale, "Connection refused"), (&file, "Connection refused")]
+    {
+        for args in [["status"].as_slice(), &["-e", "status;inc"], &["--json", "upgrade"]] {
+            let output = run(path, args, Stdio::null());
+            assert_eq!(output.status.code(), Some(3), "{args:?}: {}", err(&output));
+            let expected =
+                format!("einhyrningsinsctl: cannot reach a supervisor at {}: {why}", path.display());
+            assert!(err(&output).starts_with(&expected) && out(&output).is_empty(), "{}", err(&output));
+        }
+    }
+    let output = run(&missing, &[], Stdio::null());
+    assert_eq!((output.status.code(), err(&output).as_str()), (Some(0), ""), "nothing was asked for");
+}
+
+#[test]
+fn help_and_version_need_no_supervisor() {
+    for (args, expected) in [
+        (["--help"], "Usage: einhyrningsinsctl"),
+        (["-h"], "Usage: einhyrningsinsctl"),
+        (["--version"], concat!("einhyrningsinsctl ", env!("CARGO_PKG_VERSION"), "\n")),
+    ] {
+        let output = Command::new(CLIENT).args(args).output().expect("the client can be run");
+        assert_eq!((output.status.code(), err(&output).as_str()), (Some(0), ""));
+        assert!(out(&output).contains(expected), "{}", out(&output));
+    }
+}
+
+#[test]
+fn json_is_the_reply_lines_as_they_came() {
+    let (supervisor, release, _) = releases(2, &["-r", "1"]);
+    let said = supervisor.ctl_ok(&["--json", "-e", "status; upgrade"]);
+    let lines: Vec<Value> = said.lines().map(|line| json::from_str(line).expect("JSON")).collect();
+    let (status, upgrade) = lines.split_first().expect("lines");
+    assert_eq!(number(crate::harness::member(status, "status"), "pid"), i64::from(supervisor.pid()));
+    let (last, progress) = upgrade.split_last().expect("lines");
+    assert!(!progress.is_empty() && text(last, "outcome") == "upgraded", "{said}");
+    assert!(
+        progress
+            .iter()
+            .all(|line| is_ok(line) && number(crate::harness::member(line, "upgrade"), "target") == 2)
+    );
+
+    release.switch(&within(&supervisor, "broken"));
+    let output = supervisor.ctl(&["--json", "upgrade"]);
+    assert_eq!((output.status.code(), err(&output).as_str()), (Some(1), ""));
+    let last: Value = json::from_str(out(&output).lines().last().expect("a line")).expect("JSON");
+    assert_eq!((is_ok(&last), text(&last, "outcome")), (false, "rolled-back"));
+}
+
+#[test]
+fn progress_is_shown_as_it_comes() {
+    let (mut supervisor, release, _) = releases(2, &["--max-unacked", "1", "--max-upgrade-additional", "1"]);
+    let gate = supervisor.folder.join("gate");
+    let fine = fs::read_link(release.path()).expect("a link").display().to_string();
+    let waits = format!(
+        "#!/bin/sh\nwhile [ $EINHORN_CHILD_INDEX = 1 ] && ! [ -e {} ]; do sleep 0.02; done\nexec {fine}\n",
+        gate.display()
+    );
+    release.switch(&supervisor.folder.script("waits", &waits));
+    let said = supervisor.folder.join("said");
+    let mut client = Command::new(CLIENT)
+        .arg("-d")
+        .arg(supervisor.socket())
+        .arg("upgrade")
+        .stdout(fs::File::create(&said).expect("a file"))
+        .spawn()
+        .expect("the client can be run");
+    supervisor.eventually("the first line is there before the upgrade is complete", |_| {
+        fs::read_to_string(&said).ok()?.contains("generation 2: 1/2 healthy, ").then_some(())
+    });
+    fs::write(&gate, "").expect("a file");
+    assert_eq!(client.wait().expect("it ends").code(), Some(0));
+    let said = fs::read_to_string(&said).expect("a file");
+    assert!(said.lines().last().is_some_and(|line| line.starts_with("generation 2 serves with 2")), "{said}");
+}
+
+#[test]
+fn a_supervisor_that_ends_amid_a_command_is_a_failure() {
+    let (supervisor, release, _) = releases(1, &[]);
+    release.switch(&supervisor.folder.script("hangs", "#!/bin/sh\nexec sleep 600\n"));
+    let output = std::thread::scope(|scope| {
+        let client = scope.spawn(|| supervisor.ctl(&["upgrade"]));
+        crate::harness::eventually("the upgrade has begun", || {
+            supervisor.log().contains("rolling upgrade to generation 2").then_some(())
+        });
+        let workers = supervisor.children();
+        supervisor.signal(nix::sys::signal::Signal::SIGKILL);
+        for worker in workers {
+            let _ = nix::sys::signal::kill(crate::harness::raw(worker), nix::sys::signal::Signal::SIGKILL);
+        }
+        client.join().expect("it ends")
+    });
+    assert_eq!(output.status.code(), Some(1));
+    assert!(err(&output).contains("upgrade: the supervisor closed the connection before its last word"));
+}
+
+#[test]
+fn commands_from_a_pipe_are_run_line_by_line_to_the_end() {
+    let (mut supervisor, _) = sleepers(1, &[]);
+    let output = fed(&supervisor, &[], "inc\n\n  frobnicate \r\ninc; dec\nset_workers 2");
+    assert_eq!(output.status.code(), Some(1), "one of them was refused");
+    let expected = "number of workers: 1 → 2\nnumber of workers: 2 → 3\nnumber of workers: 3 → 2\n\
+                    number of workers: 2, as before\n";
+    assert_eq!(out(&output), expected, "no prompt, no echo");
+    assert!(err(&output).contains("unknown command `frobnicate`"));
+
+    let output = fed(&supervisor, &[], "inc\nquit\ninc\n");
+    assert_eq!((output.status.code(), out(&output).as_str()), (Some(0), "number of workers: 2 → 3\n"));
+    let output = fed(&supervisor, &["--json"], "version\n");
+    assert!(is_ok(&json::from_str(&out(&output)).expect("JSON")));
+    supervisor.await_healthy(3);
+}
+
+#[test]
+fn output_that_nobody_reads_or_that_fails_does_not_stop_a_command() {
+    let (mut supervisor, _) = sleepers(1, &[]);
+    let run = |supervisor: &Supervisor, redirection: &str| {
+        let line = format!("\"$0\" -d \"$1\" -e 'inc; status; inc' {redirection}");
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &line, CLIENT]).arg(supervisor.socket()).output().expect("a shell")
+    };
+    assert_eq!(run(&supervisor, "| true").status.code(), Some(0));
+    supervisor.await_healthy(3);
+    if std::path::Path::new("/dev/full").exists() {
+        let output = run(&supervisor, ">/dev/full");
+        assert_eq!(output.status.code(), Some(1));
+        assert!(
+            err(&output).contains("cannot write to standard output: No space left on device"),
+            "{}",
+            err(&output)
+        );
+        supervisor.await_healthy(5);
+    }
+}
+
+/// Runs a program on a terminal of its own: waits for text, or types some, and prints all that was shown.
+const TERMINAL: &str = r#"
+import os, pty, select, signal, sys, time
+pid, screen = pty.fork()
+if pid == 0:
+    os.execv(sys.argv[1], sys.argv[1:])
+shown, seen = b"", 0
+end = time.monotonic() + 60
+def more():
+    global shown
+    if not select.select([screen], [], [], max(0, end - time.monotonic()))[0]:
+        os.kill(pid, signal.SIGKILL)
+        sys.exit(f"not within the time: {shown!r}")
+    try:
+        data = os.read(screen, 4096)
+    except OSError:
+        data = b""
+    shown += data
+    return data
+for step in sys.stdin.read().splitlines():
+    what, _, text = step.partition(" ")
+    text = text.encode().decode("unicode_escape").encode()
+    if what == "type":
+        os.write(screen, text)
+        continue
+    while text not in shown[seen:]:
+        if not more():
+            sys.exit(f"ended before {text!r}: {shown!r}")
+    seen = shown.index(text, seen) + len(text)
+while more():
+    pass
+sys.stdout.buffer.write(shown)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"#;
+
+/// Plays `steps` on a terminal; `None` if that cannot be done here.
+fn on_a_terminal(supervisor: &Supervisor, args: &[&str], steps: &[&str]) -> Option<Output> {
+    let python = python()?;
+    if !have(&python, &["-c", "import pty; pty.openpty()"]) {
+        return None;
+    }
+    let mut terminal = Command::new(python)
+        .args(["-c", TERMINAL, CLIENT, "-d"])
+        .arg(supervisor.socket())
+        .args(args)
+        .env("TERM", "xterm")
+        .env("USER", "ada")
+        .env("HOME", "/nowhere")
+        .env("XDG_STATE_HOME", supervisor.folder.join("state"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("python can be run");
+    let script = steps.join("\n");
+    terminal.stdin.take().expect("its standard input").write_all(script.as_bytes()).expect("it reads");
+    Some(terminal.wait_with_output().expect("it ends"))
+}
+
+#[test]
+fn on_a_terminal_there_is_a_prompt_completion_and_a_way_out() {
+    let (mut supervisor, _) = sleepers(1, &[]);
+    let greeting = format!("expect Hello ada, this is einhyrningsins {}", env!("CARGO_PKG_VERSION"));
+    let steps = [
+        &greeting,
+        "expect > ",
+        r"type inc\r",
+        "expect number of workers: 1 ",
+        "expect > ",
+        // A name is completed, also behind a semicolon; a failed command is no reason to leave.
+        r"type vers\t\r",
+        "expect einhyrningsins ",
+        "expect > ",
+        r"type inc;vers\t\r",
+        "expect number of workers: 2 ",
+        "expect einhyrningsins ",
+        "expect > ",
+        r"type frobnicate\r",
+        "expect unknown command `frobnicate`",
+        "expect > ",
+        // Ctrl-C gives a line up, and nothing else.
+        r"type die\x03",
+        "expect > ",
+        // The line before the last two, from the history.
+        r"type \x1b[A\x1b[A\x1b[A\r",
+        "expect einhyrningsins ",
+        "expect > ",
+        r"type quit\r",
+    ];
+    let Some(output) = on_a_terminal(&supervisor, &[], &steps) else { return skip("there is no pty") };
+    assert_eq!(output.status.code(), Some(0), "{}{}", out(&output), err(&output));
+    supervisor.await_healthy(3);
+    let history = supervisor.folder.join("state/einhyrningsinsctl_history");
+    let kept = fs::read_to_string(history).expect("a history");
+    assert!(
+        kept.lines().any(|line| line == "inc") && kept.lines().any(|line| line == "frobnicate"),
+        "{kept}"
+    );
+}
+
+#[test]
+fn on_a_terminal_the_end_of_input_leaves_too() {
+    let (supervisor, _) = sleepers(1, &[]);
+    let steps = ["expect > ", r"type version\r", "expect einhyrningsins ", "expect > ", r"type \x04"];
+    let Some(output) = on_a_terminal(&supervisor, &[], &steps) else { return skip("there is no pty") };
+    assert_eq!(output.status.code(), Some(0), "{}{}", out(&output), err(&output));
+    let steps = ["expect > ", r"type exit\r"];
+    let output = on_a_terminal(&supervisor, &[], &steps).expect("as before");
+    assert_eq!(output.status.code(), Some(0), "{}{}", out(&output), err(&output));
+}
+
+#[test]
+fn on_a_terminal_progress_is_a_bar() {
+    let (supervisor, _, _) = releases(2, &["--max-unacked", "1", "--max-upgrade-additional", "1"]);
+    let Some(output) = on_a_terminal(&supervisor, &["upgrade"], &[]) else { return skip("there is no pty") };
+    let shown = out(&output);
+    assert_eq!(output.status.code(), Some(0), "{shown}{}", err(&output));
+    assert!(shown.contains("\r[##########..........] 1/2 healthy, "), "{shown:?}");
+    assert!(shown.trim_end().contains("\rgeneration 2 serves with 2 healthy workers"), "{shown:?}");
+}
