@@ -313,10 +313,10 @@ impl Kernel {
         let ending: Vec<Pid> =
             self.processes.iter().filter(|(_, process)| due(process.ends_at)).map(|(pid, _)| *pid).collect();
         for pid in ending {
-            if let Some(process) = self.processes.remove(&pid) {
-                if !std::mem::take(&mut self.lose_next_exit) {
-                    self.zombies.insert(pid, process);
-                }
+            if let Some(process) = self.processes.remove(&pid)
+                && !std::mem::take(&mut self.lose_next_exit)
+            {
+                self.zombies.insert(pid, process);
             }
         }
     }
