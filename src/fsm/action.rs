@@ -135,6 +135,18 @@ impl Field for Failure {
     }
 }
 
+words! {
+    /// Why a generation is taken back.
+    pub enum Cause {
+        /// A slot of it was given up: too many starts failed, or one failed for good.
+        "gave-up" => GaveUp,
+        /// A worker of it ended while it was on trial.
+        "died" => Died,
+        /// Somebody asked for it.
+        "aborted" => Aborted,
+    }
+}
+
 records! {
     /// Final answers.
     pub enum Reply {
@@ -223,36 +235,47 @@ records! {
             /// Why.
             error: SpawnError,
         },
-        /// The new generation failed, and the old one serves.
+        /// The new generation was taken back, and the old one serves.
         "rolled-back" => RolledBack {
-            /// The generation that failed.
+            /// The generation that was taken back.
             generation: Generation,
             /// The one that serves.
             serving: Generation,
-            /// The slot that failed.
-            slot: SlotId,
+            /// Why.
+            cause: Cause,
+            /// The slot that failed, if one did.
+            slot: Option<SlotId>,
             /// How often it was tried.
             failures: u32,
             /// How it failed the last time.
-            failure: Failure,
+            failure: Option<Failure>,
             /// How many workers serve.
             healthy: u32,
             /// How long it took.
             took: Millis,
         },
-        /// The new generation failed, and the old one could not be brought back everywhere.
+        /// The new generation was taken back, and the old one could not be brought back everywhere.
         "not-restored" => NotRestored {
-            /// The generation that failed.
+            /// The generation that was taken back.
             generation: Generation,
-            /// The slot that failed.
-            slot: SlotId,
+            /// Why.
+            cause: Cause,
+            /// The slot that failed, if one did.
+            slot: Option<SlotId>,
             /// How it failed the last time.
-            failure: Failure,
-            /// How many workers serve.
+            failure: Option<Failure>,
+            /// How many workers serve, of whatever generation.
             healthy: u32,
             /// How many there should be.
             target: u32,
         },
+        /// The upgrade under way is being taken back.
+        "aborting" => Aborting {
+            /// The generation that was coming.
+            generation: Generation,
+        },
+        /// There is no upgrade to give up.
+        "nothing-to-abort" => NothingToAbort,
         /// A newer upgrade took over.
         "superseded" => Superseded {
             /// The generation that was coming.
@@ -437,6 +460,19 @@ records! {
             generation: Generation,
             /// In which order.
             strategy: Strategy,
+            /// How many new workers go ahead of the others, if any do.
+            canary: Option<u32>,
+            /// How long new workers must stay healthy before they are trusted.
+            soak: Option<Millis>,
+        },
+        /// What there is of a new generation is healthy, and on trial from now on.
+        "on-trial" => OnTrial {
+            /// The generation.
+            generation: Generation,
+            /// How many workers.
+            workers: u32,
+            /// For how long.
+            soak: Millis,
         },
         /// An upgrade is complete.
         "upgraded" => Upgraded {
@@ -445,16 +481,18 @@ records! {
             /// How long it took.
             took: Millis,
         },
-        /// A new generation failed and is withdrawn.
+        /// A new generation is taken back.
         "rolling-back" => RollingBack {
-            /// The generation that failed.
+            /// The generation that is taken back.
             generation: Generation,
             /// The one that is to serve.
             to: Generation,
-            /// The slot that failed.
-            slot: SlotId,
+            /// Why.
+            cause: Cause,
+            /// The slot that failed, if one did.
+            slot: Option<SlotId>,
             /// How it failed the last time.
-            failure: Failure,
+            failure: Option<Failure>,
         },
         /// The old generation serves again.
         "rolled-back" => RolledBack {

@@ -5,8 +5,10 @@ use super::{
     config::TARGET_MAX,
     event::{Command, Strategy},
     id::{ClientId, Pid, RequestId, WorkerId},
+    rollout::Terms,
     signal::{Shutdown, Signal},
     supervisor::{Life, Supervisor},
+    time::Millis,
 };
 use alloc::vec::Vec;
 
@@ -21,7 +23,11 @@ impl Supervisor {
             Command::Die { shutdown } => self.die(request, shutdown),
             Command::Signal { signal, pids } => self.signal_workers(request, signal, &pids),
             _ if !running => self.reply(request, Reply::NotRunning),
-            Command::Upgrade { strategy } => self.pin_upgrade(strategy, Some(request)),
+            Command::Upgrade { strategy, canary, soak } => {
+                let (canary, soak) = (canary.unwrap_or_default(), soak.unwrap_or_default());
+                self.pin_upgrade(Terms { strategy, canary, soak }, Some(request));
+            }
+            Command::Abort => self.abort(request),
             Command::Inc => self.set_target(request, self.fleet.target().saturating_add(1)),
             Command::Dec => self.set_target(request, self.fleet.target().saturating_sub(1)),
             Command::SetWorkers { count } => self.set_target(request, count),
@@ -79,7 +85,9 @@ impl Supervisor {
 
     pub(super) fn signalled(&mut self, signal: Signal) {
         match signal {
-            Signal::Hup if self.life == Life::Running => self.pin_upgrade(Strategy::Rolling, None),
+            Signal::Hup if self.life == Life::Running => {
+                self.pin_upgrade(Terms { strategy: Strategy::Rolling, canary: 0, soak: Millis(0) }, None);
+            }
             Signal::Ttin | Signal::Ttou | Signal::Usr1 | Signal::Cont => {
                 self.pass_on(signal, &[]);
             }

@@ -4,7 +4,7 @@ use super::{
     id::{ClientId, Errno, Generation, ListenerId, Pid, RequestId, WorkerId},
     signal::{Shutdown, Signal},
     text::{BadText, Field, put_display, records, words},
-    time::Time,
+    time::{Millis, Time},
 };
 use alloc::{string::String, vec::Vec};
 
@@ -126,7 +126,13 @@ records! {
         "upgrade" => Upgrade {
             /// In which order.
             strategy: Strategy,
+            /// How many new workers go ahead of the others, if any do.
+            canary: Option<u32>,
+            /// How long new workers must stay healthy before they are trusted.
+            soak: Option<Millis>,
         },
+        /// Give up the upgrade under way.
+        "abort" => Abort,
         /// One worker more.
         "inc" => Inc,
         /// One worker fewer.

@@ -28,6 +28,8 @@ pub enum TimerKind {
     Rung(WorkerId),
     /// A slot that failed may try again.
     Backoff(SlotId),
+    /// The trial of a new generation is over.
+    Soak,
 }
 
 /// Slots by generation, with counts at hand.

@@ -183,7 +183,7 @@ impl Monitor {
         holds(16, expected == answered, || format!("{expected:?} is to be answered, not {answered:?}"))?;
         holds(16, !self.ended || self.waiting.is_empty(), || format!("{:?} never answered", self.waiting))?;
         self.targets(after)?;
-        self.last = (now, after.fleet().index().deadlines.first().map(|(time, _)| *time));
+        self.last = (now, after.nearest().map(|(time, _)| time));
         self.stopping |= matches!(after.life(), Life::Stopping(_) | Life::Done);
         Ok(())
     }
@@ -432,7 +432,7 @@ impl Monitor {
     fn surge(&self, state: &Supervisor) -> Result<(), Violation> {
         let (fleet, config) = (state.fleet(), state.fleet().config());
         let rolling = state.rollout().filter(|rollout| {
-            rollout.strategy == Strategy::Rolling && self.clean_upgrade == Some(rollout.generation)
+            rollout.terms.strategy == Strategy::Rolling && self.clean_upgrade == Some(rollout.generation)
         });
         if rolling.is_none() {
             return Ok(());
@@ -494,7 +494,7 @@ fn occupants(state: &Supervisor) -> Result<(), Violation> {
 fn deadlines(state: &Supervisor) -> Result<(), Violation> {
     for (_, kind) in &state.fleet().index().deadlines {
         let alive = match kind {
-            TimerKind::Unfinished => false,
+            TimerKind::Unfinished | TimerKind::Soak => false,
             TimerKind::AckAfter(worker) | TimerKind::AckTimeout(worker) | TimerKind::Rung(worker) => {
                 state.fleet().worker(*worker).is_some()
             }

@@ -119,7 +119,7 @@ impl Supervisor {
             return None;
         };
         let new = match &self.rollout {
-            Some(rollout) => rollout.collapse.is_none() && generation == rollout.generation,
+            Some(rollout) => rollout.stage.is_forward() && generation == rollout.generation,
             None => !self.ever_healthy || self.in_first_moment(),
         };
         error.exit_code().filter(|_| new)
@@ -140,12 +140,27 @@ impl Supervisor {
         let Failure::Exited(status) = failure else {
             return;
         };
-        let retry_in = match moved.role {
-            Role::Current => self.fleet.crash(slot, moved.lasted, self.clock.now()),
-            Role::Outgoing | Role::Loose => Millis(0),
+        let (now, failure) = (self.clock.now(), Failure::Exited(status));
+        let coming = self.stage().is_forward() && generation == self.wanted();
+        let (retry_in, failures) = match moved.role {
+            // A release that is not proven yet gets no benefit of the doubt: an end is a failure.
+            Role::Current if coming && self.life == Life::Running => {
+                match self.fleet.fail(slot, failure, false, now) {
+                    (_, Verdict::RetryIn(delay)) => (delay, None),
+                    (failures, Verdict::GiveUp) => (Millis(0), Some(failures)),
+                }
+            }
+            Role::Current => (self.fleet.crash(slot, moved.lasted, now), None),
+            Role::Outgoing | Role::Loose => (Millis(0), None),
         };
         if let Some(pid) = moved.before.pid() {
             self.notice(Notice::Crashed { worker, slot, generation, pid, status, retry_in });
+        }
+        if let Some(failures) = failures {
+            self.notice(Notice::GaveUp { slot, generation, failures, failure });
+        }
+        if coming && moved.role == Role::Current {
+            self.died_on_trial(slot, failure);
         }
     }
 
@@ -243,17 +258,24 @@ impl Supervisor {
     pub(super) fn woke(&mut self) {
         self.unfinished = false;
         let now = self.clock.now();
+        if let Some(rollout) = &mut self.rollout {
+            rollout.fresh = false;
+        }
         for _ in 0..BURST {
             match self.fleet.index().deadlines.first() {
                 Some((time, kind)) if *time <= now => self.fire(*kind),
-                _ => return,
+                _ => break,
             }
+        }
+        // After the others: who missed a deadline of its own has not passed the trial.
+        if self.trial_end().is_some_and(|time| time <= now) {
+            self.advance_stage();
         }
     }
 
     fn fire(&mut self, kind: TimerKind) {
         match kind {
-            TimerKind::Unfinished => {}
+            TimerKind::Unfinished | TimerKind::Soak => {}
             TimerKind::AckAfter(worker) => {
                 self.direct(worker, Change::Ack);
             }

@@ -1,24 +1,82 @@
 //! How an upgrade proceeds: from counts alone to the next thing to do. Knows no worker and no pid.
 //!
-//! An upgrade brings in the *wanted* generation. Going forward that is the new one; when a slot of
-//! it fails, the same machinery runs with the proven generation as the wanted one, and that is the
-//! rollback. `plan` is asked again after everything that was decided, so nothing it relies on can be
-//! out of date.
+//! An upgrade brings in the *wanted* generation and goes through [`Stage`]s. Going forward that is the
+//! new one; when it is taken back, the same machinery runs with the proven generation as the wanted
+//! one. [`plan`] is `fsm-spec/rollout.table` in code: it is asked again after everything that was
+//! decided, so nothing it relies on can be out of date.
 
 use super::{
-    action::Failure,
+    action::{Cause, Failure},
     event::Strategy,
     id::{Generation, RequestId, SlotId},
-    time::Time,
+    text::words,
+    time::{Millis, Time},
 };
+
+/// What an upgrade was asked to be like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// In which order workers are replaced.
+    pub strategy: Strategy,
+    /// How many new workers go ahead of the others; 0 if none do.
+    pub canary: u32,
+    /// How long new workers must stay healthy before they are trusted.
+    pub soak: Millis,
+}
+
+words! {
+    /// How far an upgrade is.
+    pub enum Stage {
+        /// None is under way. What an earlier one could not restore is brought back when possible.
+        "settled" => Settled,
+        /// The first few slots are replaced.
+        "canary" => Canary,
+        /// They must stay healthy for a while.
+        "canary-soak" => CanarySoak,
+        /// All the others are replaced.
+        "spread" => Spread,
+        /// All of them must stay healthy for a while.
+        "probation" => Probation,
+        /// The new generation is trusted; what is left of the old one goes.
+        "proven" => Proven,
+        /// The new generation is taken back.
+        "back" => Back,
+    }
+}
+
+impl Stage {
+    /// Whether the new generation is the wanted one.
+    #[must_use]
+    pub fn is_forward(self) -> bool {
+        !matches!(self, Self::Settled | Self::Back)
+    }
+
+    /// Whether time alone leads on from here, unless somebody dies.
+    #[must_use]
+    pub fn is_trial(self) -> bool {
+        matches!(self, Self::CanarySoak | Self::Probation)
+    }
+
+    /// What comes next when all goes well.
+    #[must_use]
+    pub fn next(self, soak: Millis) -> Self {
+        match self {
+            Self::Canary if soak > Millis(0) => Self::CanarySoak,
+            Self::Canary | Self::CanarySoak => Self::Spread,
+            Self::Spread if soak > Millis(0) => Self::Probation,
+            Self::Spread | Self::Probation | Self::Proven => Self::Proven,
+            Self::Settled | Self::Back => Self::Settled,
+        }
+    }
+}
 
 /// An upgrade under way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rollout {
     /// The new generation.
     pub generation: Generation,
-    /// In which order workers are replaced.
-    pub strategy: Strategy,
+    /// What it was asked to be like.
+    pub terms: Terms,
     /// When it began.
     pub since: Time,
     /// Who waits for its end.
@@ -27,19 +85,28 @@ pub struct Rollout {
     pub retired: u32,
     /// What the last progress line told: healthy, retired.
     pub told: (u32, u32),
-    /// Set once it goes back: what made it.
-    pub collapse: Option<Collapse>,
+    /// How far it is.
+    pub stage: Stage,
+    /// When that stage began.
+    pub stage_since: Time,
+    /// Whether it has only just been asked for: it touches nothing before the shell has told all it
+    /// knows, so that of many requests that come together only the last starts anything.
+    pub fresh: bool,
+    /// Why it goes back, if it does.
+    pub setback: Option<Setback>,
 }
 
 /// Why an upgrade goes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Collapse {
-    /// The slot that failed.
-    pub slot: SlotId,
+pub struct Setback {
+    /// What kind of reason.
+    pub cause: Cause,
+    /// The slot that failed, if one did.
+    pub slot: Option<SlotId>,
     /// How often it was tried.
     pub failures: u32,
     /// How it failed the last time.
-    pub failure: Failure,
+    pub failure: Option<Failure>,
 }
 
 /// What the decision rests on.
@@ -49,6 +116,10 @@ pub struct Counts {
     pub target: usize,
     /// Workers that serve, of any generation.
     pub healthy: usize,
+    /// Slots of the wanted generation.
+    pub begun: usize,
+    /// How many of them may be before they were on trial; all of them without a canary.
+    pub canary: usize,
     /// Slots that still run another generation.
     pub untouched: usize,
     /// Those of them that can be taken over now.
@@ -81,24 +152,11 @@ pub struct Limits {
     pub surge: usize,
 }
 
-/// Which way the upgrade goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// Towards the new generation.
-    Forward,
-    /// Back to the proven one. Also when no upgrade is under way: what an earlier one could not restore
-    /// is brought back as soon as that is possible.
-    Back,
-}
-
 impl Limits {
     /// How many workers beyond the target there may be.
     #[must_use]
-    pub fn surge(&self, direction: Direction, strategy: Strategy, target: usize) -> usize {
-        match (direction, strategy) {
-            (Direction::Forward, Strategy::Fleet) => target,
-            (Direction::Forward, Strategy::Rolling) | (Direction::Back, _) => self.surge,
-        }
+    pub fn surge(&self, stage: Stage, strategy: Strategy, target: usize) -> usize {
+        if stage.is_forward() && strategy == Strategy::Fleet { target } else { self.surge }
     }
 }
 
@@ -117,43 +175,67 @@ pub enum Decision {
     BeginIdle,
     /// Take over one slot next to its worker.
     Begin,
+    /// Go on to the next stage.
+    Advance,
     /// All is done that can be.
     Finish,
     /// Nothing can be done until something happens.
     Wait,
 }
 
-/// Decides.
+/// Decides: the first row of `fsm-spec/rollout.table` that applies.
 #[must_use]
-pub fn plan(direction: Direction, strategy: Strategy, counts: &Counts, limits: &Limits) -> Decision {
-    let complete = counts.untouched == 0 && counts.unready == 0;
-    let all_at_once = direction == Direction::Forward && strategy == Strategy::Fleet;
-    let surge = limits.surge(direction, strategy, counts.target);
-    // A slot that was given up waits for nobody, one that waits for room only for others to finish.
-    let in_flight = counts.unready.saturating_sub(counts.gave_up + counts.reserved);
+pub fn plan(stage: Stage, strategy: Strategy, counts: &Counts, limits: &Limits) -> Decision {
+    let all_at_once = stage.is_forward() && strategy == Strategy::Fleet;
     // A stop must leave as many healthy workers as there are to be, wherever they are.
     let spare = counts.healthy > counts.target;
-    let done = match direction {
-        Direction::Forward => complete && counts.replacing == 0,
-        // Going back ends when nothing more can be done: what could not be restored is told, not
-        // waited for.
-        Direction::Back => in_flight == 0 && (counts.gave_up > 0 || (complete && counts.replacing == 0)),
-    };
-    if direction == Direction::Forward && counts.gave_up > 0 {
+    let may_retire = spare && (!all_at_once || stage == Stage::Proven);
+    // A slot that was given up waits for nobody, one that waits for room only for others to finish.
+    let in_flight = counts.unready.saturating_sub(counts.gave_up + counts.reserved);
+    let may_begin = in_flight < limits.unacked
+        && match stage {
+            Stage::Canary => counts.begun < counts.canary,
+            Stage::CanarySoak => false,
+            Stage::Settled | Stage::Spread | Stage::Probation | Stage::Proven | Stage::Back => true,
+        };
+    let room = counts.replacing < limits.surge(stage, strategy, counts.target);
+    if stage.is_forward() && counts.gave_up > 0 {
         Decision::Collapse
     } else if counts.replaced_idle > 0 {
         Decision::RetireIdle
-    } else if spare && counts.replaced > 0 && (complete || !all_at_once) {
+    } else if may_retire && counts.replaced > 0 {
         Decision::Retire
     } else if spare && counts.replaced_before > 0 {
         Decision::RetireBefore
-    } else if in_flight < limits.unacked && counts.idle > 0 {
+    } else if may_begin && counts.idle > 0 {
         Decision::BeginIdle
-    } else if in_flight < limits.unacked && counts.open > 0 && counts.replacing < surge {
+    } else if may_begin && room && counts.open > 0 {
         Decision::Begin
-    } else if done {
-        Decision::Finish
+    } else if is_done(stage, all_at_once, in_flight, counts) {
+        match stage {
+            Stage::Canary | Stage::Spread => Decision::Advance,
+            Stage::Proven | Stage::Back => Decision::Finish,
+            Stage::Settled | Stage::CanarySoak | Stage::Probation => Decision::Wait,
+        }
     } else {
         Decision::Wait
+    }
+}
+
+/// Whether nothing is left to do in a stage.
+fn is_done(stage: Stage, all_at_once: bool, in_flight: usize, counts: &Counts) -> bool {
+    let complete = counts.untouched == 0 && counts.unready == 0;
+    let nobody_leaves = counts.replacing == 0;
+    match stage {
+        Stage::Canary => {
+            let ahead = counts.begun >= counts.canary || counts.untouched == 0;
+            ahead && counts.unready == 0 && (all_at_once || nobody_leaves)
+        }
+        Stage::Spread => complete && (all_at_once || nobody_leaves),
+        Stage::Proven => complete && nobody_leaves,
+        // Going back ends when nothing more can be done: what could not be restored is told, not
+        // waited for.
+        Stage::Back => in_flight == 0 && (counts.gave_up > 0 || (complete && nobody_leaves)),
+        Stage::Settled | Stage::CanarySoak | Stage::Probation => false,
     }
 }

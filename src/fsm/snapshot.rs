@@ -16,13 +16,13 @@
 //! whole but makes no sense is refused too.
 
 use super::{
-    action::{Failure, Why},
+    action::{Cause, Failure, Why},
     config::{Config, TARGET_MAX},
     event::{ExitStatus, Strategy},
     fleet::{Fleet, Hold, Slot},
     id::{ClientId, Generation, Pid, RequestId, SlotId, WorkerId},
     invariants::Monitor,
-    rollout::{Collapse, Rollout},
+    rollout::{Rollout, Setback, Stage, Terms},
     signal::Shutdown,
     supervisor::{Life, Pinning, Supervisor},
     text::{BadText, Field, Record as _, get_number, put_display, records},
@@ -104,6 +104,10 @@ records! {
             generation: Generation,
             /// In which order.
             strategy: Strategy,
+            /// How many new workers go ahead.
+            canary: u32,
+            /// How long they must stay healthy.
+            soak: Millis,
             /// Who waits for it.
             request: Option<RequestId>,
         },
@@ -113,6 +117,16 @@ records! {
             generation: Generation,
             /// In which order.
             strategy: Strategy,
+            /// How many new workers go ahead.
+            canary: u32,
+            /// How long they must stay healthy.
+            soak: Millis,
+            /// How far it is.
+            stage: Stage,
+            /// When that stage began.
+            stage_since: Time,
+            /// Whether it has only just been asked for.
+            fresh: bool,
             /// When it began.
             since: Time,
             /// Who waits for it.
@@ -125,13 +139,15 @@ records! {
             told_retired: u32,
         },
         /// Why that upgrade goes back.
-        "collapse" => Collapse {
-            /// The slot that failed.
-            slot: SlotId,
+        "setback" => Setback {
+            /// What kind of reason.
+            cause: Cause,
+            /// The slot that failed, if one did.
+            slot: Option<SlotId>,
             /// How often it was tried.
             failures: u32,
             /// How it failed the last time.
-            failure: Failure,
+            failure: Option<Failure>,
         },
         /// A slot.
         "slot" => Slot {
@@ -264,26 +280,37 @@ impl Supervisor {
         let pinned = self.pinned.iter().map(|generation| Entry::Pinned { generation: *generation });
         let pinning = self.pinning.iter().map(|pinning| Entry::Pinning {
             generation: pinning.generation,
-            strategy: pinning.strategy,
+            strategy: pinning.terms.strategy,
+            canary: pinning.terms.canary,
+            soak: pinning.terms.soak,
             request: pinning.request,
         });
         let rollout = self.rollout.iter().map(|rollout| Entry::Rollout {
             generation: rollout.generation,
-            strategy: rollout.strategy,
+            strategy: rollout.terms.strategy,
+            canary: rollout.terms.canary,
+            soak: rollout.terms.soak,
+            stage: rollout.stage,
+            stage_since: rollout.stage_since,
+            fresh: rollout.fresh,
             since: rollout.since,
             request: rollout.request,
             retired: rollout.retired,
             told_healthy: rollout.told.0,
             told_retired: rollout.told.1,
         });
-        let collapse = self.rollout.iter().filter_map(|rollout| rollout.collapse);
-        let collapse =
-            collapse.map(|Collapse { slot, failures, failure }| Entry::Collapse { slot, failures, failure });
+        let setback = self.rollout.iter().filter_map(|rollout| rollout.setback);
+        let setback = setback.map(|Setback { cause, slot, failures, failure }| Entry::Setback {
+            cause,
+            slot,
+            failures,
+            failure,
+        });
         let slots = self.fleet.slots().iter().map(|(id, slot)| slot_entry(*id, slot));
         let workers = self.fleet.workers().values().map(worker_entry);
         let waiting = self.waiting.iter();
         let waiting = waiting.map(|(request, client)| Entry::Waiting { request: *request, client: *client });
-        let head = core::iter::once(machine).chain(pinned).chain(pinning).chain(rollout).chain(collapse);
+        let head = core::iter::once(machine).chain(pinned).chain(pinning).chain(rollout).chain(setback);
         head.chain(slots).chain(workers).chain(waiting)
     }
 
@@ -391,19 +418,43 @@ impl Draft {
             Entry::Pinned { generation } => {
                 once((!self.pinned.insert(generation)).then_some(()), &format!("generation {generation}"))
             }
-            Entry::Pinning { generation, strategy, request } => {
-                once(self.pinning.replace(Pinning { generation, strategy, request }), "pinning")
+            Entry::Pinning { generation, strategy, canary, soak, request } => {
+                let terms = Terms { strategy, canary, soak };
+                once(self.pinning.replace(Pinning { generation, terms, request }), "pinning")
             }
-            Entry::Rollout { generation, strategy, since, request, retired, told_healthy, told_retired } => {
-                let told = (told_healthy, told_retired);
-                let rollout = Rollout { generation, strategy, since, request, retired, told, collapse: None };
+            Entry::Rollout {
+                generation,
+                strategy,
+                canary,
+                soak,
+                stage,
+                stage_since,
+                fresh,
+                since,
+                request,
+                retired,
+                told_healthy,
+                told_retired,
+            } => {
+                let rollout = Rollout {
+                    generation,
+                    terms: Terms { strategy, canary, soak },
+                    since,
+                    request,
+                    retired,
+                    told: (told_healthy, told_retired),
+                    stage,
+                    stage_since,
+                    fresh,
+                    setback: None,
+                };
                 once(self.rollout.replace(rollout), "rollout")
             }
-            Entry::Collapse { slot, failures, failure } => match &mut self.rollout {
+            Entry::Setback { cause, slot, failures, failure } => match &mut self.rollout {
                 Some(rollout) => {
-                    once(rollout.collapse.replace(Collapse { slot, failures, failure }), "collapse")
+                    once(rollout.setback.replace(Setback { cause, slot, failures, failure }), "setback")
                 }
-                None => Err("nothing is there that could collapse".into()),
+                None => Err("nothing is there that could be set back".into()),
             },
             Entry::Slot {
                 slot: id,
@@ -475,11 +526,15 @@ impl Draft {
         let pinning = self.pinning.iter().map(|pinning| pinning.generation);
         let named = self.pinned.iter().copied().chain(workers).chain(slots).chain(rollout).chain(pinning);
         sane(named.chain([stable]).all(up_to_newest), "a generation is newer than the newest")?;
-        let forward = self.rollout.iter().filter(|rollout| rollout.collapse.is_none());
+        let forward = self.rollout.iter().filter(|rollout| rollout.stage.is_forward());
         let needed = forward.map(|rollout| rollout.generation).chain([stable]);
         let running = matches!(life, Life::Running);
         let captured = needed.filter(|_| running).all(|generation| self.pinned.contains(&generation));
         sane(captured, "a generation that is needed is not captured")?;
+        let consistent = self.rollout.iter().all(|rollout| {
+            rollout.stage != Stage::Settled && rollout.setback.is_some() == (rollout.stage == Stage::Back)
+        });
+        sane(consistent, "an upgrade goes back without a reason, or forward with one")?;
         let mut supervisor = Supervisor::new(self.config.clone());
         supervisor.clock = Clock::resume(now, skipped);
         supervisor.life = life;

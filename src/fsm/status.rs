@@ -5,6 +5,7 @@ use super::{
     event::{ExitStatus, Strategy},
     fleet::Hold,
     id::{Generation, Pid, SlotId, WorkerId},
+    rollout::Stage,
     signal::Shutdown,
     supervisor::{Life, Supervisor},
     time::Millis,
@@ -38,8 +39,14 @@ pub struct UpgradeStatus {
     pub generation: Generation,
     /// In which order.
     pub strategy: Strategy,
-    /// Whether it goes back rather than forward.
-    pub rolling_back: bool,
+    /// How far it is.
+    pub stage: Stage,
+    /// Slots of other generations that are still to be taken over.
+    pub untouched: u32,
+    /// Slots of that generation without a healthy worker.
+    pub unready: u32,
+    /// How long its trial still takes, while it is on trial.
+    pub trial_left: Option<Millis>,
     /// Healthy workers of that generation.
     pub healthy: u32,
     /// Workers of other generations asked to go since it began.
@@ -86,16 +93,24 @@ pub struct WorkerStatus {
     pub pinged: Option<Millis>,
 }
 
+fn as_u32(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
 impl Supervisor {
     /// How things stand. Walks over all slots and workers.
     #[must_use]
     pub fn status(&self) -> Status {
         let now = self.now();
         let fleet = self.fleet();
+        let index = fleet.index();
         let upgrade = self.rollout().map(|rollout| UpgradeStatus {
             generation: self.wanted(),
-            strategy: rollout.strategy,
-            rolling_back: rollout.collapse.is_some(),
+            strategy: rollout.terms.strategy,
+            stage: rollout.stage,
+            untouched: as_u32(index.slots.total() - index.slots.count(self.wanted())),
+            unready: as_u32(index.unready.count(self.wanted())),
+            trial_left: self.trial_end().map(|end| end.since(now)),
             healthy: fleet.healthy_of(self.wanted()),
             retired: rollout.retired,
             age: now.since(rollout.since),

@@ -3,11 +3,11 @@
 use super::{
     action::{Action, Notice},
     config::Config,
-    event::{Command, Event, EventKind, SpawnError, Strategy},
+    event::{Command, Event, EventKind, SpawnError},
     fleet::Fleet,
     id::{ClientId, Errno, Generation, ListenerId, RequestId},
     index::TimerKind,
-    rollout::Rollout,
+    rollout::{Rollout, Stage, Terms},
     signal::Shutdown,
     time::{Clock, Time},
 };
@@ -45,8 +45,8 @@ pub enum Life {
 pub struct Pinning {
     /// The generation it will be.
     pub generation: Generation,
-    /// In which order workers will be replaced.
-    pub strategy: Strategy,
+    /// What it is to be like.
+    pub terms: Terms,
     /// Who waits for it.
     pub request: Option<RequestId>,
 }
@@ -121,7 +121,7 @@ impl Supervisor {
         if self.life == Life::Done {
             return Vec::new();
         }
-        let deadline = self.fleet.index().deadlines.first().map(|(time, _)| *time);
+        let deadline = self.nearest().map(|(time, _)| time);
         if let Some(lost) = self.clock.advance(event.at, deadline) {
             self.notice(Notice::Gap { lost });
         }
@@ -136,11 +136,31 @@ impl Supervisor {
         if self.life == Life::Done {
             return None;
         }
-        if self.unfinished {
+        if self.unfinished || self.rollout.as_ref().is_some_and(|rollout| rollout.fresh) {
             return Some((self.clock.outside(self.clock.now()), TimerKind::Unfinished));
         }
-        let (time, kind) = self.fleet.index().deadlines.first()?;
-        Some((self.clock.outside(*time), *kind))
+        let (time, kind) = self.nearest()?;
+        Some((self.clock.outside(time), kind))
+    }
+
+    /// The nearest deadline, on the machine's own clock.
+    #[must_use]
+    pub fn nearest(&self) -> Option<(Time, TimerKind)> {
+        let fleet = self.fleet.index().deadlines.first().copied();
+        let trial = self.trial_end().map(|time| (time, TimerKind::Soak));
+        fleet.into_iter().chain(trial).min()
+    }
+
+    /// When the trial of the new generation is over, if it is on trial.
+    pub(super) fn trial_end(&self) -> Option<Time> {
+        let rollout = self.rollout.as_ref().filter(|rollout| rollout.stage.is_trial())?;
+        Some(rollout.stage_since + rollout.terms.soak)
+    }
+
+    /// How far the upgrade is.
+    #[must_use]
+    pub fn stage(&self) -> Stage {
+        self.rollout.as_ref().map_or(Stage::Settled, |rollout| rollout.stage)
     }
 
     /// Workers and slots, for those who want to look.
@@ -165,7 +185,7 @@ impl Supervisor {
     #[must_use]
     pub fn wanted(&self) -> Generation {
         match &self.rollout {
-            Some(Rollout { generation, collapse: None, .. }) => *generation,
+            Some(rollout) if rollout.stage.is_forward() => rollout.generation,
             Some(_) | None => self.stable,
         }
     }

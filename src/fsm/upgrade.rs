@@ -1,21 +1,22 @@
 //! Carries out what [`rollout::plan`](super::rollout::plan) decides, and answers for it.
 
 use super::{
-    action::{Action, Failure, Notice, Reply, Why},
+    action::{Action, Cause, Failure, Notice, Reply, Why},
     event::{SpawnError, Strategy},
     id::{Generation, RequestId, SlotId, WorkerId},
-    rollout::{Collapse, Counts, Decision, Direction, Limits, Rollout, plan},
+    rollout::{Counts, Decision, Limits, Rollout, Setback, Stage, Terms, plan},
     supervisor::{Pinning, Supervisor},
+    time::Millis,
     worker::Change,
 };
 use alloc::vec::Vec;
 
 impl Supervisor {
     /// First step of an upgrade: nothing is touched until the new program is captured.
-    pub(super) fn pin_upgrade(&mut self, strategy: Strategy, request: Option<RequestId>) {
+    pub(super) fn pin_upgrade(&mut self, terms: Terms, request: Option<RequestId>) {
         self.newest = Generation(self.newest.0.saturating_add(1));
         let generation = self.newest;
-        if let Some(before) = self.pinning.replace(Pinning { generation, strategy, request }) {
+        if let Some(before) = self.pinning.replace(Pinning { generation, terms, request }) {
             self.supersede(before.generation, before.request, generation);
         }
         self.act(Action::Pin { generation, request });
@@ -30,7 +31,7 @@ impl Supervisor {
     }
 
     pub(super) fn begin_upgrade(&mut self, pinning: Pinning) {
-        let Pinning { generation, strategy, request } = pinning;
+        let Pinning { generation, terms, request } = pinning;
         if let Some(before) = self.rollout.take() {
             self.supersede(before.generation, before.request, generation);
             self.withdraw(|fleet, slot| {
@@ -38,16 +39,66 @@ impl Supervisor {
                 !current.is_some_and(|worker| fleet.is_healthy(worker))
             });
         }
-        self.notice(Notice::Upgrading { generation, strategy });
+        let Terms { strategy, canary, soak } = terms;
+        let canary = Some(canary).filter(|canary| *canary > 0);
+        let on_trial = Some(soak).filter(|soak| *soak > Millis(0));
+        self.notice(Notice::Upgrading { generation, strategy, canary, soak: on_trial });
         self.rollout = Some(Rollout {
             generation,
-            strategy,
+            terms,
             since: self.clock.now(),
             request,
             retired: 0,
             told: (0, 0),
-            collapse: None,
+            stage: if canary.is_some() { Stage::Canary } else { Stage::Spread },
+            stage_since: self.clock.now(),
+            fresh: true,
+            setback: None,
         });
+    }
+
+    /// Goes on to the next stage.
+    pub(super) fn advance_stage(&mut self) {
+        let (now, wanted) = (self.clock.now(), self.wanted());
+        let workers = self.fleet.healthy_of(wanted);
+        let Some(rollout) = &mut self.rollout else {
+            return;
+        };
+        rollout.stage = rollout.stage.next(rollout.terms.soak);
+        rollout.stage_since = now;
+        if rollout.stage.is_trial() {
+            let (generation, soak) = (rollout.generation, rollout.terms.soak);
+            self.notice(Notice::OnTrial { generation, workers, soak });
+        }
+    }
+
+    /// A worker of the coming generation ended unasked. With a soak that is enough to go back.
+    pub(super) fn died_on_trial(&mut self, slot: SlotId, failure: Failure) {
+        let soaks = self.rollout.as_ref().is_some_and(|rollout| rollout.terms.soak > Millis(0));
+        if soaks && self.stage().is_forward() {
+            let failures = self.fleet.slots().get(&slot).map_or(1, |slot| slot.failures);
+            let (slot, failure) = (Some(slot), Some(failure));
+            self.set_back(Setback { cause: Cause::Died, slot, failures, failure });
+        }
+    }
+
+    /// Gives the upgrade under way up, if there is one.
+    pub(super) fn abort(&mut self, request: RequestId) {
+        let reply = if let Some(pinning) = self.pinning.take() {
+            let generation = pinning.generation;
+            if let Some(waiting) = pinning.request {
+                self.reply(waiting, Reply::Cancelled { generation });
+            }
+            Reply::Aborting { generation }
+        } else if let Some(generation) = self.rollout.as_ref().map(|rollout| rollout.generation) {
+            if self.stage().is_forward() {
+                self.set_back(Setback { cause: Cause::Aborted, slot: None, failures: 0, failure: None });
+            }
+            Reply::Aborting { generation }
+        } else {
+            Reply::NothingToAbort
+        };
+        self.reply(request, reply);
     }
 
     fn supersede(&mut self, generation: Generation, request: Option<RequestId>, by: Generation) {
@@ -90,6 +141,8 @@ impl Supervisor {
         Counts {
             target: as_count(self.fleet.target()),
             healthy: as_count(self.fleet.healthy()),
+            begun: index.slots.count(wanted),
+            canary: self.rollout.as_ref().map_or(usize::MAX, |rollout| as_count(rollout.terms.canary)),
             untouched: index.slots.total() - index.slots.count(wanted),
             open: index.open.total() - index.open.count(wanted),
             idle: index.idle.total() - index.idle.count(wanted),
@@ -103,12 +156,8 @@ impl Supervisor {
         }
     }
 
-    /// Which way things go. Without an upgrade, back to where an earlier one did not get.
-    pub(super) fn course(&self) -> (Direction, Strategy) {
-        match &self.rollout {
-            Some(Rollout { collapse: None, strategy, .. }) => (Direction::Forward, *strategy),
-            Some(_) | None => (Direction::Back, Strategy::Rolling),
-        }
+    fn strategy(&self) -> Strategy {
+        self.rollout.as_ref().map_or(Strategy::Rolling, |rollout| rollout.terms.strategy)
     }
 
     pub(super) fn limits(&self) -> Limits {
@@ -120,16 +169,17 @@ impl Supervisor {
     /// target.
     pub(super) fn reserved(&self) -> Option<SlotId> {
         let (index, limits) = (self.fleet.index(), self.limits());
-        let (direction, strategy) = self.course();
-        let surge = limits.surge(direction, strategy, as_count(self.fleet.target()));
+        let surge = limits.surge(self.stage(), self.strategy(), as_count(self.fleet.target()));
         let starting = index.doubled.len() - index.replaced.total() - index.replaced_idle.total();
         let room = index.doubled.len() < surge && starting < limits.unacked;
         index.reserved.iter().next().filter(|_| room)
     }
 
     fn decision(&self) -> Decision {
-        let (direction, strategy) = self.course();
-        plan(direction, strategy, &self.counts(), &self.limits())
+        if self.rollout.as_ref().is_some_and(|rollout| rollout.fresh) {
+            return Decision::Wait;
+        }
+        plan(self.stage(), self.strategy(), &self.counts(), &self.limits())
     }
 
     /// Goes back if the new generation has failed. Returns whether it had.
@@ -149,6 +199,10 @@ impl Supervisor {
         let (retire, take_over) = match decision {
             Decision::Wait => return false,
             Decision::Collapse => return self.turn_back(),
+            Decision::Advance => {
+                self.advance_stage();
+                return true;
+            }
             Decision::Finish => {
                 self.tell_progress();
                 return self.finish_upgrade();
@@ -191,20 +245,29 @@ impl Supervisor {
         }
     }
 
-    /// The new generation has failed: go back to the proven one.
+    /// A slot of the new generation was given up: go back.
     fn collapse(&mut self) {
         let slot = self.fleet.index().gave_up.first(self.wanted());
         let found = slot.and_then(|id| Some((id, self.fleet.slots().get(&id)?)));
-        let Some((slot, failed)) = found else {
+        if let Some((slot, failed)) = found {
+            let (failures, failure) = (failed.failures, failed.last_failure);
+            self.set_back(Setback { cause: Cause::GaveUp, slot: Some(slot), failures, failure });
+        }
+    }
+
+    /// Takes the new generation back: from here on the proven one is wanted.
+    fn set_back(&mut self, setback: Setback) {
+        let (now, to) = (self.clock.now(), self.stable);
+        let Some(rollout) = &mut self.rollout else {
             return;
         };
-        let failure = failed.last_failure.unwrap_or(Failure::Unacknowledged);
-        let collapse = Collapse { slot, failures: failed.failures, failure };
-        if let Some(rollout) = &mut self.rollout {
-            rollout.collapse = Some(collapse);
-            let generation = rollout.generation;
-            self.notice(Notice::RollingBack { generation, to: self.stable, slot, failure });
-        }
+        rollout.stage = Stage::Back;
+        rollout.stage_since = now;
+        rollout.fresh = false;
+        rollout.setback = Some(setback);
+        let generation = rollout.generation;
+        let Setback { cause, slot, failure, .. } = setback;
+        self.notice(Notice::RollingBack { generation, to, cause, slot, failure });
         self.withdraw(|_, _| true);
     }
 
@@ -214,22 +277,22 @@ impl Supervisor {
         let Some(rollout) = self.rollout.take() else {
             return false;
         };
-        let Rollout { generation, since, request, collapse, .. } = rollout;
+        let Rollout { generation, since, request, setback, .. } = rollout;
         let (healthy, target) = (self.fleet.healthy(), self.fleet.target());
         let took = self.clock.now().since(since);
-        let reply = match collapse {
+        let reply = match setback {
             None => {
                 self.stable = generation;
                 self.notice(Notice::Upgraded { generation, took });
                 Reply::Upgraded { generation, workers: healthy, took }
             }
-            Some(Collapse { slot, failures, failure }) => {
+            Some(Setback { cause, slot, failures, failure }) => {
                 let serving = self.stable;
                 self.notice(Notice::RolledBack { to: serving, healthy, target });
                 if restored {
-                    Reply::RolledBack { generation, serving, slot, failures, failure, healthy, took }
+                    Reply::RolledBack { generation, serving, cause, slot, failures, failure, healthy, took }
                 } else {
-                    Reply::NotRestored { generation, slot, failure, healthy, target }
+                    Reply::NotRestored { generation, cause, slot, failure, healthy, target }
                 }
             }
         };

@@ -11,7 +11,7 @@
 
 use crate::{
     kernel::{Kernel, Options, Rng},
-    world::{Depth, World},
+    world::{Depth, World, upgrade},
 };
 use einhyrningsins::fsm::{
     action::Action,
@@ -127,14 +127,21 @@ impl Sim {
         let rng = &mut self.kernel.rng;
         let client = rng.below(5);
         let most = u64::from(self.options.target) * 2;
-        let command = match rng.below(12) {
-            0..=2 => Command::Upgrade { strategy: Strategy::Rolling },
-            3 => Command::Upgrade { strategy: Strategy::Fleet },
+        let command = match rng.below(13) {
+            0 => upgrade(Strategy::Rolling),
+            1 => upgrade(Strategy::Fleet),
+            2 | 3 => {
+                let strategy = if rng.chance(300) { Strategy::Fleet } else { Strategy::Rolling };
+                let canary = Some(small(rng, 4) - 1).filter(|canary| *canary > 0);
+                let soak = Some(Millis(rng.below(20_000))).filter(|soak| *soak > Millis(4_000));
+                Command::Upgrade { strategy, canary, soak }
+            }
             4 => Command::Inc,
             5 => Command::Dec,
             6 => Command::SetWorkers { count: u32::try_from(rng.below(most) + 1).expect("small") },
             7 => Command::Retry,
             8 => Command::Status,
+            12 => Command::Abort,
             9 => Command::Signal { signal: Signal::Ttin, pids: Vec::new() },
             10 => return self.tell(EventKind::ClientGone { client: ClientId(client) }),
             _ => return self.tell(EventKind::Signalled { signal: Signal::Hup }),
@@ -173,7 +180,9 @@ impl Sim {
         // In an upgrade slots take turns, so many at a time, first forward and then back.
         let slots = u64::from(self.world.supervisor.fleet().target().max(self.options.target * 2));
         let turns = 2 * slots.div_ceil(u64::from(config.max_unacked.min(config.max_surge))) + 2;
-        Millis(once + turns * (start.0.max(200) + 200) + 10_000)
+        // And an upgrade on trial takes the trial's time, twice.
+        let trials = self.world.supervisor.rollout().map_or(0, |rollout| 2 * rollout.terms.soak.0);
+        Millis(once + turns * (start.0.max(200) + 200) + trials + 10_000)
     }
 
     fn calm(&mut self) -> Result<(), Failed> {
@@ -244,13 +253,16 @@ impl Sim {
     }
 }
 
+fn small(rng: &mut Rng, most: u64) -> u32 {
+    u32::try_from(1 + rng.below(most)).expect("small")
+}
+
 fn config(rng: &mut Rng, options: &Options) -> Config {
     let ack = match rng.below(4) {
         0 => AckMode::After(Millis(0)),
         1 => AckMode::After(Millis(1 + rng.below(1_000))),
         _ => AckMode::Manual(Millis(200 + rng.below(5_000))),
     };
-    let small = |rng: &mut Rng, most: u64| u32::try_from(1 + rng.below(most)).expect("small");
     Config {
         target: options.target,
         listeners: small(rng, 3) - 1,

@@ -61,6 +61,10 @@ pub enum Ask {
     Upgrade,
     /// `upgrade_fleet`
     UpgradeFleet,
+    /// `upgrade` with a canary and a soak; the numbers choose how many and how long
+    Canary(u8, u8),
+    /// `abort`
+    Abort,
     /// `inc`
     Inc,
     /// `dec`
@@ -283,8 +287,14 @@ impl World {
     fn command(&self, ask: Ask) -> Command {
         match ask {
             Ask::Status => Command::Status,
-            Ask::Upgrade => Command::Upgrade { strategy: Strategy::Rolling },
-            Ask::UpgradeFleet => Command::Upgrade { strategy: Strategy::Fleet },
+            Ask::Upgrade => upgrade(Strategy::Rolling),
+            Ask::UpgradeFleet => upgrade(Strategy::Fleet),
+            Ask::Canary(count, soak) => Command::Upgrade {
+                strategy: if count >= 128 { Strategy::Fleet } else { Strategy::Rolling },
+                canary: Some(u32::from(count % 4)).filter(|count| *count > 0),
+                soak: Some(Millis(u64::from(soak) * 20)).filter(|soak| *soak > Millis(0)),
+            },
+            Ask::Abort => Command::Abort,
             Ask::Inc => Command::Inc,
             Ask::Dec => Command::Dec,
             Ask::SetWorkers(count) => Command::SetWorkers { count: u32::from(count) },
@@ -318,6 +328,11 @@ impl World {
             _ => EventKind::SpawnFailed { worker: WorkerId(1), error },
         }
     }
+}
+
+/// An upgrade without a trial.
+pub fn upgrade(strategy: Strategy) -> Command {
+    Command::Upgrade { strategy, canary: None, soak: None }
 }
 
 fn exit(pid: Pid, how: u8) -> EventKind {
