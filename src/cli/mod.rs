@@ -33,3 +33,4 @@ mod value;
 pub use error::UsageError;
 pub use table::{CommandLine, Opt, Section, Topic};
 pub use value::DEFAULT_SOCKET_PATH;
+pub(crate) use value::read_seconds;

@@ -75,7 +75,7 @@ impl<'a> Value<'a> {
 
 /// Reads digits with at most one point among them. A fraction of a millisecond counts as a whole one:
 /// rounding must not turn a short time into none.
-fn read_seconds(text: &str) -> Option<Millis> {
+pub(crate) fn read_seconds(text: &str) -> Option<Millis> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
     if (whole.is_empty() && fraction.is_empty()) || !digits(whole) || !digits(fraction) {

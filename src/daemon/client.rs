@@ -15,12 +15,21 @@ const CHUNK: usize = 16 * 1024;
 /// may be longer.
 const UNSENT_MAX: usize = 256 * 1024;
 
+/// Who is at the other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Peer {
+    /// The process that connected.
+    pub(crate) pid: Pid,
+    /// Its user.
+    pub(crate) user: u32,
+}
+
 /// A client.
 #[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) stream: UnixStream,
     /// Who connected.
-    pub(crate) peer: Pid,
+    pub(crate) peer: Peer,
     /// The request under way, and what the client calls it.
     pub(crate) in_flight: Option<(RequestId, Option<Value>)>,
     /// The client has closed its end: it may have asked for things, but reads no answers.
@@ -33,7 +42,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn new(stream: UnixStream, peer: Pid) -> Self {
+    pub(crate) fn new(stream: UnixStream, peer: Peer) -> Self {
         Self {
             stream,
             peer,

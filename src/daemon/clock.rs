@@ -2,7 +2,7 @@
 //! everything else gets the time from there.
 
 use crate::fsm::time::Time;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// A running clock.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +27,12 @@ impl Clock {
     pub(crate) fn until(&self, deadline: Time) -> Duration {
         Duration::from_millis(deadline.0).saturating_sub(self.start.elapsed())
     }
+}
+
+/// The time of day: seconds since 1970, UTC. For people to read; nothing is measured by it.
+#[expect(clippy::disallowed_methods, reason = "the place where time is read")]
+pub(crate) fn time_of_day() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 #[cfg(test)]

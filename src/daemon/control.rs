@@ -3,7 +3,10 @@
 //! Requests of one client are taken one at a time, so answers come in the order of the requests and
 //! no client can pile up work. Nothing here knows what a request means.
 
-use super::{claim::Claim, client::Client};
+use super::{
+    claim::Claim,
+    client::{Client, Peer},
+};
 use crate::{
     fsm::id::{ClientId, Pid, RequestId},
     protocol::{Command, Envelope, decode},
@@ -38,7 +41,7 @@ pub(crate) const FIRST_CLIENT: usize = 16;
 pub(crate) struct Incoming {
     pub(crate) client: ClientId,
     pub(crate) request: RequestId,
-    pub(crate) peer: Pid,
+    pub(crate) peer: Peer,
     pub(crate) command: Command,
 }
 
@@ -179,7 +182,7 @@ impl Control {
         {
             return warn!("control socket: a connection cannot be watched: {error}; refused");
         }
-        let peer = Pid(u32::try_from(peer.pid()).unwrap_or_default());
+        let peer = Peer { pid: Pid(u32::try_from(peer.pid()).unwrap_or_default()), user: peer.uid() };
         self.clients.insert(id, Client::new(stream, peer));
         self.heard(id);
         self.ready.insert(id);

@@ -9,6 +9,7 @@
 //! | `shell` | the loop: gather facts, tell the core, perform its actions |
 //! | `process` | fork, exec, signals, reaping; the one room with `unsafe` |
 //! | `program` | what a generation runs, captured once |
+//! | `history` | what came of the generations so far |
 //! | `sockets`, `listen` | `--bind` |
 //! | `claim`, `control`, `client`, `watch` | the control socket: its path, its clients, its loss |
 //! | `report`, `log` | words and levels for what happens; writing them without ever waiting |
@@ -19,6 +20,7 @@ mod claim;
 mod client;
 mod clock;
 mod control;
+mod history;
 mod listen;
 mod log;
 mod process;
@@ -33,4 +35,4 @@ mod start;
 mod watch;
 
 pub use start::run;
-use start::{pin, variables, welcome};
+use start::{Spec, pin, variables, welcome};

@@ -10,7 +10,7 @@
 
 pub(crate) use verdicts::Ticket;
 
-use super::program::{Program, Strings, spawn_error};
+use super::program::{Kind, Program, Strings, spawn_error};
 use crate::fsm::{
     action::Scope,
     event::{ExitStatus, SpawnError, Stage},
@@ -19,7 +19,7 @@ use crate::fsm::{
 };
 use nix::{
     errno::Errno as Sys,
-    fcntl::{FcntlArg, OFlag, fcntl, open},
+    fcntl::{FcntlArg, FdFlag, OFlag, fcntl, open},
     libc::{self, c_char, c_int},
     sys::{
         signal::{self, SigSet},
@@ -126,6 +126,7 @@ impl Spawner {
             sockets: &mut self.sockets,
             end: FIRST_SOCKET.saturating_add(count),
             executable: program.executable().as_ptr(),
+            displaced: program.displaced().map(|(file, kind)| (file.as_raw_fd(), kind)),
             arguments: &self.arguments,
             environment: &self.environment,
         };
@@ -160,6 +161,8 @@ struct Plan<'a> {
     /// The first descriptor behind the sockets' places.
     end: RawFd,
     executable: *const c_char,
+    /// The executable's own descriptor, if its name leads elsewhere by now.
+    displaced: Option<(RawFd, Kind)>,
     arguments: &'a [*const c_char],
     environment: &'a [*const c_char],
 }
@@ -190,9 +193,7 @@ impl Plan<'_> {
     fn run(mut self) -> ! {
         let (stage, errno) = match self.prepare() {
             Ok(()) => {
-                // SAFETY: the path is a C string, both arrays end with a null pointer and point to C
-                // strings; their owners, the program and the spawner, are not touched in the child.
-                unsafe { libc::execve(self.executable, self.arguments.as_ptr(), self.environment.as_ptr()) };
+                self.become_program();
                 (Stage::Exec, Sys::last())
             }
             Err(failure) => failure,
@@ -201,6 +202,22 @@ impl Plan<'_> {
         let status = spawn_error(stage, errno).exit_code().unwrap_or(126);
         // SAFETY: ends the process at once, without running anything that belongs to the parent.
         unsafe { libc::_exit(c_int::from(status)) }
+    }
+
+    /// Returns only if that fails.
+    fn become_program(&self) {
+        let (arguments, environment) = (self.arguments.as_ptr(), self.environment.as_ptr());
+        match self.displaced {
+            // SAFETY: the path is a C string, both arrays end with a null pointer and point to C
+            // strings; their owners, the program and the spawner, are not touched in the child.
+            None => unsafe { libc::execve(self.executable, arguments, environment) },
+            // SAFETY: as above. The system call itself: not every C library has a wrapper for it.
+            Some(_) => unsafe {
+                let flags = libc::AT_EMPTY_PATH;
+                libc::syscall(libc::SYS_execveat, self.end, c"".as_ptr(), arguments, environment, flags)
+                    as c_int
+            },
+        };
     }
 
     fn prepare(&mut self) -> Result<(), (Stage, Sys)> {
@@ -217,6 +234,14 @@ impl Plan<'_> {
     /// Puts every descriptor where it belongs, and closes all others.
     fn hand_over(&mut self) -> Result<(), Sys> {
         place(self.null, libc::STDIN_FILENO)?;
+        // Out of the way of everything that is placed below.
+        let executable = match self.displaced {
+            Some((file, kind)) => {
+                let beyond = self.end.saturating_mul(2).saturating_add(1);
+                Some((fcntl(borrow(file), FcntlArg::F_DUPFD_CLOEXEC(beyond))?, kind))
+            }
+            None => None,
+        };
         // What stands where a socket is to go would be lost before it is placed itself.
         for (source, target) in self.sockets.iter_mut().zip(FIRST_SOCKET..) {
             if *source < self.end && *source != target {
@@ -226,7 +251,16 @@ impl Plan<'_> {
         for (source, target) in self.sockets.iter().zip(FIRST_SOCKET..) {
             place(*source, target)?;
         }
-        close_from(self.end);
+        match executable {
+            Some((file, kind)) => {
+                place(file, self.end)?;
+                if kind == Kind::Binary {
+                    fcntl(borrow(self.end), FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+                }
+                close_from(self.end.saturating_add(1));
+            }
+            None => close_from(self.end),
+        }
         Ok(())
     }
 }

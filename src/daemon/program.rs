@@ -11,7 +11,10 @@ use crate::fsm::{
 use nix::{
     errno::Errno as Sys,
     fcntl::{OFlag, open},
-    sys::stat::Mode,
+    sys::{
+        stat::{FileStat, Mode, fstat, stat},
+        uio::pread,
+    },
     unistd::{AccessFlags, eaccess},
 };
 use std::{
@@ -69,6 +72,19 @@ pub(crate) struct Program {
     arguments: Strings,
     environment: Strings,
     directory: OwnedFd,
+    /// The executable itself, open: it stays what it is when its name comes to mean another file.
+    file: OwnedFd,
+    identity: (u64, u64),
+    kind: Kind,
+}
+
+/// What executing the file itself, rather than its name, takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The kernel reads it.
+    Binary,
+    /// An interpreter reads it, so it must be open in the worker too.
+    Script,
 }
 
 impl Program {
@@ -107,12 +123,22 @@ impl Program {
             open(cwd, flags, Mode::empty()).map_err(|errno| PinError::new(Stage::Chdir, errno, cwd))?;
         let executable =
             CString::new(path.clone().into_os_string().into_vec()).map_err(|_| named(Sys::EINVAL))?;
-        Ok(Self { path, executable, arguments: words, environment: block, directory })
+        let (file, kind) = open_executable(&path).map_err(named)?;
+        let identity = identify(fstat(&file).map_err(named)?);
+        Ok(Self { path, executable, arguments: words, environment: block, directory, file, identity, kind })
     }
 
     /// The executable, absolute and without symbolic links.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The executable's descriptor, for when its name means something else by now: the release's
+    /// directory was removed or replaced. While it does not, executing the name is kinder to programs
+    /// that look at how they were called.
+    pub(super) fn displaced(&self) -> Option<(BorrowedFd<'_>, Kind)> {
+        let in_place = stat(&self.path).is_ok_and(|found| identify(found) == self.identity);
+        (!in_place).then(|| (self.file.as_fd(), self.kind))
     }
 
     /// The same for execve(2).
@@ -133,6 +159,27 @@ impl Program {
     /// Where it runs.
     pub(super) fn directory(&self) -> BorrowedFd<'_> {
         self.directory.as_fd()
+    }
+}
+
+fn identify(stat: FileStat) -> (u64, u64) {
+    (stat.st_dev, stat.st_ino)
+}
+
+/// Opens an executable and finds out who reads it. One that may be executed but not read is taken for
+/// a binary, since no interpreter could read it either.
+fn open_executable(path: &Path) -> Result<(OwnedFd, Kind), Sys> {
+    match open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()) {
+        Ok(file) => {
+            let mut magic = [0; 2];
+            let kind = match pread(&file, &mut magic, 0) {
+                Ok(2) if magic == *b"#!" => Kind::Script,
+                Ok(_) | Err(_) => Kind::Binary,
+            };
+            Ok((file, kind))
+        }
+        Err(Sys::EACCES) => Ok((open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?, Kind::Binary)),
+        Err(errno) => Err(errno),
     }
 }
 

@@ -5,7 +5,7 @@
 
 use crate::{
     fsm::action::{Notice, Why},
-    protocol::words::{count, exit_status, failure, span, spawn_error, times},
+    protocol::words::{count, exit_status, failure, setback, span, spawn_error, times},
 };
 use log::Level;
 
@@ -77,16 +77,25 @@ pub(crate) fn words(
         Notice::Up { workers, took } => {
             format!("up: {} after {}", count(*workers, "healthy worker"), span(*took))
         }
-        Notice::Upgrading { generation, strategy } => {
-            format!("{strategy} upgrade to generation {generation} ({}) has begun", program(generation.0))
+        Notice::Upgrading { generation, strategy, canary, soak } => {
+            let ahead =
+                canary.map(|canary| format!(", {} ahead", count(canary, "worker"))).unwrap_or_default();
+            let trial = soak.map(|soak| format!(", on trial for {}", span(soak))).unwrap_or_default();
+            let program = program(generation.0);
+            format!("{strategy} upgrade to generation {generation} ({program}{ahead}{trial}) has begun")
         }
+        Notice::OnTrial { generation, workers, soak } => format!(
+            "generation {generation}: {} healthy, and on trial for {}",
+            count(*workers, "worker"),
+            span(*soak)
+        ),
         Notice::Upgraded { generation, took } => {
             format!("upgrade to generation {generation} is complete after {}", span(*took))
         }
-        Notice::RollingBack { generation, to, slot, failure: why } => format!(
-            "generation {generation} ({}) failed in slot {slot}: {}; going back to generation {to}",
-            program(generation.0),
-            failure(why)
+        Notice::RollingBack { generation, to, cause, slot, failure } => format!(
+            "{} ({}); going back to generation {to}",
+            setback(*generation, *cause, *slot, 0, failure.as_ref()),
+            program(generation.0)
         ),
         Notice::RolledBack { to, healthy, target } => {
             format!("rolled back: generation {to}, {healthy} of {target} workers are healthy")
@@ -144,6 +153,7 @@ fn level(notice: &Notice) -> Level {
         | Notice::Draining { .. }
         | Notice::Up { .. }
         | Notice::Upgrading { .. }
+        | Notice::OnTrial { .. }
         | Notice::Upgraded { .. }
         | Notice::Target { .. }
         | Notice::Stopping { .. } => Level::Info,

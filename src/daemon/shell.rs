@@ -5,8 +5,11 @@
 //! The answers to actions are told before the next sleep.
 
 use super::{
-    clock::Clock,
+    Spec,
+    client::Peer,
+    clock::{Clock, time_of_day},
     control::{Control, FIRST_CLIENT, Incoming},
+    history::History,
     process::{self, Given, Spawner, Ticket},
     program::{Program, spawn_error},
     recorder::Recorder,
@@ -20,11 +23,11 @@ use crate::{
         Supervisor,
         action::{Action, Notice, Reply, Scope},
         event::{Event, EventKind, SpawnError, Stage},
-        id::{Generation, Pid, SlotId, WorkerId},
+        id::{Generation, Pid, RequestId, SlotId, WorkerId},
         signal::Signal,
         time::Time,
     },
-    protocol::{Command, Envelope, Progress, answer, command, status},
+    protocol::{Command, Envelope, Progress, Release, answer, command, status},
 };
 use log::{LevelFilter, debug, error, log};
 use mio::{Events, Interest, Poll, Token};
@@ -77,6 +80,11 @@ pub(crate) struct Shell<'a> {
     supervisor: Supervisor,
     spawner: Spawner,
     programs: BTreeMap<Generation, Program>,
+    /// What each of them was captured from; the one that serves is what a plain upgrade captures anew.
+    specs: BTreeMap<Generation, Spec>,
+    /// Upgrades that were asked for and not captured yet: by whom, and what they bring.
+    asked: BTreeMap<RequestId, (Peer, Release)>,
+    history: History,
     /// Why generations have no program: what was tried to run.
     unrunnable: BTreeMap<Generation, String>,
     children: BTreeMap<Pid, Ticket>,
@@ -119,6 +127,9 @@ impl<'a> Shell<'a> {
             supervisor: parts.supervisor,
             spawner: parts.spawner,
             programs: BTreeMap::new(),
+            specs: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            history: History::default(),
             unrunnable: BTreeMap::new(),
             children: BTreeMap::new(),
             variables: Vec::new(),
@@ -231,18 +242,26 @@ impl<'a> Shell<'a> {
 
     fn serve(&mut self, incoming: Incoming) {
         let Incoming { client, request, peer, command } = incoming;
-        let group = || process::group_of(peer);
+        let group = || process::group_of(peer.pid);
         let answer = match command {
             Command::Ack { pid } => {
                 let (group, request) = (group(), Some(request));
-                return self.tell(EventKind::Acked { pid, sender: peer, group, request });
+                return self.tell(EventKind::Acked { pid, sender: peer.pid, group, request });
             }
             Command::Ping { pid, request_id } => {
                 debug!("ping of pid {pid}: {}", request_id.unwrap_or_default());
                 let (group, request) = (group(), Some(request));
-                return self.tell(EventKind::Pinged { pid, sender: peer, group, request });
+                return self.tell(EventKind::Pinged { pid, sender: peer.pid, group, request });
             }
             Command::Machine(command) => return self.tell(EventKind::Requested { client, request, command }),
+            Command::Upgrade { upgrade: command, release } => {
+                self.asked.insert(request, (peer, release));
+                self.tell(EventKind::Requested { client, request, command });
+                // Refused before anything was captured, if it is still there.
+                self.asked.remove(&request);
+                return;
+            }
+            Command::History => self.history.envelope(),
             Command::Ehlo { user } => Envelope::done(format!(
                 "Hello {}, this is einhyrningsins {} (pid {}); `help` lists the commands",
                 user.unwrap_or_else(|| "there".into()),
@@ -284,9 +303,10 @@ impl<'a> Shell<'a> {
     /// Does one thing. Returns the answer, if it is one that is answered.
     fn perform(&mut self, action: Action) -> Option<EventKind> {
         match action {
-            Action::Pin { generation, .. } => return Some(self.pin(generation)),
+            Action::Pin { generation, request } => return Some(self.pin(generation, request)),
             Action::Forget { generation } => {
                 self.programs.remove(&generation);
+                self.specs.remove(&generation);
             }
             Action::Bind { listener } => return Some(self.sockets.bind(listener)),
             Action::Spawn { worker, slot, generation } => return Some(self.spawn(worker, slot, generation)),
@@ -329,6 +349,7 @@ impl<'a> Shell<'a> {
     }
 
     fn report(&mut self, notice: &Notice) {
+        self.history.note(notice);
         let program = |generation| match self.programs.get(&Generation(generation)) {
             Some(program) => program.path().display().to_string(),
             None => self.unrunnable.get(&Generation(generation)).cloned().unwrap_or_default(),
@@ -340,16 +361,32 @@ impl<'a> Shell<'a> {
         }
     }
 
-    fn pin(&mut self, generation: Generation) -> EventKind {
-        match super::pin(self.options) {
+    fn pin(&mut self, generation: Generation, request: Option<RequestId>) -> EventKind {
+        let asked = request.and_then(|request| self.asked.remove(&request));
+        let by = match &asked {
+            Some((peer, _)) => format!("uid {}, pid {}", peer.user, peer.pid),
+            None if generation == Generation(1) => "the start".into(),
+            None => "SIGHUP".into(),
+        };
+        let release = asked.map(|(_, release)| release).unwrap_or_default();
+        let serving = self.specs.get(&self.supervisor.stable());
+        let spec = serving.cloned().unwrap_or_else(|| Spec::of(self.options)).with(release);
+        let captured = super::pin(self.options, &spec);
+        let path = match &captured {
+            Ok(program) => program.path().display().to_string(),
+            Err(failed) => failed.path.display().to_string(),
+        };
+        self.history.asked(generation, by, path.clone(), time_of_day());
+        match captured {
             Ok(program) => {
-                debug!("generation {generation} is {}", program.path().display());
+                debug!("generation {generation} is {path}");
                 self.programs.insert(generation, program);
+                self.specs.insert(generation, spec);
                 EventKind::Pinned { generation }
             }
             Err(failed) => {
                 // One is enough: it is told of at once, and never again.
-                self.unrunnable = BTreeMap::from([(generation, failed.path.display().to_string())]);
+                self.unrunnable = BTreeMap::from([(generation, path)]);
                 EventKind::PinFailed { generation, error: failed.error }
             }
         }

@@ -14,13 +14,14 @@ use super::{
 use crate::{
     cli::daemon::{self, COMMAND_LINE, Options, Verbosity},
     fsm::{Supervisor, config::Config},
-    protocol::words,
+    protocol::{Release, words},
 };
 use ::log::{LevelFilter, error, warn};
 use mio::Poll;
 use std::{
+    collections::BTreeMap,
     env,
-    ffi::{OsStr, OsString},
+    ffi::OsString,
     fmt,
     io::{self, Write as _},
     path::Path,
@@ -111,24 +112,46 @@ fn config(options: &Options) -> Config {
     }
 }
 
-/// Captures the program as it is now: command, environment, directory.
-pub(super) fn pin(options: &Options) -> Result<Program, PinError> {
-    let environment = env::vars_os().filter(|(name, _)| !options.drop_env.contains(name));
-    match &options.program {
-        daemon::Program::Command { program, args } => capture(program, args, environment),
-        daemon::Program::Demo | daemon::Program::DemoWorker => {
-            let this = env::current_exe().unwrap_or_else(|_| COMMAND_LINE.program.into());
-            capture(this.as_os_str(), &["--demo-worker".into()], environment)
+/// What a generation is captured from.
+#[derive(Clone, Debug)]
+pub(super) struct Spec {
+    command: OsString,
+    arguments: Vec<OsString>,
+    /// Set on top of the supervisor's own environment.
+    variables: BTreeMap<OsString, OsString>,
+}
+
+impl Spec {
+    /// What the command line says.
+    pub(super) fn of(options: &Options) -> Self {
+        let (command, arguments) = match &options.program {
+            daemon::Program::Command { program, args } => (program.clone(), args.clone()),
+            daemon::Program::Demo | daemon::Program::DemoWorker => {
+                let this = env::current_exe().unwrap_or_else(|_| COMMAND_LINE.program.into());
+                (this.into_os_string(), vec!["--demo-worker".into()])
+            }
+        };
+        Self { command, arguments, variables: BTreeMap::new() }
+    }
+
+    /// The same with what an upgrade changes.
+    pub(super) fn with(mut self, release: Release) -> Self {
+        if let Some(mut program) = release.program.filter(|program| !program.is_empty()) {
+            self.command = program.remove(0).into();
+            self.arguments = program.into_iter().map(OsString::from).collect();
         }
+        let variables = release.variables.into_iter();
+        self.variables.extend(variables.map(|(name, value)| (name.into(), value.into())));
+        self
     }
 }
 
-fn capture(
-    command: &OsStr,
-    arguments: &[OsString],
-    environment: impl Iterator<Item = (OsString, OsString)>,
-) -> Result<Program, PinError> {
-    Program::pin(command, arguments, environment, Path::new("."))
+/// Captures the program as it is now: executable, arguments, environment, directory.
+pub(super) fn pin(options: &Options, spec: &Spec) -> Result<Program, PinError> {
+    let ours = |name: &OsString| !options.drop_env.contains(name) && !spec.variables.contains_key(name);
+    let own = env::vars_os().filter(|(name, _)| ours(name));
+    let set = spec.variables.iter().map(|(name, value)| (name.clone(), value.clone()));
+    Program::pin(&spec.command, &spec.arguments, own.chain(set), Path::new("."))
 }
 
 /// What every worker finds in its environment. The last one is for its slot number, which is filled in

@@ -1,9 +1,9 @@
 //! The machine's answers, in words and as data.
 
 use super::{
-    json::{members, number, text},
+    json::{members, number, or_null, text},
     reply::Envelope,
-    words::{count, failure, failure_value, span, spawn_error, times},
+    words::{count, failure_value, setback, span, spawn_error},
 };
 use crate::fsm::{
     action::{Failure, Reply},
@@ -40,6 +40,7 @@ fn is_ok(reply: &Reply) -> bool {
         | Reply::Signalled { .. }
         | Reply::Retrying { .. }
         | Reply::Stopping { .. }
+        | Reply::Aborting { .. }
         | Reply::Upgraded { .. } => true,
         Reply::NoSuchWorker { .. }
         | Reply::NotYours { .. }
@@ -48,6 +49,7 @@ fn is_ok(reply: &Reply) -> bool {
         | Reply::UpgradeRefused { .. }
         | Reply::RolledBack { .. }
         | Reply::NotRestored { .. }
+        | Reply::NothingToAbort
         | Reply::Superseded { .. }
         | Reply::Cancelled { .. } => false,
     }
@@ -85,24 +87,27 @@ fn message(reply: &Reply) -> String {
         Reply::UpgradeRefused { generation, error } => {
             format!("generation {generation} was not started: {}; no worker was touched", spawn_error(error))
         }
-        Reply::RolledBack { generation, serving, slot, failures, failure: why, healthy, took } => format!(
-            "generation {generation} failed in slot {slot} {}, at last: {}; \
-             rolled back: generation {serving} serves with {}, after {}",
-            times(*failures),
-            failure(why),
+        Reply::RolledBack { generation, serving, cause, slot, failures, failure, healthy, took } => format!(
+            "{}; rolled back: generation {serving} serves with {}, after {}",
+            setback(*generation, *cause, *slot, *failures, failure.as_ref()),
             count(*healthy, "healthy worker"),
             span(*took)
         ),
-        Reply::NotRestored { generation, slot, failure: why, healthy, target } => format!(
-            "generation {generation} failed in slot {slot}: {}; going back did not bring every worker back: \
-             {healthy} of {target} are healthy; `retry` tries again, `status` tells more",
-            failure(why)
+        Reply::NotRestored { generation, cause, slot, failure, healthy, target } => format!(
+            "{}; NOT rolled back everywhere: {healthy} of {target} workers are healthy, of whatever \
+             generation; `retry` tries again, `status` tells more",
+            setback(*generation, *cause, *slot, 0, failure.as_ref())
         ),
+        Reply::Aborting { generation } => format!("taking generation {generation} back"),
+        Reply::NothingToAbort => "no upgrade is under way; nothing changed".into(),
         Reply::Superseded { generation, by } => {
             format!("the upgrade to generation {generation} was superseded by the one to generation {by}")
         }
         Reply::Cancelled { generation } => {
-            format!("the upgrade to generation {generation} was given up: the supervisor is shutting down")
+            format!(
+                "the upgrade to generation {generation} was given up before it began, or because the supervisor \
+                 is shutting down"
+            )
         }
     }
 }
@@ -154,21 +159,25 @@ fn fields(reply: &Reply) -> Object {
             ("generation", generation_value(*generation)),
             ("failure", failure_value(&Failure::Spawn(*error))),
         ]),
-        Reply::RolledBack { generation, serving, slot, failures, failure, healthy, took } => members([
-            ("outcome", text("rolled-back")),
-            ("generation", generation_value(*generation)),
-            ("serving", generation_value(*serving)),
-            ("slot", number(slot.0)),
-            ("failures", number(*failures)),
-            ("failure", failure_value(failure)),
-            ("healthy", number(*healthy)),
-            ("took_ms", millis(*took)),
-        ]),
-        Reply::NotRestored { generation, slot, failure, healthy, target } => members([
+        Reply::RolledBack { generation, serving, cause, slot, failures, failure, healthy, took } => {
+            members([
+                ("outcome", text("rolled-back")),
+                ("generation", generation_value(*generation)),
+                ("serving", generation_value(*serving)),
+                ("cause", text(cause.word())),
+                ("slot", or_null(*slot, |slot| number(slot.0))),
+                ("failures", number(*failures)),
+                ("failure", or_null(failure.as_ref(), failure_value)),
+                ("healthy", number(*healthy)),
+                ("took_ms", millis(*took)),
+            ])
+        }
+        Reply::NotRestored { generation, cause, slot, failure, healthy, target } => members([
             ("outcome", text("not-restored")),
             ("generation", generation_value(*generation)),
-            ("slot", number(slot.0)),
-            ("failure", failure_value(failure)),
+            ("cause", text(cause.word())),
+            ("slot", or_null(*slot, |slot| number(slot.0))),
+            ("failure", or_null(failure.as_ref(), failure_value)),
             ("healthy", number(*healthy)),
             ("target", number(*target)),
         ]),
@@ -177,6 +186,8 @@ fn fields(reply: &Reply) -> Object {
             ("generation", generation_value(*generation)),
             ("by", generation_value(*by)),
         ]),
+        Reply::Aborting { generation } => members([("generation", generation_value(*generation))]),
+        Reply::NothingToAbort => Object::new(),
         Reply::Cancelled { generation } => {
             members([("outcome", text("cancelled")), ("generation", generation_value(*generation))])
         }
@@ -199,6 +210,7 @@ fn millis(span: Millis) -> Value {
 mod tests {
     use super::*;
     use crate::fsm::{
+        action::Cause,
         event::{ExitStatus, Prospect, SpawnError, Stage},
         id::{Errno, SlotId},
         text::Record as _,
@@ -209,9 +221,10 @@ mod tests {
         let rolled_back = reply(&Reply::RolledBack {
             generation: Generation(2),
             serving: Generation(1),
-            slot: SlotId(3),
+            cause: Cause::GaveUp,
+            slot: Some(SlotId(3)),
             failures: 5,
-            failure: Failure::Exited(ExitStatus::Code(1)),
+            failure: Some(Failure::Exited(ExitStatus::Code(1))),
             healthy: 4,
             took: Millis(6_200),
         });
@@ -219,7 +232,7 @@ mod tests {
             rolled_back.encode(),
             "{\"message\":\"generation 2 failed in slot 3 5 times, at last: exited with status 1; \
              rolled back: generation 1 serves with 4 healthy workers, after 6.2 s\",\"ok\":false,\
-             \"failure\":{\"kind\":\"exited\",\"message\":\"exited with status 1\",\"status\":1},\
+             \"cause\":\"gave-up\",\"failure\":{\"kind\":\"exited\",\"message\":\"exited with status 1\",\"status\":1},\
              \"failures\":5,\"generation\":2,\"healthy\":4,\"outcome\":\"rolled-back\",\"serving\":1,\
              \"slot\":3,\"took_ms\":6200}\n"
         );
@@ -268,9 +281,12 @@ mod tests {
             "stopping shutdown=kill",
             "not-running",
             "upgraded generation=2 workers=1 took=10",
-            "not-restored generation=2 slot=1 failure=unacknowledged healthy=1 target=4",
+            "not-restored generation=2 cause=died slot=1 failure=unacknowledged healthy=1 target=4",
             "superseded generation=2 by=3",
             "cancelled generation=2",
+            "aborting generation=2",
+            "nothing-to-abort",
+            "rolled-back generation=2 serving=1 cause=aborted failures=0 healthy=4 took=10",
         ];
         for line in lines {
             let envelope = reply(&Reply::from_line(line).unwrap());

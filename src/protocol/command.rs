@@ -20,8 +20,14 @@ const fn entry(name: &'static str, takes: &'static str, about: &'static str) -> 
 /// Everything that can be asked for.
 pub const COMMANDS: &[Entry] = &[
     entry("status", "", "show the supervisor, its workers and any upgrade under way"),
-    entry("upgrade", "", "replace the workers a few at a time; waits for the end"),
-    entry("upgrade_fleet", "", "start all new workers first, then retire all old ones; waits for the end"),
+    entry("upgrade", "[OPTS]", "replace the workers a few at a time; waits for the end"),
+    entry(
+        "upgrade_fleet",
+        "[OPTS]",
+        "start all new workers first, then retire all old ones; waits for the end",
+    ),
+    entry("abort", "", "give up the upgrade under way and go back"),
+    entry("history", "", "what came of the last twenty generations"),
     entry("inc", "", "run one worker more"),
     entry("dec", "", "run one worker fewer"),
     entry("set_workers", "N", "run N workers"),
@@ -47,6 +53,10 @@ pub fn help() -> String {
         // Writing to a String cannot fail.
         let _ = write!(text, "\n  {:width$}  {}", synopsis(entry), entry.about);
     }
+    text.push_str(
+        "\nOPTS: --canary N (so many go ahead), --soak SECS (must stay healthy for so long),\n      \
+         --env VAR=VALUE (repeats), -- PROGRAM ARGS...",
+    );
     text
 }
 

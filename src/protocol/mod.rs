@@ -12,6 +12,7 @@ pub mod answer;
 pub mod command;
 pub mod line;
 pub mod progress;
+pub mod release;
 pub mod reply;
 pub mod request;
 pub mod status;
@@ -21,5 +22,6 @@ pub(crate) mod json;
 
 pub use line::{LineBuffer, Overlong};
 pub use progress::Progress;
+pub use release::Release;
 pub use reply::{BadReply, Envelope};
 pub use request::{Command, Refusal, Request, decode};

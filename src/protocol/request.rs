@@ -1,6 +1,9 @@
 //! One line of a request, and what is wrong with it.
 
-use super::command;
+use super::{
+    command,
+    release::{Release, Wishes, wishes},
+};
 use crate::fsm::{
     event::{self, Strategy},
     id::Pid,
@@ -39,6 +42,15 @@ pub enum Command {
     },
     /// Something for the machine to decide about.
     Machine(event::Command),
+    /// The same, with what the next generation is to run.
+    Upgrade {
+        /// For the machine.
+        upgrade: event::Command,
+        /// For the shell.
+        release: Release,
+    },
+    /// What came of the generations so far.
+    History,
     /// Hello.
     Ehlo {
         /// Who says so.
@@ -178,10 +190,10 @@ impl Asked<'_> {
                 request_id: self.text_field("request_id")?,
             })?,
             "status" => self.plain(Command::Machine(Machine::Status))?,
-            "upgrade" => self.plain(Command::Machine(Machine::Upgrade { strategy: Strategy::Rolling }))?,
-            "upgrade_fleet" => {
-                self.plain(Command::Machine(Machine::Upgrade { strategy: Strategy::Fleet }))?
-            }
+            "upgrade" => self.upgrade(Strategy::Rolling)?,
+            "upgrade_fleet" => self.upgrade(Strategy::Fleet)?,
+            "abort" => self.plain(Command::Machine(Machine::Abort))?,
+            "history" => self.plain(Command::History)?,
             "inc" => self.plain(Command::Machine(Machine::Inc))?,
             "dec" => self.plain(Command::Machine(Machine::Dec))?,
             "set_workers" => Command::Machine(Machine::SetWorkers { count: self.count()? }),
@@ -199,6 +211,11 @@ impl Asked<'_> {
             // In the table of commands but not here: a test sees to it that there is none.
             _ => return Err("not available".into()),
         })
+    }
+
+    fn upgrade(&self, strategy: Strategy) -> Result<Command, String> {
+        let Wishes { canary, soak, release } = wishes(&self.args)?;
+        Ok(Command::Upgrade { upgrade: event::Command::Upgrade { strategy, canary, soak }, release })
     }
 
     /// A command that takes no arguments.
@@ -280,7 +297,7 @@ fn pid(number: u64) -> Option<Pid> {
 }
 
 /// Digits only: `+1` looks like a request for one more.
-fn number<T: str::FromStr>(word: &str) -> Option<T> {
+pub(super) fn number<T: str::FromStr>(word: &str) -> Option<T> {
     word.parse().ok().filter(|_| word.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
@@ -289,7 +306,7 @@ fn signals() -> String {
 }
 
 /// What somebody wrote, fit for a message and for a log: short, on one line, nothing invisible.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     format!("`{}`", shortened(text))
 }
 

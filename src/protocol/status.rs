@@ -7,6 +7,7 @@ use super::{
 };
 use crate::fsm::{
     id::SlotId,
+    rollout::Stage,
     status::{SlotStatus, Status, UpgradeStatus, WorkerStatus},
     time::Millis,
     worker::PhaseTag,
@@ -51,12 +52,13 @@ fn heading(status: &Status, shell: &Shell<'_>) -> Vec<String> {
         format!("generation {generation}, {healthy}/{target} workers healthy"),
     ];
     if let Some(upgrade) = &status.upgrade {
-        let UpgradeStatus { generation, strategy, rolling_back, healthy, retired, age } = upgrade;
-        let doing = if *rolling_back { "rolling back" } else { "upgrading" };
+        let UpgradeStatus { generation, strategy, stage, healthy, retired, age, .. } = upgrade;
+        let doing = if *stage == Stage::Back { "rolling back" } else { "upgrading" };
         lines.push(format!(
             "{doing} to generation {generation} ({strategy}): {healthy}/{target} healthy, \
-             {retired} retired, for {}",
-            span(*age)
+             {retired} retired, for {}; waiting for {}",
+            span(*age),
+            waiting_for(upgrade)
         ));
     }
     lines.extend(status.stopping.map(|shutdown| format!("shutting down ({shutdown})")));
@@ -64,6 +66,18 @@ fn heading(status: &Status, shell: &Shell<'_>) -> Vec<String> {
         lines.push(format!("listening on {}", shell.listeners.join(", ")));
     }
     lines
+}
+
+/// What an upgrade is waiting for.
+fn waiting_for(upgrade: &UpgradeStatus) -> String {
+    let UpgradeStatus { stage, untouched, unready, trial_left, .. } = upgrade;
+    match (stage, trial_left) {
+        (Stage::CanarySoak, Some(left)) => format!("the canaries' trial to end, {} to go", span(*left)),
+        (_, Some(left)) => format!("the trial of all workers to end, {} to go", span(*left)),
+        _ if *unready > 0 => format!("{} to become healthy", count(*unready, "worker")),
+        _ if *untouched > 0 => format!("room to replace {}", count(*untouched, "worker")),
+        _ => "old workers that cannot be spared yet".into(),
+    }
 }
 
 const COLUMNS: [&str; 8] =
@@ -158,7 +172,12 @@ fn upgrade_value(upgrade: &UpgradeStatus) -> Value {
     Value::Object(members([
         ("generation", number(upgrade.generation.0)),
         ("strategy", text(upgrade.strategy.word())),
-        ("rolling_back", Value::Bool(upgrade.rolling_back)),
+        ("rolling_back", Value::Bool(upgrade.stage == Stage::Back)),
+        ("stage", text(upgrade.stage.word())),
+        ("untouched", number(upgrade.untouched)),
+        ("unready", number(upgrade.unready)),
+        ("trial_left_ms", or_null(upgrade.trial_left, |left| number(left.0))),
+        ("waiting_for", text(&waiting_for(upgrade))),
         ("healthy", number(upgrade.healthy)),
         ("retired", number(upgrade.retired)),
         ("age_ms", number(upgrade.age.0)),
@@ -251,7 +270,10 @@ mod tests {
             upgrade: Some(UpgradeStatus {
                 generation: Generation(2),
                 strategy: Strategy::Rolling,
-                rolling_back: false,
+                stage: Stage::Spread,
+                untouched: 1,
+                unready: 1,
+                trial_left: None,
                 healthy: 0,
                 retired: 1,
                 age: Millis(3_200),

@@ -2,9 +2,9 @@
 
 use super::json::{integer, members, or_null, text};
 use crate::fsm::{
-    action::Failure,
+    action::{Cause, Failure},
     event::{ExitStatus, SpawnError, Stage},
-    id::Errno,
+    id::{Errno, Generation, SlotId},
     time::Millis,
 };
 use miniserde::json::Value;
@@ -17,6 +17,27 @@ pub fn failure(failure: &Failure) -> String {
         Failure::Spawn(error) => spawn_error(error),
         Failure::Exited(status) => exit_status(*status),
         Failure::Unacknowledged => "did not acknowledge in time".into(),
+    }
+}
+
+/// Why a generation was taken back.
+#[must_use]
+pub fn setback(
+    generation: Generation,
+    cause: Cause,
+    slot: Option<SlotId>,
+    failures: u32,
+    last: Option<&Failure>,
+) -> String {
+    let place = slot.map(|slot| format!(" in slot {slot}")).unwrap_or_default();
+    let how = last.map(|why| format!(": {}", failure(why))).unwrap_or_default();
+    match cause {
+        Cause::GaveUp if failures > 0 => {
+            format!("generation {generation} failed{place} {}, at last{how}", times(failures))
+        }
+        Cause::GaveUp => format!("generation {generation} failed{place}, at last{how}"),
+        Cause::Died => format!("a worker of generation {generation}{place} ended on trial{how}"),
+        Cause::Aborted => format!("the upgrade to generation {generation} was aborted"),
     }
 }
 

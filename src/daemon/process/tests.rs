@@ -216,6 +216,7 @@ fn sockets_arrive_in_order_wherever_they_are_in_the_parent() {
                 directory: -1,
                 sockets: &mut sockets,
                 end: 6,
+                displaced: None,
                 executable: ptr::null(),
                 arguments: &[],
                 environment: &[],

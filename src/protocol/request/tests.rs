@@ -54,7 +54,10 @@ fn arguments_may_be_strings_or_numbers() {
     );
     assert_eq!(
         with_args("upgrade-fleet", "null"),
-        Ok(Command::Machine(Machine::Upgrade { strategy: Strategy::Fleet }))
+        Ok(Command::Upgrade {
+            upgrade: Machine::Upgrade { strategy: Strategy::Fleet, canary: None, soak: None },
+            release: Release::default(),
+        })
     );
     assert_eq!(with_args("ehlo", "[\"me\"]"), Ok(Command::Ehlo { user: Some("me".into()) }));
 }
