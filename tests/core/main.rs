@@ -10,6 +10,7 @@ mod golden;
 mod invariants;
 mod kernel;
 mod props;
+mod rollout;
 mod sim;
 mod table;
 mod world;
