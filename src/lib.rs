@@ -21,7 +21,7 @@
 //! | [`protocol`] | what is said over the control socket | `fsm`'s words |
 //! | [`cli`] | both command lines, each from one table | `fsm`'s limits |
 //! | [`daemon`] | the shell: processes, sockets, signals, log | all of the above |
-//! | [`ctl`] | the client | `protocol`, `cli` |
+//! | [`ctl`] | the client | `protocol`, `cli`, and `fsm` for replays |
 //! | [`worker`] | for programs that run as workers | nothing |
 //!
 //! Without features the crate is `fsm` alone, without `std`. The feature `worker` adds [`worker`], which

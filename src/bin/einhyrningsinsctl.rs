@@ -16,6 +16,7 @@ fn main() -> ExitCode {
             let format = if options.json { Format::Json } else { Format::People };
             return ctl::run(&options.socket_path, format, &options.commands).into();
         }
+        Ok(Parsed::Replay(trace)) => return ctl::replay(&trace).into(),
         Ok(Parsed::Help) => COMMAND_LINE.help(),
         Ok(Parsed::Version) => COMMAND_LINE.version(),
         Err(error) => {

@@ -6,7 +6,10 @@ use super::{
     table::{CommandLine, Opt, Section, Topic},
     value::{DEFAULT_SOCKET_PATH, Value},
 };
-use std::{ffi::OsString, path::PathBuf};
+use std::{
+    ffi::{OsStr, OsString},
+    path::PathBuf,
+};
 
 /// The options, one by one. What each does is told in [`COMMAND_LINE`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +25,7 @@ pub enum Key {
 /// All about the command line of `einhyrningsinsctl`.
 pub static COMMAND_LINE: CommandLine<Key> = CommandLine {
     program: "einhyrningsinsctl",
-    usage: &["[OPTIONS] COMMAND [ARGS...]", "[OPTIONS] -e CMD", "[OPTIONS]"],
+    usage: &["[OPTIONS] COMMAND [ARGS...]", "[OPTIONS] -e CMD", "[OPTIONS]", "replay FILE"],
     summary: "Tells a running einhyrningsins what to do, and shows what it answers. Without a command, \
               it reads commands interactively. Options end at the first word that is none.",
     sections: &[Section {
@@ -55,10 +58,18 @@ pub static COMMAND_LINE: CommandLine<Key> = CommandLine {
             ],
         },
         Topic {
+            title: "Without a supervisor",
+            rows: &[(
+                "replay FILE",
+                "Tell what einhyrningsins --trace recorded in FILE again, event by event, up to the first \
+                 where this version decides otherwise.",
+            )],
+        },
+        Topic {
             title: "Exit status",
             rows: &[
                 ("0", "Done."),
-                ("1", "A command was refused, or it failed."),
+                ("1", "A command was refused, or it failed; a replay differs."),
                 ("2", "The command line is wrong; nothing was done."),
                 ("3", "No supervisor could be reached."),
             ],
@@ -71,6 +82,8 @@ pub static COMMAND_LINE: CommandLine<Key> = CommandLine {
 pub enum Parsed {
     /// To run.
     Run(Box<Options>),
+    /// To replay this trace.
+    Replay(PathBuf),
     /// To print [`help`](CommandLine::help).
     Help,
     /// To print [`version`](CommandLine::version).
@@ -100,6 +113,9 @@ pub fn parse<I: IntoIterator<Item = OsString>>(args: I) -> Result<Parsed, UsageE
     if typed.has(Key::Version) {
         return Ok(Parsed::Version);
     }
+    if let Some(trace) = replay(&typed)? {
+        return Ok(Parsed::Replay(trace));
+    }
     Ok(Parsed::Run(Box::new(Options {
         socket_path: typed
             .value(Key::SocketPath, Value::socket_path)?
@@ -107,6 +123,31 @@ pub fn parse<I: IntoIterator<Item = OsString>>(args: I) -> Result<Parsed, UsageE
         json: typed.has(Key::Json),
         commands: commands(&typed)?,
     })))
+}
+
+/// The trace of `replay FILE`, the one command that is not for a supervisor.
+fn replay(typed: &Typed<Key>) -> Result<Option<PathBuf>, UsageError> {
+    let Some((_, files)) = typed.words.split_first().filter(|(name, _)| *name == "replay") else {
+        return Ok(None);
+    };
+    let refuse = |word: &OsStr, why: &str| UsageError::BadValue {
+        option: "COMMAND".to_owned(),
+        value: brief(word),
+        why: why.to_owned(),
+        accepted: "replay FILE".to_owned(),
+    };
+    for (key, one) in [(Key::Execute, "--execute"), (Key::Json, "--json")] {
+        if typed.has(key) {
+            let why = "a replay stands alone, and is shown to people only";
+            return Err(UsageError::Conflict { one, other: "replay", why });
+        }
+    }
+    match files {
+        [] => Err(refuse("replay".as_ref(), "needs the file of a trace")),
+        [file] if file.is_empty() => Err(refuse(file, "is not the path of a file")),
+        [file] => Ok(Some(file.into())),
+        [_, second, ..] => Err(refuse(second, "is one word too many")),
+    }
 }
 
 fn commands(typed: &Typed<Key>) -> Result<Vec<Vec<String>>, UsageError> {
@@ -203,6 +244,26 @@ mod tests {
             error(&["-e", "set_workers", "4"]),
             format!("--execute and COMMAND do not go together: {rest}")
         );
+    }
+
+    #[test]
+    fn a_replay_takes_one_file_and_nothing_else() {
+        let file = || OsString::from_vec(b"/tmp/\xff".to_vec());
+        assert_eq!(parse(["replay".into(), file()]), Ok(Parsed::Replay(file().into())));
+        let rest = "accepted: replay FILE";
+        for (words, complaint) in [
+            (["replay"].as_slice(), "COMMAND: `replay` needs the file of a trace; "),
+            (&["replay", ""], "COMMAND: `` is not the path of a file; "),
+            (&["replay", "one", "two"], "COMMAND: `two` is one word too many; "),
+        ] {
+            assert_eq!(error(words), format!("{complaint}{rest}"));
+        }
+        for (words, option) in
+            [(["--json", "replay", "f"].as_slice(), "--json"), (&["-e", "inc", "replay", "f"], "--execute")]
+        {
+            assert!(error(words).starts_with(&format!("{option} and replay do not go together: ")));
+        }
+        assert_eq!(options(&["-e", "replay f"]).commands, [["replay", "f"]]);
     }
 
     #[test]

@@ -46,9 +46,9 @@ pub enum Key {
 pub static COMMAND_LINE: CommandLine<Key> = CommandLine {
     program: "einhyrningsins",
     usage: &["[OPTIONS] [--] PROGRAM [ARGS...]", "[OPTIONS] --demo"],
-    summary: "Opens listening sockets once, runs several copies of PROGRAM on them, and replaces \
-              the copies one after the other without dropping a connection. Options end at the first \
-              word that is none. Times are in seconds; decimals are allowed.",
+    summary: "Opens listening sockets once, keeps several copies of PROGRAM running on them, and, when \
+              told to, replaces them a few at a time without dropping a connection. Options end at the \
+              first word that is none. Times are in seconds; decimals are allowed.",
     sections: &[
         Section { title: "Workers", options: WORKERS },
         Section { title: "Sockets", options: SOCKETS },
@@ -122,7 +122,8 @@ const HEALTH: &[Opt<Key>] = &[
         Key::Retries,
         "retries",
         "COUNT",
-        "Give up on a worker that failed to become healthy this many times in a row.",
+        "Give up on a slot, the place of one worker, after this many failed starts in a row. An upgrade then \
+         goes back; a service of which nothing is left ends.",
     )
     .short('r')
     .defaults_to("5"),
@@ -142,8 +143,8 @@ const STOPPING: &[Opt<Key>] = &[
         Key::GracePeriod,
         "grace-period",
         "SECS",
-        "Time for a worker to finish its connections once it is told to stop. TERM follows, and KILL 5 \
-         seconds later.",
+        "Time for a worker to finish its connections once it is told to stop. TERM follows, and KILL to its \
+         process group 5 seconds later.",
     )
     .short('t')
     .aliases(&["signal-timeout"])
@@ -154,13 +155,15 @@ const STOPPING: &[Opt<Key>] = &[
         Key::MaxUnacked,
         "max-unacked",
         "N",
-        "Workers that may be starting at the same time. [default: the number of CPUs]",
+        "Workers that an upgrade may have starting at the same time. It does not hold back those of the first \
+         start, nor those that replace a crashed one. [default: the number of CPUs]",
     ),
     Opt::valued(
         Key::MaxUpgradeAdditional,
         "max-upgrade-additional",
         "N",
-        "Workers beyond --number that may serve during a rolling upgrade. [default: as --max-unacked]",
+        "Workers beyond --number that a rolling upgrade may have at a time, starting ones included, draining \
+         ones not. A fleet upgrade doubles --number. [default: as --max-unacked]",
     ),
 ];
 
@@ -206,7 +209,7 @@ const STATUSES: Topic = Topic {
     title: "Exit status",
     rows: &[
         ("0", "Stopped as asked."),
-        ("1", "The service could not be brought up, or not be kept up."),
+        ("1", "The service could not be brought up or kept up, or a worker outlived KILL."),
         ("2", "The command line is wrong; nothing was done."),
         ("126, 127", "PROGRAM cannot be executed; PROGRAM does not exist."),
     ],

@@ -4,14 +4,18 @@
 //! [`Screen`](render::Screen) shows what comes back, and [`run()`] does that for the commands of the
 //! command line, or hands over to the interactive [shell]. The client knows no command by heart:
 //! it sends words and shows answers, so an old client can talk to a new supervisor.
+//!
+//! [`replay()`] is apart from all that: it needs no supervisor, only what one has recorded.
 
 pub mod client;
 pub mod connection;
 pub mod render;
+pub mod replay;
 pub mod run;
 pub mod shell;
 
 #[cfg(test)]
 mod fake;
 
+pub use replay::replay;
 pub use run::{Format, Outcome, run};

@@ -325,18 +325,29 @@ impl<'a> Shell<'a> {
                 let envelope = if reply == Reply::Status {
                     status::envelope(&self.supervisor.status(), &self.about())
                 } else {
-                    answer::reply(&reply)
+                    self.answer(&reply)
                 };
                 self.control.answer(request, envelope);
             }
-            Action::Progress { request, generation, healthy, target, retired } => {
-                let progress = Progress { generation, healthy, target, retired };
+            Action::Progress { request, generation, healthy, target, retired, stage } => {
+                let progress = Progress { generation, healthy, target, retired, stage };
                 self.control.answer(request, progress.envelope());
             }
             Action::Notice { notice } => self.report(&notice),
             Action::Exit { code } => self.code = Some(code),
         }
         None
+    }
+
+    /// The core's answer, with what only the shell knows: what it was that could not be run.
+    fn answer(&self, reply: &Reply) -> Envelope {
+        let mut envelope = answer::reply(reply);
+        if let Reply::UpgradeRefused { generation, .. } = reply
+            && let Some(path) = self.unrunnable.get(generation)
+        {
+            envelope.message = format!("{path}: {}", envelope.message);
+        }
+        envelope
     }
 
     fn about(&self) -> status::Shell<'static> {

@@ -171,19 +171,21 @@ pub(super) fn welcome(options: &Options, addresses: &[String]) {
         return;
     }
     let address = addresses.first().map_or("?", String::as_str);
-    let path = options.socket_path.display();
-    let socket = if options.socket_path == Path::new(crate::cli::DEFAULT_SOCKET_PATH) {
-        String::new()
+    // Under `cargo run` the client is neither built nor on the path.
+    let client = if env::var_os("CARGO").is_some() {
+        "cargo run --release --bin einhyrningsinsctl --"
     } else {
-        format!(" -d {path}")
+        "einhyrningsinsctl"
     };
+    let path = options.socket_path.display();
+    let default = options.socket_path == Path::new(crate::cli::DEFAULT_SOCKET_PATH);
+    let socket = if default { String::new() } else { format!(" -d {path}") };
     let text = format!(
         "\nThe demo serves on http://{address}/ with {} workers. Try, in another terminal:\n\n  \
-         curl http://{address}/                          which worker answers?\n  \
-         einhyrningsinsctl{socket} status                  how do things stand?\n  \
-         einhyrningsinsctl{socket} upgrade                 replace every worker, drop no request\n  \
-         einhyrningsinsctl{socket} inc                     one worker more\n  \
-         einhyrningsinsctl{socket} die                     shut down, or press Ctrl-C here\n\n",
+         # which worker answers?\n  curl http://{address}/\n  \
+         # how do things stand?\n  {client}{socket} status\n  \
+         # replace every worker, drop no request\n  {client}{socket} upgrade\n  \
+         # shut down (or press Ctrl-C here)\n  {client}{socket} die\n\n",
         options.number
     );
     // The demo goes on without its words if nobody can read them.

@@ -4,6 +4,7 @@
 use super::{
     event::{ExitStatus, SpawnError, Strategy},
     id::{Errno, Generation, ListenerId, Pid, RequestId, SlotId, WorkerId},
+    rollout::Stage,
     signal::{Shutdown, Signal},
     text::{BadText, Field, put_display, records, words},
     time::Millis,
@@ -74,6 +75,8 @@ records! {
             target: u32,
             /// Old workers that were asked to go.
             retired: u32,
+            /// How far the upgrade is.
+            stage: Stage,
         },
         /// Something people may want to know.
         "notice" => Notice {

@@ -14,7 +14,7 @@
 
 use super::{
     action::Action,
-    config::Config,
+    config::{Config, TARGET_MAX},
     event::{Event, EventKind},
     supervisor::Supervisor,
     text::{BadText, Field, Record, Words, put_display, put_field},
@@ -93,7 +93,23 @@ pub fn parse(line: &str) -> Result<Line, BadText> {
         };
         return nothing_more(words, Line::State(state));
     }
-    Config::from_line(line).map(Line::Config)
+    Config::from_line(line).and_then(possible).map(Line::Config)
+}
+
+/// Refuses a configuration that no command line leads to: a machine that is to run four thousand
+/// million workers takes the memory for them.
+fn possible(config: Config) -> Result<Config, BadText> {
+    for (name, number, most) in [
+        ("target", config.target, TARGET_MAX),
+        ("retries", config.retries, u32::MAX),
+        ("unacked", config.max_unacked, u32::MAX),
+        ("surge", config.max_surge, u32::MAX),
+    ] {
+        if !(1..=most).contains(&number) {
+            return Err(BadText::new(format_args!("{name}: {number} is not from 1 to {most}")));
+        }
+    }
+    Ok(config)
 }
 
 fn nothing_more(mut words: Words<'_>, line: Line) -> Result<Line, BadText> {
@@ -226,4 +242,26 @@ pub fn retell(text: &str) -> Result<String, TraceError> {
         }
     }
     Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_that_no_command_line_leads_to_is_refused() {
+        let written = |target, retries, max_unacked, max_surge| {
+            parse(&Config { target, retries, max_unacked, max_surge, ..Config::default() }.to_line())
+        };
+        assert!(written(TARGET_MAX, 1, 1, 1).is_ok());
+        for (line, what) in [
+            (written(0, 1, 1, 1), "target: 0 is not from 1 to 10000"),
+            (written(u32::MAX, 1, 1, 1), "target: 4294967295 is not from 1 to 10000"),
+            (written(1, 0, 1, 1), "retries: 0 is not from 1 to 4294967295"),
+            (written(1, 1, 0, 1), "unacked: 0 is not from 1 to 4294967295"),
+            (written(1, 1, 1, 0), "surge: 0 is not from 1 to 4294967295"),
+        ] {
+            assert_eq!(line.unwrap_err().message, what);
+        }
+    }
 }

@@ -310,13 +310,13 @@ impl Supervisor {
         let Some(rollout) = &mut self.rollout else {
             return;
         };
-        let tell = (healthy, rollout.retired);
+        let (tell, stage) = ((healthy, rollout.retired), rollout.stage);
         let retired = rollout.retired;
         if core::mem::replace(&mut rollout.told, tell) == tell {
             return;
         }
         if let Some(request) = rollout.request.filter(|request| self.waiting.contains_key(request)) {
-            self.act(Action::Progress { request, generation: wanted, healthy, target, retired });
+            self.act(Action::Progress { request, generation: wanted, healthy, target, retired, stage });
         }
     }
 

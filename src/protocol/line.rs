@@ -39,6 +39,12 @@ impl LineBuffer {
         Self { limit, partial: Vec::new(), skipping: false }
     }
 
+    /// How many bytes of a line that is not complete are kept; at most the limit.
+    #[must_use]
+    pub fn kept(&self) -> usize {
+        self.partial.len()
+    }
+
     /// Takes the next complete line, without its line end (`\n` or `\r\n`), from what is kept and the
     /// front of `chunk`, which it advances. Call it until it returns `None`: then all of `chunk` is
     /// used up. Lines of nothing but white space are passed over.

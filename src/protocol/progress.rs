@@ -1,10 +1,10 @@
 //! How far an upgrade has come.
 
 use super::{
-    json::{members, number},
+    json::{members, number, text},
     reply::Envelope,
 };
-use crate::fsm::id::Generation;
+use crate::fsm::{id::Generation, rollout::Stage, text::Field as _};
 use core::fmt;
 use miniserde::json::{Number, Object, Value};
 
@@ -19,6 +19,8 @@ pub struct Progress {
     pub target: u32,
     /// Old workers that were asked to go.
     pub retired: u32,
+    /// How far the upgrade is.
+    pub stage: Stage,
 }
 
 impl Progress {
@@ -30,14 +32,20 @@ impl Progress {
             ("healthy", number(self.healthy)),
             ("target", number(self.target)),
             ("retired", number(self.retired)),
+            ("stage", text(self.stage.word())),
         ]);
         Envelope {
-            message: format!("generation {}: {self}", self.generation),
+            message: format!("{}generation {}: {self}", self.prefix(), self.generation),
             ok: true,
             request_id: None,
             wait: true,
             fields: members([("upgrade", Value::Object(upgrade))]),
         }
+    }
+
+    /// Progress backwards must not read like success.
+    fn prefix(&self) -> &'static str {
+        if self.stage == Stage::Back { "going back to " } else { "" }
     }
 
     /// Reads it back from a line's fields; `None` if the line tells of something else.
@@ -53,11 +61,20 @@ impl Progress {
             healthy: count("healthy")?,
             target: count("target")?,
             retired: count("retired")?,
+            stage: stage(upgrade),
         })
     }
 }
 
 /// The counts, without the generation.
+/// How far it is; a supervisor that does not say is taken to go forward.
+fn stage(upgrade: &Object) -> Stage {
+    match upgrade.get("stage") {
+        Some(Value::String(word)) => Stage::get(word).unwrap_or(Stage::Spread),
+        _ => Stage::Spread,
+    }
+}
+
 impl fmt::Display for Progress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{} healthy, {} retired", self.healthy, self.target, self.retired)
@@ -70,12 +87,13 @@ mod tests {
 
     #[test]
     fn progress_is_a_sentence_and_data_that_can_be_read_back() {
-        let progress = Progress { generation: Generation(2), healthy: 2, target: 4, retired: 1 };
+        let progress =
+            Progress { generation: Generation(2), healthy: 2, target: 4, retired: 1, stage: Stage::Spread };
         let line = progress.envelope().encode();
         assert_eq!(
             line,
             "{\"message\":\"generation 2: 2/4 healthy, 1 retired\",\"ok\":true,\"wait\":true,\
-             \"upgrade\":{\"generation\":2,\"healthy\":2,\"retired\":1,\"target\":4}}\n"
+             \"upgrade\":{\"generation\":2,\"healthy\":2,\"retired\":1,\"stage\":\"spread\",\"target\":4}}\n"
         );
         let fields = Envelope::parse(line.as_bytes()).unwrap().fields;
         assert_eq!(Progress::from_fields(&fields), Some(progress));

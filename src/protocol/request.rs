@@ -19,7 +19,8 @@ pub const NESTING_MAX: usize = 64;
 /// A request.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// Comes back with every line of the answer. Any value; numbers beyond 64 bits come back rounded.
+    /// Comes back with every line of the answer. Any value; numbers that are no integers of
+    /// 64 bits may come back with another last digit.
     pub id: Option<Value>,
     /// What is asked for.
     pub command: Command,
@@ -184,11 +185,10 @@ impl Asked<'_> {
     fn command(&self) -> Result<Command, String> {
         use event::Command as Machine;
         Ok(match self.name {
-            "worker:ack" => self.plain(Command::Ack { pid: self.pid_field()? })?,
-            "worker:ping" => self.plain(Command::Ping {
-                pid: self.pid_field()?,
-                request_id: self.text_field("request_id")?,
-            })?,
+            "worker:ack" => Command::Ack { pid: self.pid_field()? },
+            "worker:ping" => {
+                Command::Ping { pid: self.pid_field()?, request_id: self.text_field("request_id")? }
+            }
             "status" => self.plain(Command::Machine(Machine::Status))?,
             "upgrade" => self.upgrade(Strategy::Rolling)?,
             "upgrade_fleet" => self.upgrade(Strategy::Fleet)?,
@@ -232,7 +232,13 @@ impl Asked<'_> {
             Some(Value::Number(Number::U64(number))) => {
                 pid(*number).ok_or_else(|| format!("`pid` is {number}; {accepted}"))
             }
-            Some(Value::Null) | None => Err(format!("`pid` is missing; {accepted}")),
+            // As words, for workers that are shell scripts: `einhyrningsinsctl worker:ack $$`.
+            Some(Value::Null) | None => match self.args.as_slice() {
+                [word] => number(word)
+                    .and_then(pid)
+                    .ok_or_else(|| format!("{} is not it; {accepted}", quoted(word))),
+                _ => Err(format!("`pid` is missing; {accepted}")),
+            },
             Some(value) => Err(format!("`pid` is {}; {accepted}", shown(value))),
         }
     }

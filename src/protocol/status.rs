@@ -300,7 +300,7 @@ mod tests {
         let expected = "\
 einhyrningsins 0.1.0, pid 4242, up 3 h 2 min
 generation 1, 1/3 workers healthy
-upgrading to generation 2 (rolling): 0/3 healthy, 1 retired, for 3.2 s
+upgrading to generation 2 (rolling): 0/3 healthy, 1 retired, for 3.2 s; waiting for 1 worker to become healthy
 listening on 127.0.0.1:8080, [::1]:8080
 SLOT  PID    GENERATION  PHASE            AGE    RESTARTS  LAST PING  LAST EXIT
 0     10002  1           healthy          1.5 s  2         40 ms ago  killed by SIGSEGV (signal 11)
@@ -320,7 +320,8 @@ slot 2: given up after 5 failed starts, at last: exited with status 1; `retry` t
             "\"listeners\":[\"127.0.0.1:8080\",\"[::1]:8080\"]",
             "\"stopping\":null",
             "\"upgrade\":{\"age_ms\":3200,\"generation\":2,\"healthy\":0,\"retired\":1,\
-             \"rolling_back\":false,\"strategy\":\"rolling\"}",
+             \"rolling_back\":false,\"stage\":\"spread\",\"strategy\":\"rolling\",\"trial_left_ms\":null,\
+             \"unready\":1,\"untouched\":1,\"waiting_for\":\"1 worker to become healthy\"}",
             "{\"age_ms\":1500,\"detail\":null,\"generation\":1,\"last_exit\":{\"kind\":\"killed\",\
              \"message\":\"killed by SIGSEGV (signal 11)\",\"signal\":11},\"last_ping_ms\":40,\
              \"phase\":\"healthy\",\"pid\":10002,\"restarts\":2,\"slot\":0,\"worker\":2}",

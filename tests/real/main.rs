@@ -21,6 +21,7 @@ mod load;
 mod loaded;
 mod output;
 mod probe;
+mod readme;
 mod setback;
 mod shutdown;
 mod smoke;

@@ -63,15 +63,11 @@ fn a_program_runs_and_its_end_is_reported() {
 #[test]
 fn what_cannot_become_the_program_says_at_which_stage_and_why() {
     let scratch = Scratch::new();
-    let gone = scratch.file("gone", "#!/bin/sh\n", 0o755);
     let rest = [
         ("no-interpreter", "#!/nowhere/interpreter\n", Sys::ENOENT, Prospect::NotFound, 127),
         ("no-format", "neither script nor binary\n", Sys::ENOEXEC, Prospect::NotExecutable, 126),
     ];
-    let path = gone.to_str().unwrap();
-    let deleted = program(path, &[]);
-    fs::remove_file(&gone).unwrap();
-    let mut cases = vec![(deleted, Sys::ENOENT, Prospect::NotFound, 127)];
+    let mut cases = Vec::new();
     for (name, text, errno, prospect, code) in rest {
         let path = scratch.file(name, text, 0o755);
         cases.push((program(path.to_str().unwrap(), &[]), errno, prospect, code));
@@ -87,6 +83,28 @@ fn what_cannot_become_the_program_says_at_which_stage_and_why() {
         let error = SpawnError { stage: Stage::Exec, errno: Errno(errno as i32), prospect };
         assert_eq!(run(&program), (ExitStatus::Code(code), Some(error)));
     }
+}
+
+#[test]
+fn a_program_stays_what_it_was_when_its_name_is_gone_or_means_another() {
+    let scratch = Scratch::new();
+    let script = scratch.file("script", "#!/bin/sh\nexit 7\n", 0o755);
+    let binary = scratch.join("binary");
+    fs::copy("/bin/true", &binary).unwrap();
+    let programs = [&script, &binary].map(|path| program(path.to_str().unwrap(), &[]));
+    let expected = [7, 0].map(|code| (ExitStatus::Code(code), None));
+    assert_eq!([run(&programs[0]), run(&programs[1])], expected, "in place");
+
+    for path in [&script, &binary] {
+        let other = scratch.file("other", "#!/bin/sh\nexit 9\n", 0o755);
+        fs::rename(other, path).unwrap();
+    }
+    assert_eq!([run(&programs[0]), run(&programs[1])], expected, "replaced");
+
+    for path in [&script, &binary] {
+        fs::remove_file(path).unwrap();
+    }
+    assert_eq!([run(&programs[0]), run(&programs[1])], expected, "removed");
 }
 
 #[test]

@@ -1,0 +1,162 @@
+//! The bodies for what comes from people and from the control socket.
+
+use einhyrningsins::{
+    cli::{
+        UsageError,
+        bind::{BindError, BindSpec},
+        client, daemon,
+    },
+    protocol::{Envelope, LineBuffer, Overlong, Progress, Request, decode, line::REQUEST_MAX},
+};
+use miniserde::json::{self, Number, Value};
+use std::{ffi::OsString, os::unix::ffi::OsStringExt as _};
+
+/// No message about a bad input is longer, in bytes, however long the input is. The longest name every
+/// command, and a few words of the input with every character escaped.
+const MESSAGE_MAX: usize = 2_000;
+
+/// No reply that is read is longer, in bytes: comparing one takes a stack as deep as it is nested.
+const REPLY_MAX: usize = 2_000;
+
+/// A limit on lines that a fuzzer can reach.
+const SHORT: usize = 40;
+
+/// Lines and requests do not depend on how a stream is cut, and every request is answered under its
+/// own id. The first line of the input says how to cut the rest: the length of each piece in turn,
+/// counted from `0`, again and again.
+pub fn control_stream(data: &[u8]) {
+    let mut halves = data.splitn(2, |byte| *byte == b'\n');
+    let (cuts, stream) = (halves.next().unwrap_or_default(), halves.next().unwrap_or_default());
+    for limit in [SHORT, REQUEST_MAX] {
+        let lines = expected_lines(stream, limit);
+        assert_eq!(read_lines(stream, &[], limit), lines, "limit {limit}, in one piece");
+        assert_eq!(read_lines(stream, &[1], limit), lines, "limit {limit}, byte by byte");
+        let cuts: Vec<usize> = cuts.iter().map(|byte| usize::from(byte.wrapping_sub(b'0'))).collect();
+        assert_eq!(read_lines(stream, &cuts, limit), lines, "limit {limit}, cut at {cuts:?}");
+    }
+    for line in expected_lines(stream, REQUEST_MAX).into_iter().flatten() {
+        answer(&line);
+        read_as_reply(&line);
+    }
+}
+
+/// What a stream consists of, said in another way than `LineBuffer` does it.
+fn expected_lines(stream: &[u8], limit: usize) -> Vec<Result<Vec<u8>, Overlong>> {
+    let mut pieces: Vec<&[u8]> = stream.split(|byte| *byte == b'\n').collect();
+    let unfinished = pieces.pop().filter(|piece| piece.len() > limit);
+    let line = |piece: &[u8]| {
+        if piece.len() > limit {
+            return Some(Err(Overlong { limit }));
+        }
+        let line = piece.strip_suffix(b"\r").unwrap_or(piece);
+        (!line.trim_ascii().is_empty()).then(|| Ok(line.to_vec()))
+    };
+    pieces.into_iter().chain(unfinished).filter_map(line).collect()
+}
+
+fn read_lines(mut stream: &[u8], cuts: &[usize], limit: usize) -> Vec<Result<Vec<u8>, Overlong>> {
+    let mut buffer = LineBuffer::new(limit);
+    let mut lines = Vec::new();
+    // An empty piece gets nowhere; if all are, the stream comes in one.
+    let mut cuts = cuts.iter().filter(|length| **length > 0).cycle();
+    while !stream.is_empty() {
+        let length = cuts.next().map_or(stream.len(), |length| (*length).min(stream.len()));
+        let (mut piece, rest) = stream.split_at(length);
+        while let Some(line) = buffer.next_line(&mut piece) {
+            lines.push(line);
+        }
+        assert!(piece.is_empty(), "{} bytes of a piece are left", piece.len());
+        assert!(buffer.kept() <= limit, "{} bytes are kept, {limit} may be", buffer.kept());
+        stream = rest;
+    }
+    lines
+}
+
+/// Reads a line as a request, and answers it.
+fn answer(line: &[u8]) {
+    let (id, envelope) = match decode(line) {
+        Ok(Request { id, command }) => (id, Envelope::done(format!("{command:?}"))),
+        Err(refusal) => {
+            one_line(&refusal.message);
+            (refusal.id, Envelope::refused(refusal.message))
+        }
+    };
+    let written = envelope.clone().answering(id.clone()).encode();
+    assert_eq!(written.find('\n'), Some(written.len() - 1), "more than one line: {written:?}");
+    let read = Envelope::parse(written.as_bytes()).unwrap_or_else(|why| panic!("{written:?}: {why}"));
+    assert_eq!((&read.message, read.ok, read.wait), (&envelope.message, envelope.ok, false));
+    let same = match (&read.request_id, &id) {
+        (Some(read), Some(id)) => is_same(read, id),
+        (read, id) => read.is_none() && id.is_none(),
+    };
+    assert!(same, "{id:?} is asked, {:?} answered: {written:?}", read.request_id);
+}
+
+/// Reads a line as the client would.
+fn read_as_reply(line: &[u8]) {
+    if let Some(envelope) = Envelope::parse(line).ok().filter(|_| line.len() <= REPLY_MAX) {
+        let written = envelope.encode();
+        let read = Envelope::parse(written.as_bytes()).unwrap_or_else(|why| panic!("{written:?}: {why}"));
+        assert_eq!((&read.message, read.ok, read.wait), (&envelope.message, envelope.ok, envelope.wait));
+        let fields = [&read, &envelope].map(|envelope| Value::Object(envelope.fields.clone()));
+        assert!(is_same(&fields[0], &fields[1]), "{written:?}");
+        assert_eq!(Progress::from_fields(&read.fields), Progress::from_fields(&envelope.fields));
+    }
+}
+
+/// Whether two values are the same, but for the last digits of numbers that are no integers of 64 bits.
+/// Those are rounded as they are read, by which nobody is misled who uses them for what they are.
+fn is_same(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::Number(Number::F64(one)), Value::Number(Number::F64(other))) => {
+            (one - other).abs() <= one.abs() * 1e-14 + f64::MIN_POSITIVE
+        }
+        (Value::Array(one), Value::Array(other)) => {
+            one.len() == other.len() && one.iter().zip(other.iter()).all(|(one, other)| is_same(one, other))
+        }
+        (Value::Object(one), Value::Object(other)) => {
+            let alike = |((name, one), (other_name, other)): ((&String, &Value), (&String, &Value))| {
+                name == other_name && is_same(one, other)
+            };
+            one.len() == other.len() && one.iter().zip(other.iter()).all(alike)
+        }
+        _ => json::to_string(one) == json::to_string(other),
+    }
+}
+
+/// What `--bind` takes is displayed so that it reads the same.
+pub fn bind_spec(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    match text.parse::<BindSpec>() {
+        Ok(spec) => {
+            let shown = spec.to_string();
+            assert_eq!(shown.parse::<BindSpec>().as_ref(), Ok(&spec), "{text:?} is shown as {shown:?}");
+        }
+        Err(BindError::UnknownFlag(flag)) => assert!(text.contains(&flag), "{flag:?} is not in {text:?}"),
+        Err(error) => one_line(&error.to_string()),
+    }
+}
+
+/// No command line makes either program panic, and what is wrong with one is told on one line. Zero
+/// bytes separate the arguments, as the kernel keeps them.
+pub fn command_line(data: &[u8]) {
+    let args = || data.split(|byte| *byte == 0).map(|arg| OsString::from_vec(arg.to_vec()));
+    if let Err(error) = daemon::parse(args()) {
+        usage(&error, &daemon::COMMAND_LINE.complaint(&error));
+    }
+    if let Err(error) = client::parse(args()) {
+        usage(&error, &client::COMMAND_LINE.complaint(&error));
+    }
+}
+
+fn usage(error: &UsageError, complaint: &str) {
+    one_line(&error.to_string());
+    assert_eq!(complaint.lines().count(), 2, "{complaint:?}");
+}
+
+/// A message is one line, fit for a terminal and for a log, and says something.
+fn one_line(message: &str) {
+    let orders = |char: char| char.is_control() || matches!(char, '\u{2028}' | '\u{2029}');
+    assert!(!message.contains(orders), "{message:?}");
+    assert!((1..=MESSAGE_MAX).contains(&message.len()), "{} bytes: {message:?}", message.len());
+}

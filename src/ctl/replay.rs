@@ -1,0 +1,282 @@
+//! `replay FILE`: what a supervisor recorded, told again by the machine of this version.
+//!
+//! The machine decides anew from the recorded events alone. Each is shown with what follows from it and
+//! with the slots that look different after it, up to the first event of which the recording says
+//! something else.
+
+use super::{
+    render::{Screen, Style},
+    run::Outcome,
+};
+use crate::{
+    fsm::{
+        Supervisor,
+        fleet::Hold,
+        id::{Generation, Pid, SlotId, WorkerId},
+        text::Record as _,
+        trace::{Recorded, follow, recorded},
+        worker::PhaseTag,
+    },
+    protocol::words::{count, io_error},
+};
+use std::{collections::BTreeMap, fmt::Write as _, fs, io, path::Path};
+
+/// Replays the trace at `path`: `Done` if everything recorded there follows today as well.
+#[must_use]
+pub fn replay(path: &Path) -> Outcome {
+    let (mut out, mut err) = (io::stdout().lock(), io::stderr());
+    let mut screen = Screen::new(&mut out, &mut err, Style::Plain);
+    let outcome = replay_on(&mut screen, path);
+    match screen.take_error() {
+        Some(error) => {
+            screen.complain(&format_args!("cannot write to standard output: {}", io_error(&error)));
+            Outcome::Failed
+        }
+        None => outcome,
+    }
+}
+
+fn replay_on(screen: &mut Screen<'_>, path: &Path) -> Outcome {
+    let name = visible(&path.to_string_lossy());
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            screen.complain(&format_args!("cannot read {name}: {}", io_error(&error)));
+            return Outcome::Failed;
+        }
+    };
+    // What is not UTF-8 is not a trace either: reading it names the line.
+    match tell(screen, &String::from_utf8_lossy(&bytes)) {
+        Ok(told) => {
+            screen.say(&told);
+            Outcome::Done
+        }
+        Err(why) => {
+            screen.complain(&format_args!("{name}, {why}"));
+            Outcome::Failed
+        }
+    }
+}
+
+/// Tells a trace. Returns what there is to say when all of it has been told; the error says on which
+/// line something is wrong with it.
+fn tell(screen: &mut Screen<'_>, text: &str) -> Result<String, String> {
+    let steps = recorded(text).map_err(|bad| format!("line {}: {}", bad.line, visible(&bad.message)))?;
+    let mut run: Option<(Supervisor, Picture)> = None;
+    // A trace may consist of its events alone.
+    let silent = steps.iter().all(|step| step.followed.is_empty());
+    for step in &steps {
+        if let Some(config) = &step.config {
+            screen.say(&config.to_line());
+            run = Some((Supervisor::new(config.clone()).lenient(), Picture::new()));
+        }
+        let Some((supervisor, before)) = &mut run else { continue };
+        let today = follow(supervisor, &step.event);
+        screen.say(&format!("{} {}", seconds(step.event.at.0), step.event.kind.to_line()));
+        for action in today.iter().filter(|line| line.starts_with('>')) {
+            screen.say(&format!("{INDENT}{action}"));
+        }
+        let after = picture(supervisor);
+        let changed = changes(before, &after);
+        if !changed.is_empty() {
+            screen.say(&format!("{INDENT}{changed}"));
+        }
+        *before = after;
+        if !silent && step.followed != today {
+            return Err(difference(text, step, &today));
+        }
+    }
+    let events = count(u32::try_from(steps.len()).unwrap_or(u32::MAX), "event");
+    Ok(match silent {
+        false => format!("{events}, no difference"),
+        true => format!("{events}, with nothing recorded of what followed"),
+    })
+}
+
+/// As wide as a time and the space after it.
+const INDENT: &str = "             ";
+
+fn seconds(ms: u64) -> String {
+    format!("{:>8}.{:03}", ms / 1_000, ms % 1_000)
+}
+
+/// Where the recording and today part, and what each of them says there.
+fn difference(text: &str, step: &Recorded, today: &[String]) -> String {
+    let same = step.followed.iter().zip(today).take_while(|(then, now)| then == now).count();
+    let lines = (1..).zip(text.lines()).skip(step.line);
+    let mut followed = lines.filter(|(_, line)| line.trim().starts_with(['>', '=']));
+    // With nothing more recorded, the last line of what is.
+    let line = if same < step.followed.len() {
+        followed.nth(same).map(|(number, _)| number)
+    } else {
+        same.checked_sub(1).and_then(|last| followed.nth(last)).map(|(number, _)| number)
+    };
+    let said = |line: Option<&String>| line.map_or_else(|| "nothing more".into(), |line| visible(line));
+    format!(
+        "line {}: the machine decides otherwise today\n  recorded: {}\n  today:    {}",
+        line.unwrap_or(step.line),
+        said(step.followed.get(same)),
+        said(today.get(same)),
+    )
+}
+
+/// A worker, as far as it is shown.
+type Seen = (WorkerId, Option<Pid>, PhaseTag, Generation);
+
+/// Every slot that exists or has workers left: why it starts none at present, and its workers, oldest
+/// first.
+type Picture = BTreeMap<SlotId, (Option<Hold>, Vec<Seen>)>;
+
+fn picture(supervisor: &Supervisor) -> Picture {
+    let fleet = supervisor.fleet();
+    let slots = fleet.slots().iter().map(|(id, slot)| (*id, (Some(slot.hold), Vec::new())));
+    let mut picture: Picture = slots.collect();
+    for worker in fleet.workers().values() {
+        let seen = (worker.id, worker.phase.pid(), worker.phase.tag(), worker.generation);
+        picture.entry(worker.slot).or_default().1.push(seen);
+    }
+    picture
+}
+
+/// The slots of `after` that are not as they were, and those that are no more.
+fn changes(before: &Picture, after: &Picture) -> String {
+    let mut out = String::new();
+    let gone = before.iter().filter(|(id, _)| !after.contains_key(id)).map(|(id, _)| (id, None));
+    let changed = after.iter().filter(|(id, slot)| before.get(id) != Some(slot));
+    for (id, slot) in changed.map(|(id, slot)| (id, Some(slot))).chain(gone) {
+        out.push_str(if out.is_empty() { "" } else { " | " });
+        // Writing to a String cannot fail.
+        let _ = write!(out, "slot {id}: ");
+        match slot {
+            None => out.push_str("dropped"),
+            Some((Some(Hold::GaveUp), workers)) if workers.is_empty() => out.push_str("given up"),
+            Some((Some(Hold::Until(_)), workers)) if workers.is_empty() => out.push_str("backs off"),
+            Some((_, workers)) if workers.is_empty() => out.push_str("empty"),
+            Some((_, workers)) => {
+                for (position, (worker, pid, phase, generation)) in workers.iter().enumerate() {
+                    let comma = if position > 0 { ", " } else { "" };
+                    let pid = pid.map(|pid| format!(" pid {pid}")).unwrap_or_default();
+                    let _ = write!(out, "{comma}worker {worker}{pid} {phase} g{generation}");
+                }
+            }
+        }
+    }
+    out
+}
+
+/// Text from a file, fit for a terminal.
+fn visible(text: &str) -> String {
+    let mut out = String::new();
+    for char in text.chars() {
+        match char.is_control() {
+            true => out.extend(char.escape_debug()),
+            false => out.push(char),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fsm::trace::retell;
+
+    const CONFIG: &str =
+        "config target=1 listeners=0 ack=after:0 retries=2 backoff=100 grace=0 stop=USR2 unacked=1 surge=1";
+
+    /// Events alone, of two runs.
+    fn events() -> String {
+        format!(
+            "# For people.\n{CONFIG}\n@0 start\n@5 pinned generation=1\n\n{CONFIG}\n@0 start\n\
+             @5 pinned generation=1\n@12 spawned worker=1 pid=101\n@61000 exited pid=101 status=0\n\
+             @61001 signalled signal=INT\n@61002 spawn-failed worker=2 error=fork:11:passing\n"
+        )
+    }
+
+    /// The same with all that follows.
+    fn trace() -> String {
+        retell(&events()).unwrap()
+    }
+
+    fn told(text: &str) -> (Result<String, String>, String) {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let result = tell(&mut Screen::new(&mut out, &mut err, Style::Plain), text);
+        (result, String::from_utf8(out).unwrap())
+    }
+
+    fn difference_in(text: &str) -> String {
+        told(text).0.unwrap_err()
+    }
+
+    #[test]
+    fn each_event_is_shown_with_what_follows_and_the_slots_that_changed() {
+        let (result, shown) = told(&trace());
+        assert_eq!(result.unwrap(), "8 events, no difference");
+        assert_eq!(
+            shown.rsplit(&format!("{CONFIG}\n")).next().unwrap(),
+            "       0.000 start
+             > pin generation=1
+       0.005 pinned generation=1
+             > spawn worker=1 slot=0 generation=1
+             slot 0: worker 1 spawning/wanted g1
+       0.012 spawned worker=1 pid=101
+             > notice spawned worker=1 slot=0 generation=1 pid=101
+             > notice healthy worker=1 slot=0 generation=1 pid=101 took=7
+             > notice up workers=1 took=12
+             slot 0: worker 1 pid 101 healthy g1
+      61.000 exited pid=101 status=0
+             > notice crashed worker=1 slot=0 generation=1 pid=101 status=0 retry_in=0
+             > spawn worker=2 slot=0 generation=1
+             slot 0: worker 2 spawning/wanted g1
+      61.001 signalled signal=INT
+             > notice stopping shutdown=graceful workers=1
+             slot 0: worker 2 spawning/unwanted g1
+      61.002 spawn-failed worker=2 error=fork:11:passing
+             > exit code=0
+             slot 0: empty
+"
+        );
+    }
+
+    #[test]
+    fn with_events_alone_there_is_nothing_to_differ_from() {
+        let (result, shown) = told(&events());
+        assert_eq!(result.unwrap(), "8 events, with nothing recorded of what followed");
+        assert_eq!(shown, told(&trace()).1);
+    }
+
+    #[test]
+    fn what_is_recorded_differently_is_named_with_its_line() {
+        let changed = trace().replacen("> spawn worker=1", "> spawn worker=7", 1);
+        let rest = "the machine decides otherwise today\n  recorded: > spawn worker=7 slot=0 generation=1\n  \
+                    today:    > spawn worker=1 slot=0 generation=1";
+        assert_eq!(difference_in(&changed), format!("line 7: {rest}"));
+    }
+
+    #[test]
+    fn what_is_recorded_too_much_or_too_little_is_named_too() {
+        let more = trace().replacen("> pin generation=1\n", "> pin generation=1\n> pin generation=2\n", 1);
+        let (what, state) = ("the machine decides otherwise today", "= healthy=0 starting=0 draining=0");
+        assert_eq!(
+            difference_in(&more),
+            format!("line 5: {what}\n  recorded: > pin generation=2\n  today:    {state}")
+        );
+        let less = trace().replacen(
+            "> pin generation=1\n= healthy=0 starting=0 draining=0",
+            "> pin generation=1",
+            1,
+        );
+        assert_eq!(
+            difference_in(&less),
+            format!("line 4: {what}\n  recorded: nothing more\n  today:    {state}")
+        );
+    }
+
+    #[test]
+    fn nothing_is_told_of_a_trace_that_cannot_be_read() {
+        let (result, shown) = told(&events().replace("@12 spawned", "@12 spa\u{1b}wned"));
+        let why = result.unwrap_err();
+        assert!(why.starts_with(r"line 9: `spa\u{1b}wned` is none of: start, "), "{why}");
+        assert_eq!(shown, "");
+    }
+}

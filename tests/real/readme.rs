@@ -1,0 +1,61 @@
+//! README.md against the programs: what it lists is what there is.
+
+use crate::harness::{CLIENT, SUPERVISOR};
+use einhyrningsins::protocol::command::COMMANDS;
+use std::{collections::BTreeSet, process::Command};
+
+const README: &str = include_str!("../../README.md");
+
+/// The long options in a text, as words: `--max-unacked` is not a mention of `--max`.
+fn long_options(text: &str) -> BTreeSet<String> {
+    let words = text.split(|char: char| !(char.is_ascii_alphanumeric() || char == '-'));
+    let named = |word: &&str| {
+        word.strip_prefix("--").is_some_and(|name| name.starts_with(|char: char| char.is_ascii_lowercase()))
+    };
+    words.filter(named).map(str::to_owned).collect()
+}
+
+fn help(program: &str) -> String {
+    let output = Command::new(program).arg("--help").output().expect("help can be asked for");
+    String::from_utf8(output.stdout).expect("help is UTF-8")
+}
+
+/// A section, from the line after its heading to the next heading.
+fn section(heading: &str) -> &'static str {
+    let found = README.split("\n## ").find_map(|section| section.strip_prefix(heading)?.strip_prefix('\n'));
+    found.unwrap_or_else(|| panic!("README.md has no section `{heading}`"))
+}
+
+/// The first cells of a section's tables, headings left out.
+fn first_cells(heading: &str) -> Vec<&'static str> {
+    let rows = section(heading).lines().filter_map(|line| line.strip_prefix("| `"));
+    rows.filter_map(|row| row.split(" | ").next()).collect()
+}
+
+#[test]
+fn every_option_of_both_programs_is_in_the_readme() {
+    let told = long_options(README);
+    for program in [SUPERVISOR, CLIENT] {
+        let missing: Vec<_> = long_options(&help(program)).difference(&told).cloned().collect();
+        assert!(missing.is_empty(), "README.md does not tell of {missing:?} of {program}");
+    }
+}
+
+#[test]
+fn the_readme_lists_no_option_that_there_is_not() {
+    let there = long_options(&help(SUPERVISOR));
+    let listed: BTreeSet<String> =
+        first_cells("Options of `einhyrningsins`").into_iter().flat_map(long_options).collect();
+    assert!(listed.contains("--number"), "the table was not found: {listed:?}");
+    assert_eq!(listed.difference(&there).collect::<Vec<_>>(), Vec::<&String>::new());
+}
+
+#[test]
+fn the_readme_lists_exactly_the_commands_that_there_are() {
+    let listed: Vec<&str> = first_cells("The control client")
+        .into_iter()
+        .filter_map(|cell| cell.split([' ', '`']).next())
+        .collect();
+    let there: Vec<&str> = COMMANDS.iter().map(|entry| entry.name).collect();
+    assert_eq!(listed, there);
+}
