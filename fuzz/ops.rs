@@ -15,8 +15,8 @@
 //! | `r` who ask | a client asks | | `l` who | a client leaves |
 //! | | | | `i` which | something impossible |
 //!
-//! A client asks for `s`tatus, `u`pgrade, `f`leet upgrade, `+`, `-`, `n` count, `k` signal, `r`etry or
-//! `d` how to die. Every other byte means one of these too, so that no input is wasted on nonsense.
+//! A client asks for `s`tatus, `u`pgrade, `f`leet upgrade, `c`anaries and how long, to a`b`ort, `+`, `-`,
+//! `n` count, `k` signal, `r`etry or `d` how to die. Every other byte means one of these too, so that no input is wasted on nonsense.
 
 use crate::world::{Ask, Op};
 use einhyrningsins::fsm::{
@@ -26,7 +26,7 @@ use einhyrningsins::fsm::{
 };
 
 const OPS: [u8; 15] = *b"aAfkgwrtdGxpsli";
-const ASKS: [u8; 9] = *b"suf+-nkrd";
+const ASKS: [u8; 11] = *b"suf+-nkrdcb";
 
 /// The most workers that a run asks for. The machine is looked at as a whole after every step.
 const WORKERS: u8 = 24;
@@ -102,6 +102,8 @@ impl<'a> Script<'a> {
             b'-' => Ask::Dec,
             b'n' => Ask::SetWorkers(self.number() % WORKERS),
             b'k' => Ask::Signal(self.number()),
+            b'c' => Ask::Canary(self.number(), self.number()),
+            b'b' => Ask::Abort,
             b'r' => Ask::Retry,
             b'd' => Ask::Die(self.number()),
             _ => Ask::Status,

@@ -15,9 +15,12 @@ pub use edge::{bind_spec, command_line, control_stream};
 
 use crate::world::{Depth, World};
 use einhyrningsins::fsm::{
+    Supervisor,
     config::TARGET_MAX,
-    event::{Command, EventKind},
-    invariants::Violation,
+    event::{Command, Event, EventKind},
+    invariants::{Monitor, Violation},
+    snapshot,
+    time::Time,
     trace::{self, Line},
 };
 
@@ -27,6 +30,7 @@ pub type Target = fn(&[u8]);
 /// Every target that this build has, by name.
 pub const TARGETS: &[(&str, Target)] = &[
     ("core_events", core_events),
+    ("snapshot_parser", snapshot_parser),
     ("trace_parser", trace_parser),
     #[cfg(any(feature = "daemon", feature = "ctl"))]
     ("bind_spec", bind_spec),
@@ -62,6 +66,28 @@ pub fn run(data: &[u8]) -> World {
         }
     }
     world
+}
+
+/// Reading a snapshot never panics, and what could be read is saved as the same text and goes on
+/// without breaking an invariant. The sum in the last line is put right, or no input would get anywhere.
+pub fn snapshot_parser(data: &[u8]) {
+    let text = String::from_utf8_lossy(&data[..data.len().min(TRACE)]);
+    let body = text.rfind("end ").map_or(&*text, |end| &text[..end]);
+    let Ok(mut supervisor) = Supervisor::restore(&snapshot::sealed(body)).map(Supervisor::lenient) else {
+        return;
+    };
+    let saved = supervisor.snapshot();
+    let again = Supervisor::restore(&saved).expect("what was saved can be restored");
+    assert_eq!(again.snapshot(), saved);
+    if supervisor.fleet().target() > TRACE_WORKERS {
+        return;
+    }
+    for at in 0..20 {
+        let at = supervisor.next_deadline().map_or(Time(at), |(time, _)| time);
+        supervisor.step(Event { at, kind: EventKind::Woke });
+        let state = Monitor::new().state(&supervisor);
+        state.unwrap_or_else(|violation| panic!("{violation}\n{saved}"));
+    }
 }
 
 /// Reading a trace never panics, and what could be read is written so that it reads the same.

@@ -252,15 +252,11 @@ impl Supervisor {
     #[must_use]
     pub fn snapshot(&self) -> String {
         let mut out = format!("{NAME} {VERSION}\n{}\n", self.fleet.config().to_line());
-        let mut count = 2_usize;
         for entry in self.entries() {
             entry.write(&mut out);
             out.push('\n');
-            count += 1;
         }
-        let sum = checksum(&out);
-        put_display(&mut out, format_args!("end lines={count} sum={sum:016x}\n"));
-        out
+        sealed(&out)
     }
 
     fn entries(&self) -> impl Iterator<Item = Entry> + '_ {
@@ -332,6 +328,12 @@ impl Supervisor {
         }
         draft.finish()
     }
+}
+
+/// The lines before the last with the last line that fits them: the number of lines and their sum.
+#[must_use]
+pub fn sealed(body: &str) -> String {
+    format!("{body}end lines={} sum={:016x}\n", body.lines().count(), checksum(body))
 }
 
 /// Checks the first and the last line, and returns everything before the last.

@@ -11,6 +11,9 @@ mod invariants;
 mod kernel;
 mod props;
 mod rollout;
+mod seeds;
 mod sim;
 mod table;
+#[path = "../../fuzz/targets.rs"]
+mod targets;
 mod world;

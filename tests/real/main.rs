@@ -22,6 +22,7 @@ mod loaded;
 mod output;
 mod probe;
 mod readme;
+mod replay;
 mod setback;
 mod shutdown;
 mod smoke;
