@@ -6,10 +6,12 @@ use super::{
     shell,
 };
 use crate::protocol::words::io_error;
+use signal_hook::{consts::SIGINT, iterator::Signals};
 use std::{
-    io::{self, IsTerminal as _},
+    io::{self, IsTerminal as _, Write as _},
     path::Path,
-    process::ExitCode,
+    process::{self, ExitCode},
+    thread,
 };
 
 /// In what form to show answers.
@@ -55,6 +57,9 @@ pub fn run(socket_path: &Path, format: Format, commands: &[Vec<String>]) -> Outc
     let (mut out, mut err) = (io::stdout(), io::stderr());
     let mut screen = Screen::new(&mut out, &mut err, style);
     let mut client = Client::new(socket_path.to_owned());
+    if commands.iter().flatten().any(|word| word.starts_with("upgrade")) {
+        tell_when_interrupted();
+    }
     let outcome = if !commands.is_empty() {
         run_all(&mut client, commands, &mut screen)
     } else if io::stdin().is_terminal() {
@@ -69,6 +74,26 @@ pub fn run(socket_path: &Path, format: Format, commands: &[Vec<String>]) -> Outc
         }
         None => outcome,
     }
+}
+
+/// The exit status of who was ended by SIGINT, as shells tell it.
+const INTERRUPTED: i32 = 130;
+
+/// Ctrl-C ends the client and not the upgrade; nobody should have to guess that.
+fn tell_when_interrupted() {
+    let Ok(mut signals) = Signals::new([SIGINT]) else {
+        // Then it ends without a word, as other programs do.
+        return;
+    };
+    thread::spawn(move || {
+        if signals.forever().next().is_some() {
+            // Nobody is left to tell if standard error is closed.
+            let words =
+                "einhyrningsinsctl: interrupted; the upgrade goes on: `status` shows it, `abort` gives it up";
+            let _ = writeln!(io::stderr(), "\n{words}");
+            process::exit(INTERRUPTED);
+        }
+    });
 }
 
 fn run_all(client: &mut Client, commands: &[Vec<String>], screen: &mut Screen<'_>) -> Outcome {

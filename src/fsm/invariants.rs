@@ -10,6 +10,7 @@ use super::{
     event::{Command, Event, EventKind, Strategy},
     id::{ClientId, Generation, ListenerId, Pid, RequestId, SlotId, WorkerId},
     index::TimerKind,
+    rollout::Stage,
     signal::{Shutdown, Signal},
     supervisor::{Life, Supervisor},
     time::{Millis, Time},
@@ -34,7 +35,7 @@ pub enum Kind {
 }
 
 /// Every invariant, by number.
-pub const ALL: [(u8, Kind); 31] = {
+pub const ALL: [(u8, Kind); 33] = {
     use Kind::{Run, State, Step};
     [
         (1, Run),
@@ -68,6 +69,8 @@ pub const ALL: [(u8, Kind); 31] = {
         (29, Step),
         (30, State),
         (31, Step),
+        (32, State),
+        (33, Step),
     ]
 };
 
@@ -121,6 +124,9 @@ pub struct Monitor {
     phases: BTreeMap<WorkerId, PhaseTag>,
     /// The machine's time and its nearest deadline after the last step.
     last: (Time, Option<Time>),
+    /// The soak of the upgrade under way, and when a worker last became healthy.
+    soak: Millis,
+    last_healthy: Time,
     /// Whether the upgrade under way began with nothing left from another.
     clean_upgrade: Option<Generation>,
 }
@@ -249,6 +255,7 @@ impl Monitor {
                 let first = known.is_some_and(|known| !core::mem::replace(&mut known.healthy, true));
                 holds(9, first, || format!("worker {worker} is healthy twice"))?;
                 self.healthy += 1;
+                self.last_healthy = now;
                 self.may_ack(*pid, cause)
             }
             Notice::Draining { worker, slot, why, .. } => self.drained(*worker, *slot, *why),
@@ -264,14 +271,19 @@ impl Monitor {
                 self.target = Some(*new);
                 Ok(())
             }
-            Notice::Upgrading { generation, .. } => {
+            Notice::Upgrading { generation, soak, .. } => {
+                self.soak = soak.unwrap_or_default();
                 self.clean_upgrade =
                     if self.clean_upgrade.is_none() { Some(*generation) } else { Some(Generation(0)) };
                 Ok(())
             }
-            Notice::Upgraded { .. } => {
+            Notice::Upgraded { generation, .. } => {
                 self.clean_upgrade = None;
-                Ok(())
+                let (soak, healthy_for) = (self.soak, now.since(self.last_healthy));
+                let soaked = healthy_for >= soak;
+                holds(33, soaked, || {
+                    format!("generation {generation} is done after {healthy_for:?} of {soak:?}")
+                })
             }
             Notice::RolledBack { healthy, target, .. } => {
                 self.clean_upgrade = if healthy >= target { None } else { Some(Generation(0)) };
@@ -420,6 +432,7 @@ impl Monitor {
         deadlines(state)?;
         status(state)?;
         self.surge(state)?;
+        canaries(state)?;
         for (id, worker) in state.fleet().workers() {
             let tag = worker.phase.tag();
             let before = self.phases.get(id).copied().unwrap_or(PhaseTag::SpawningWanted);
@@ -445,6 +458,16 @@ impl Monitor {
         let most = usize::try_from(config.max_surge).unwrap_or(usize::MAX);
         holds(2, count <= most, || format!("{count} workers beyond the target, {most} may be"))
     }
+}
+
+fn canaries(state: &Supervisor) -> Result<(), Violation> {
+    let ahead = state.rollout().filter(|rollout| matches!(rollout.stage, Stage::Canary | Stage::CanarySoak));
+    let Some(rollout) = ahead else {
+        return Ok(());
+    };
+    let slots = state.fleet().index().slots.count(rollout.generation);
+    let most = usize::try_from(rollout.terms.canary).unwrap_or(usize::MAX);
+    holds(32, slots <= most, || format!("{slots} slots are ahead, {most} may be"))
 }
 
 fn derived(state: &Supervisor) -> Result<(), Violation> {

@@ -3,7 +3,7 @@
 //! `UPDATE_TRACES=1 cargo test --test core` rewrites them; commit the difference only when you
 //! understand it.
 
-use einhyrningsins::fsm::trace;
+use einhyrningsins::fsm::{Supervisor, invariants::Monitor, text::Record as _, trace};
 use std::{
     env, fs,
     path::{Path, PathBuf},
@@ -42,6 +42,26 @@ fn every_golden_trace_is_told_the_same_way_today() {
             assert_eq!(then.trim(), now, "{}:{number}: recorded, and today", path.display());
         }
         assert_eq!(told.lines().count(), today.lines().count(), "{}: number of lines", path.display());
+    }
+}
+
+#[test]
+fn no_golden_trace_breaks_an_invariant_or_tells_of_the_impossible() {
+    for path in traces() {
+        let told = fs::read_to_string(&path).expect("the trace can be read");
+        let mut run = None;
+        for step in trace::recorded(&told).expect("a trace") {
+            if let Some(config) = step.config {
+                run = Some((Supervisor::new(config).lenient(), Monitor::new()));
+            }
+            let (supervisor, monitor) = run.as_mut().expect("a run has begun");
+            let actions = supervisor.step(step.event.clone());
+            let checked =
+                monitor.step(&step.event, &actions, supervisor).and_then(|()| monitor.state(supervisor));
+            checked.unwrap_or_else(|violation| panic!("{}:{}: {violation}", path.display(), step.line));
+            let impossible = actions.iter().any(|action| action.to_line().contains("notice impossible"));
+            assert!(!impossible, "{}:{}: impossible", path.display(), step.line);
+        }
     }
 }
 
