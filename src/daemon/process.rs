@@ -77,6 +77,8 @@ pub(crate) struct Spawner {
     arguments: Vec<*const c_char>,
     environment: Vec<*const c_char>,
     sockets: Vec<RawFd>,
+    /// Signals that do not have their default effect here.
+    signals: Vec<c_int>,
 }
 
 impl Spawner {
@@ -90,6 +92,7 @@ impl Spawner {
             arguments: Vec::new(),
             environment: Vec::new(),
             sockets: Vec::new(),
+            signals: Vec::new(),
         })
     }
 
@@ -116,6 +119,10 @@ impl Spawner {
         let environment = program.environment().pointers().chain(self.variables.pointers());
         fill(&mut self.environment, environment);
         fill(&mut self.arguments, program.arguments().pointers());
+        if self.signals.is_empty() {
+            // Once: by the first start every handler is in place, and SIGPIPE is ignored at least.
+            self.signals.extend((1..=LAST_SIGNAL).filter(|number| !is_default(*number)));
+        }
         let count = RawFd::try_from(self.sockets.len()).map_err(|_| failed(Sys::EMFILE))?;
         let ticket = self.verdicts.take().map_err(failed)?;
         let Some(verdict) = self.verdicts.word(&ticket) else { return Err(failed(Sys::EINVAL)) };
@@ -124,6 +131,7 @@ impl Spawner {
             null: self.null.as_raw_fd(),
             directory: program.directory().as_raw_fd(),
             sockets: &mut self.sockets,
+            signals: &self.signals,
             end: FIRST_SOCKET.saturating_add(count),
             executable: program.executable().as_ptr(),
             displaced: program.displaced().map(|(file, kind)| (file.as_raw_fd(), kind)),
@@ -158,6 +166,7 @@ struct Plan<'a> {
     null: RawFd,
     directory: RawFd,
     sockets: &'a mut [RawFd],
+    signals: &'a [c_int],
     /// The first descriptor behind the sockets' places.
     end: RawFd,
     executable: *const c_char,
@@ -225,7 +234,7 @@ impl Plan<'_> {
         unistd::setpgid(itself, itself).map_err(|errno| (Stage::Setpgid, errno))?;
         // Before signals are let in: a handler of the parent's must not run here. And `execve` keeps
         // what is ignored ignored.
-        default_signals(&[]);
+        self.signals.iter().copied().for_each(default_signal);
         unistd::fchdir(borrow(self.directory)).map_err(|errno| (Stage::Chdir, errno))?;
         self.hand_over().map_err(|errno| (Stage::Files, errno))?;
         SigSet::empty().thread_set_mask().map_err(|errno| (Stage::Signals, errno))
@@ -300,26 +309,43 @@ fn borrow<'a>(fd: RawFd) -> BorrowedFd<'a> {
     unsafe { BorrowedFd::borrow_raw(fd) }
 }
 
-/// Gives every signal its default effect, except some.
+/// The kernel's own structure for what a signal does, whatever its layout. All zero it means SIG_DFL, no
+/// flags and nothing blocked.
+type KernelAction = [u64; 8];
+
+/// Gives a signal its default effect. Fails harmlessly for KILL and STOP.
 ///
 /// By the system call itself: the C library's `sigaction` refuses the two signals it keeps for its
 /// threads, and those are inherited like all others.
-fn default_signals(except: &[c_int]) {
-    // The kernel's own structure, whatever its layout, with SIG_DFL, no flags and nothing blocked.
-    let default = [0_u64; 8];
-    for number in (1..=LAST_SIGNAL).filter(|number| !except.contains(number)) {
-        // SAFETY: reads no more than `default`. No handler is installed. Fails harmlessly for KILL and
-        // STOP.
-        unsafe {
-            libc::syscall(
-                libc::SYS_rt_sigaction,
-                number,
-                default.as_ptr(),
-                ptr::null::<u64>(),
-                SIGNAL_SET_SIZE,
-            )
-        };
-    }
+fn default_signal(number: c_int) {
+    let default: KernelAction = [0; 8];
+    // SAFETY: reads no more than `default`. No handler is installed.
+    unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigaction,
+            number,
+            default.as_ptr(),
+            ptr::null_mut::<u64>(),
+            SIGNAL_SET_SIZE,
+        )
+    };
+}
+
+/// Whether a signal has its default effect. A child need not set it then, which is most of what it would
+/// have to do.
+fn is_default(number: c_int) -> bool {
+    let mut action: KernelAction = [0; 8];
+    // SAFETY: writes no more than `action`, which is larger than any kernel's structure.
+    unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigaction,
+            number,
+            ptr::null::<u64>(),
+            action.as_mut_ptr(),
+            SIGNAL_SET_SIZE,
+        )
+    };
+    action.iter().all(|word| *word == 0)
 }
 
 /// Undoes what whoever started the supervisor may have left behind: an ignored SIGCHLD would have the
@@ -328,7 +354,8 @@ fn default_signals(except: &[c_int]) {
 /// What Rust has set up for itself stays: SIGPIPE ignored, so that a closed pipe is an error of the
 /// write, and the guards against stack overflow. So does what the C library may have (32 and 33).
 pub(crate) fn reset_signals_at_start() {
-    default_signals(&[libc::SIGPIPE, libc::SIGSEGV, libc::SIGBUS, 32, 33]);
+    let kept = [libc::SIGPIPE, libc::SIGSEGV, libc::SIGBUS, 32, 33];
+    (1..=LAST_SIGNAL).filter(|number| !kept.contains(number)).for_each(default_signal);
     let _ = SigSet::empty().thread_set_mask();
 }
 

@@ -97,8 +97,9 @@ fn assemble(options: &Options, sockets: Sockets, level: LevelFilter) -> Result<S
 }
 
 fn config(options: &Options) -> Config {
-    let processors = thread::available_parallelism().map_or(1, usize::from);
-    let unacked = options.max_unacked.unwrap_or_else(|| u32::try_from(processors).unwrap_or(u32::MAX));
+    // Asked only if needed: it takes a dozen system calls.
+    let processors = || thread::available_parallelism().map_or(1, usize::from);
+    let unacked = options.max_unacked.unwrap_or_else(|| u32::try_from(processors()).unwrap_or(u32::MAX));
     Config {
         target: options.number,
         listeners: u32::try_from(options.binds.len()).unwrap_or(u32::MAX),

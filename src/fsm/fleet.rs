@@ -10,7 +10,7 @@ use super::{
     config::{Config, SETTLED},
     event::ExitStatus,
     id::{Generation, Pid, SlotId, WorkerId},
-    index::{Index, Occupants, Present},
+    index::{Index, Occupants, SlotEntries, WorkerEntries},
     time::{Millis, Time},
     worker::{Change, Effect, Outcome, Phase, PhaseTag, Rung, Worker, transition},
 };
@@ -224,30 +224,36 @@ impl Fleet {
         slot.0 >= self.target
     }
 
-    fn index_slot(&mut self, id: SlotId, present: Present) {
-        self.touched += 1;
-        if self.is_surplus(id) {
-            return;
-        }
-        if let Some(slot) = self.slots.get(&id) {
-            let occupants = self.occupants(slot);
-            self.index.slot(id, slot, occupants, present);
-        }
+    /// What a slot has in the index; `None` for one beyond the target.
+    fn slot_entries(&self, id: SlotId) -> Option<SlotEntries> {
+        let slot = self.slots.get(&id).filter(|_| !self.is_surplus(id))?;
+        Some(SlotEntries::of(slot, self.occupants(slot)))
     }
 
-    fn index_worker(&mut self, id: WorkerId, present: Present) {
-        self.touched += 1;
-        if let Some(worker) = self.workers.get(&id) {
-            let surplus = worker.slot.0 >= self.target;
-            self.index.worker(worker, surplus, &self.config, present);
-        }
+    fn worker_entries(&self, id: WorkerId) -> Option<WorkerEntries> {
+        let worker = self.workers.get(&id)?;
+        Some(WorkerEntries::of(worker, self.is_surplus(worker.slot), &self.config))
     }
 
-    /// Changes a slot with its entries taken out, and drops it if nothing needs it any more.
+    /// Brings the index up to date with a slot that may have changed.
+    fn index_slot(&mut self, id: SlotId, before: Option<SlotEntries>) {
+        self.touched += 1;
+        let after = self.slot_entries(id);
+        self.index.slot(id, before, after);
+    }
+
+    /// The same for a worker.
+    fn index_worker(&mut self, id: WorkerId, before: Option<WorkerEntries>) {
+        self.touched += 1;
+        let after = self.worker_entries(id);
+        self.index.worker(before, after);
+    }
+
+    /// Changes a slot and its entries, and drops it if nothing needs it any more.
     fn edit_slot<R>(&mut self, id: SlotId, edit: impl FnOnce(&mut Slot) -> R) -> Option<R> {
-        self.index_slot(id, Present::No);
+        let before = self.slot_entries(id);
         let result = self.slots.get_mut(&id).map(edit);
-        self.index_slot(id, Present::Yes);
+        self.index_slot(id, before);
         self.drop_if_unused(id);
         result
     }
@@ -264,20 +270,24 @@ impl Fleet {
     pub fn set_target(&mut self, target: u32, generation: Generation) {
         let crossing: alloc::vec::Vec<SlotId> =
             (self.target.min(target)..self.target.max(target)).map(SlotId).collect();
-        for id in &crossing {
-            if target > self.target {
-                self.slots.entry(*id).or_insert_with(|| Slot::new(generation));
-            }
-        }
         let occupants = |fleet: &Self, id: &SlotId| {
             fleet.slots.get(id).map_or([None; 2], |slot| [slot.current, slot.outgoing]).into_iter().flatten()
         };
-        let workers: alloc::vec::Vec<WorkerId> = crossing.iter().flat_map(|id| occupants(self, id)).collect();
-        workers.iter().for_each(|worker| self.index_worker(*worker, Present::No));
-        crossing.iter().for_each(|id| self.index_slot(*id, Present::No));
+        let workers: alloc::vec::Vec<(WorkerId, Option<WorkerEntries>)> = crossing
+            .iter()
+            .flat_map(|id| occupants(self, id))
+            .map(|worker| (worker, self.worker_entries(worker)))
+            .collect();
+        let slots: alloc::vec::Vec<(SlotId, Option<SlotEntries>)> =
+            crossing.iter().map(|id| (*id, self.slot_entries(*id))).collect();
+        if target > self.target {
+            for id in &crossing {
+                self.slots.entry(*id).or_insert_with(|| Slot::new(generation));
+            }
+        }
         self.target = target;
-        workers.iter().for_each(|worker| self.index_worker(*worker, Present::Yes));
-        crossing.iter().for_each(|id| self.index_slot(*id, Present::Yes));
+        workers.into_iter().for_each(|(worker, before)| self.index_worker(worker, before));
+        slots.into_iter().for_each(|(id, before)| self.index_slot(id, before));
         crossing.iter().for_each(|id| self.drop_if_unused(*id));
     }
 
@@ -288,7 +298,7 @@ impl Fleet {
         self.next_worker = WorkerId(id.0 + 1);
         let phase = Phase::Spawning { wanted: true };
         self.workers.insert(id, Worker { id, slot, generation, born: now, since: now, phase, pinged: None });
-        self.index_worker(id, Present::Yes);
+        self.index_worker(id, None);
         self.edit_slot(slot, |slot| {
             slot.current = Some(id);
             slot.starts = slot.starts.saturating_add(1);
@@ -322,19 +332,20 @@ impl Fleet {
             role,
             effects,
         };
-        self.index_slot(slot, Present::No);
-        self.index_worker(id, Present::No);
+        let (slot_before, worker_before) = (self.slot_entries(slot), self.worker_entries(id));
         if after == Phase::Dead {
             self.workers.remove(&id);
         } else if let Some(worker) = self.workers.get_mut(&id) {
             worker.phase = after;
             worker.since = now;
         }
-        if let Some(slot) = self.slots.get_mut(&slot).filter(|_| !after.tag().is_up()) {
+        if !after.tag().is_up()
+            && let Some(slot) = self.slots.get_mut(&slot)
+        {
             slot.leave(id);
         }
-        self.index_worker(id, Present::Yes);
-        self.index_slot(slot, Present::Yes);
+        self.index_worker(id, worker_before);
+        self.index_slot(slot, slot_before);
         self.drop_if_unused(slot);
         Applied::Moved(moved)
     }
@@ -459,12 +470,8 @@ impl Fleet {
     #[must_use]
     pub fn reindexed(&self) -> Index {
         let mut index = Index::default();
-        for worker in self.workers.values() {
-            index.worker(worker, self.is_surplus(worker.slot), &self.config, Present::Yes);
-        }
-        for (id, slot) in self.slots.iter().filter(|(id, _)| !self.is_surplus(**id)) {
-            index.slot(*id, slot, self.occupants(slot), Present::Yes);
-        }
+        self.workers.keys().for_each(|id| index.worker(None, self.worker_entries(*id)));
+        self.slots.keys().for_each(|id| index.slot(*id, None, self.slot_entries(*id)));
         index
     }
 }

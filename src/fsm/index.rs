@@ -1,8 +1,9 @@
 //! What the fleet can be asked quickly: counts and sets derived from workers and slots.
 //!
-//! Every entry is a function of one worker, or of one slot and its current worker's phase. The fleet
-//! takes the entries of what it is about to change out and puts them back afterwards; nothing else
-//! writes here, and [`Index`] is `Eq` so that a check can build one anew and compare.
+//! Every entry is a function of one worker, or of one slot and its workers' phases. The fleet asks for
+//! the entries of what it is about to change, and hands them in afterwards with those that are right now:
+//! only where they differ is anything written, which is what keeps a step quick. Nothing else writes here,
+//! and [`Index`] is `Eq` so that a check can build one anew and compare.
 
 use super::{
     action::Why,
@@ -37,19 +38,21 @@ pub enum TimerKind {
 pub struct Shelf(BTreeMap<Generation, BTreeSet<SlotId>>);
 
 impl Shelf {
-    fn set(&mut self, generation: Generation, slot: SlotId, present: Present) {
-        match present {
-            Present::Yes => {
-                self.0.entry(generation).or_default().insert(slot);
+    /// Moves a slot from where it was, if it was here, to where it is, if it is.
+    fn change(&mut self, slot: SlotId, before: Option<Generation>, after: Option<Generation>) {
+        if before == after {
+            return;
+        }
+        if let Some(generation) = before
+            && let Some(slots) = self.0.get_mut(&generation)
+        {
+            slots.remove(&slot);
+            if slots.is_empty() {
+                self.0.remove(&generation);
             }
-            Present::No => {
-                if let Some(slots) = self.0.get_mut(&generation) {
-                    slots.remove(&slot);
-                    if slots.is_empty() {
-                        self.0.remove(&generation);
-                    }
-                }
-            }
+        }
+        if let Some(generation) = after {
+            self.0.entry(generation).or_default().insert(slot);
         }
     }
 
@@ -93,12 +96,15 @@ impl Shelf {
 pub struct Tally([u32; PhaseTag::ALL.len()]);
 
 impl Tally {
-    fn add(&mut self, tag: PhaseTag, present: Present) {
+    fn add(&mut self, tag: PhaseTag) {
         if let Some(count) = self.0.get_mut(tag.order()) {
-            *count = match present {
-                Present::Yes => count.saturating_add(1),
-                Present::No => count.saturating_sub(1),
-            };
+            *count = count.saturating_add(1);
+        }
+    }
+
+    fn subtract(&mut self, tag: PhaseTag) {
+        if let Some(count) = self.0.get_mut(tag.order()) {
+            *count = count.saturating_sub(1);
         }
     }
 
@@ -119,12 +125,6 @@ impl Tally {
     pub fn count_where(&self, chosen: impl Fn(PhaseTag) -> bool) -> u32 {
         PhaseTag::ALL.iter().filter(|tag| chosen(**tag)).map(|tag| self.count(*tag)).sum()
     }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Present {
-    Yes,
-    No,
 }
 
 /// The derived entries. Read-only outside the fleet.
@@ -169,75 +169,149 @@ pub struct Index {
     pub replaced: Shelf,
 }
 
-fn put<T: Ord>(set: &mut BTreeSet<T>, value: T, present: Present) {
-    match present {
-        Present::Yes => set.insert(value),
-        Present::No => set.remove(&value),
-    };
+/// What one worker has here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct WorkerEntries {
+    id: WorkerId,
+    generation: Generation,
+    tag: PhaseTag,
+    pid: Option<Pid>,
+    deadline: Option<(Time, TimerKind)>,
+    /// Its slot, if that is beyond the target and the worker is up.
+    surplus: Option<SlotId>,
 }
 
-impl Index {
-    /// Puts a worker's entries in or takes them out. `surplus`: its slot is beyond the target.
-    pub(super) fn worker(&mut self, worker: &Worker, surplus: bool, config: &Config, present: Present) {
+impl WorkerEntries {
+    /// `surplus`: its slot is beyond the target.
+    pub(super) fn of(worker: &Worker, surplus: bool, config: &Config) -> Self {
         let tag = worker.phase.tag();
-        if let Some(pid) = worker.phase.pid() {
-            match present {
-                Present::Yes => self.pids.insert(pid, worker.id),
-                Present::No => self.pids.remove(&pid),
-            };
-        }
-        if let Some(deadline) = deadline(worker, config) {
-            put(&mut self.deadlines, deadline, present);
-        }
-        put(&mut self.phases, (tag, worker.id), present);
-        self.census.add(tag, present);
-        let tally = self.generations.entry(worker.generation).or_default();
-        tally.add(tag, present);
-        if *tally == Tally::default() {
-            self.generations.remove(&worker.generation);
-        }
-        if surplus && tag.is_up() {
-            let key = (tag == PhaseTag::Healthy, core::cmp::Reverse(worker.slot), worker.id);
-            put(&mut self.surplus, key, present);
+        Self {
+            id: worker.id,
+            generation: worker.generation,
+            tag,
+            pid: worker.phase.pid(),
+            deadline: deadline(worker, config),
+            surplus: (surplus && tag.is_up()).then_some(worker.slot),
         }
     }
 
-    /// Puts the entries of a slot within the target in or takes them out.
-    pub(super) fn slot(&mut self, id: SlotId, slot: &Slot, occupants: Occupants, present: Present) {
-        let healthy = |tag: Option<PhaseTag>| tag == Some(PhaseTag::Healthy);
-        let generation = slot.generation;
-        self.slots.set(generation, id, present);
-        if !healthy(occupants.current) {
-            self.unready.set(generation, id, present);
+    fn phase(self) -> (PhaseTag, WorkerId) {
+        (self.tag, self.id)
+    }
+
+    fn surplus(self) -> Option<(bool, core::cmp::Reverse<SlotId>, WorkerId)> {
+        Some((self.tag == PhaseTag::Healthy, core::cmp::Reverse(self.surplus?), self.id))
+    }
+}
+
+/// What one slot within the target has here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SlotEntries {
+    generation: Generation,
+    hold: Hold,
+    /// It has no current worker.
+    empty: bool,
+    /// It has no outgoing worker.
+    open: bool,
+    /// The current worker serves.
+    ready: bool,
+    /// The outgoing worker serves.
+    outgoing_serves: bool,
+}
+
+impl SlotEntries {
+    pub(super) fn of(slot: &Slot, occupants: Occupants) -> Self {
+        let serves = |tag: Option<PhaseTag>| tag == Some(PhaseTag::Healthy);
+        Self {
+            generation: slot.generation,
+            hold: slot.hold,
+            empty: slot.current.is_none(),
+            open: slot.outgoing.is_none(),
+            ready: serves(occupants.current),
+            outgoing_serves: serves(occupants.outgoing),
         }
-        match slot.hold {
-            Hold::Ready if slot.current.is_none() && slot.outgoing.is_none() => {
-                put(&mut self.vacant, id, present);
-            }
-            Hold::Ready if slot.current.is_none() => self.reserved.set(generation, id, present),
-            Hold::Ready => {}
-            Hold::Until(time) => put(&mut self.deadlines, (time, TimerKind::Backoff(id)), present),
-            Hold::GaveUp => self.gave_up.set(generation, id, present),
-        }
-        if slot.outgoing.is_none() {
-            self.open.set(generation, id, present);
-            if slot.current.is_none() {
-                self.idle.set(generation, id, present);
-            }
+    }
+
+    fn gave_up(&self) -> bool {
+        self.hold == Hold::GaveUp
+    }
+}
+
+fn change<T: Ord>(set: &mut BTreeSet<T>, before: Option<T>, after: Option<T>) {
+    if before == after {
+        return;
+    }
+    if let Some(value) = before {
+        set.remove(&value);
+    }
+    if let Some(value) = after {
+        set.insert(value);
+    }
+}
+
+impl Index {
+    /// Brings a worker's entries from what they were to what they are. `None`: there is no such worker.
+    pub(super) fn worker(&mut self, before: Option<WorkerEntries>, after: Option<WorkerEntries>) {
+        if before == after {
             return;
         }
-        put(&mut self.replacing, id, present);
-        if slot.hold == Hold::GaveUp {
-            put(&mut self.stalled, id, present);
+        let pid =
+            |entries: Option<WorkerEntries>| entries.and_then(|entries| Some((entries.pid?, entries.id)));
+        if pid(before) != pid(after) {
+            pid(before).map(|(pid, _)| self.pids.remove(&pid));
+            pid(after).map(|(pid, id)| self.pids.insert(pid, id));
         }
-        if slot.current.is_some() {
-            put(&mut self.doubled, id, present);
+        let deadline = |entries: WorkerEntries| entries.deadline;
+        change(&mut self.deadlines, before.and_then(deadline), after.and_then(deadline));
+        change(&mut self.phases, before.map(WorkerEntries::phase), after.map(WorkerEntries::phase));
+        let surplus = WorkerEntries::surplus;
+        change(&mut self.surplus, before.and_then(surplus), after.and_then(surplus));
+        if let Some(WorkerEntries { tag, generation, .. }) = after {
+            self.census.add(tag);
+            self.generations.entry(generation).or_default().add(tag);
         }
-        match (healthy(occupants.current), healthy(occupants.outgoing)) {
-            (true, true) => self.replaced.set(generation, id, present),
-            (true, false) => self.replaced_idle.set(generation, id, present),
-            (false, _) => {}
+        if let Some(WorkerEntries { tag, generation, .. }) = before {
+            self.census.subtract(tag);
+            if let Some(tally) = self.generations.get_mut(&generation) {
+                tally.subtract(tag);
+                if *tally == Tally::default() {
+                    self.generations.remove(&generation);
+                }
+            }
         }
+    }
+
+    /// Brings a slot's entries from what they were to what they are. `None`: the slot is not within the
+    /// target.
+    pub(super) fn slot(&mut self, id: SlotId, before: Option<SlotEntries>, after: Option<SlotEntries>) {
+        if before == after {
+            return;
+        }
+        let shelf = |shelf: &mut Shelf, belongs: fn(&SlotEntries) -> bool| {
+            let generation =
+                |entries: Option<SlotEntries>| entries.filter(belongs).map(|entries| entries.generation);
+            shelf.change(id, generation(before), generation(after));
+        };
+        let set = |set: &mut BTreeSet<SlotId>, belongs: fn(&SlotEntries) -> bool| {
+            change(set, before.filter(belongs).map(|_| id), after.filter(belongs).map(|_| id));
+        };
+        shelf(&mut self.slots, |_| true);
+        shelf(&mut self.unready, |slot| !slot.ready);
+        shelf(&mut self.gave_up, SlotEntries::gave_up);
+        shelf(&mut self.open, |slot| slot.open);
+        shelf(&mut self.idle, |slot| slot.open && slot.empty);
+        shelf(&mut self.replaced_idle, |slot| !slot.open && slot.ready && !slot.outgoing_serves);
+        shelf(&mut self.replaced, |slot| !slot.open && slot.ready && slot.outgoing_serves);
+        shelf(&mut self.reserved, |slot| !slot.open && slot.empty && slot.hold == Hold::Ready);
+        set(&mut self.vacant, |slot| slot.open && slot.empty && slot.hold == Hold::Ready);
+        set(&mut self.doubled, |slot| !slot.open && !slot.empty);
+        set(&mut self.replacing, |slot| !slot.open);
+        set(&mut self.stalled, |slot| !slot.open && slot.gave_up());
+        let deadline = |entries: SlotEntries| match entries.hold {
+            Hold::Until(time) => Some((time, TimerKind::Backoff(id))),
+            Hold::Ready | Hold::GaveUp => None,
+        };
+        change(&mut self.deadlines, before.and_then(deadline), after.and_then(deadline));
     }
 }
 

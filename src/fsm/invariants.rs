@@ -124,9 +124,9 @@ pub struct Monitor {
     phases: BTreeMap<WorkerId, PhaseTag>,
     /// The machine's time and its nearest deadline after the last step.
     last: (Time, Option<Time>),
-    /// The soak of the upgrade under way, and when a worker last became healthy.
+    /// The soak of the upgrade under way, and when its trial last began.
     soak: Millis,
-    last_healthy: Time,
+    on_trial: Option<Time>,
     /// Whether the upgrade under way began with nothing left from another.
     clean_upgrade: Option<Generation>,
 }
@@ -255,7 +255,6 @@ impl Monitor {
                 let first = known.is_some_and(|known| !core::mem::replace(&mut known.healthy, true));
                 holds(9, first, || format!("worker {worker} is healthy twice"))?;
                 self.healthy += 1;
-                self.last_healthy = now;
                 self.may_ack(*pid, cause)
             }
             Notice::Draining { worker, slot, why, .. } => self.drained(*worker, *slot, *why),
@@ -271,7 +270,12 @@ impl Monitor {
                 self.target = Some(*new);
                 Ok(())
             }
+            Notice::OnTrial { .. } => {
+                self.on_trial = Some(now);
+                Ok(())
+            }
             Notice::Upgrading { generation, soak, .. } => {
+                self.on_trial = None;
                 self.soak = soak.unwrap_or_default();
                 self.clean_upgrade =
                     if self.clean_upgrade.is_none() { Some(*generation) } else { Some(Generation(0)) };
@@ -279,11 +283,10 @@ impl Monitor {
             }
             Notice::Upgraded { generation, .. } => {
                 self.clean_upgrade = None;
-                let (soak, healthy_for) = (self.soak, now.since(self.last_healthy));
-                let soaked = healthy_for >= soak;
-                holds(33, soaked, || {
-                    format!("generation {generation} is done after {healthy_for:?} of {soak:?}")
-                })
+                let trial = self.on_trial.take().map(|since| now.since(since));
+                let soak = self.soak;
+                let soaked = soak == Millis(0) || trial.is_some_and(|trial| trial >= soak);
+                holds(33, soaked, || format!("generation {generation} is done after {trial:?} of {soak:?}"))
             }
             Notice::RolledBack { healthy, target, .. } => {
                 self.clean_upgrade = if healthy >= target { None } else { Some(Generation(0)) };

@@ -233,6 +233,7 @@ fn sockets_arrive_in_order_wherever_they_are_in_the_parent() {
                 null: high,
                 directory: -1,
                 sockets: &mut sockets,
+                signals: &[],
                 end: 6,
                 displaced: None,
                 executable: ptr::null(),
