@@ -229,7 +229,7 @@ fn is_done(stage: Stage, all_at_once: bool, in_flight: usize, counts: &Counts) -
     match stage {
         Stage::Canary => {
             let ahead = counts.begun >= counts.canary || counts.untouched == 0;
-            ahead && counts.unready == 0 && (all_at_once || nobody_leaves)
+            ahead && counts.unready == 0
         }
         Stage::Spread => complete && (all_at_once || nobody_leaves),
         Stage::Proven => complete && nobody_leaves,

@@ -6,6 +6,7 @@
     reason = "a test may panic, and looks at what it is about"
 )]
 
+mod explore;
 mod golden;
 mod invariants;
 mod kernel;

@@ -1,0 +1,253 @@
+//! The worlds: small ones that are seen whole, and large ones that are seen as far as time allows.
+
+use super::moves::Budget;
+use einhyrningsins::fsm::{
+    config::{AckMode, Config},
+    event::{Command, Strategy},
+    signal::{Shutdown, Signal},
+    time::Millis,
+};
+
+/// A world: a configuration, and what may happen in it.
+#[derive(Debug)]
+pub struct World {
+    /// What to call it.
+    pub name: &'static str,
+    /// What the machine is told at the start.
+    pub config: Config,
+    /// How often things may happen.
+    pub budget: Budget,
+    /// What one upgrade with a trial may be.
+    pub trials: &'static [Command],
+    /// What one change of the number of workers may be.
+    pub scales: &'static [Command],
+    /// What one request to shut down may be.
+    pub stops: &'static [Shutdown],
+    /// Whether things fail in such a way, too, that trying again does not help.
+    pub lasting: bool,
+    /// Whether things are said, too, that change nothing.
+    pub chatter: bool,
+}
+
+/// What is known of a world that has been seen whole. A change here must be understood.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Known {
+    /// Its distinct states.
+    pub states: usize,
+    /// The most steps to rest from any of them once nothing goes wrong any more.
+    pub calm: u32,
+}
+
+/// How long new workers are on trial.
+const SOAK: Millis = Millis(2_000);
+/// No time at all.
+pub const NOTHING: Millis = Millis(0);
+const MANUAL: AckMode = AckMode::Manual(Millis(1_000));
+const TIMER: AckMode = AckMode::After(Millis(1_000));
+const AT_ONCE: AckMode = AckMode::After(NOTHING);
+
+const NONE: Budget = Budget {
+    rolling: 0,
+    fleet: 0,
+    trial: 0,
+    abort: 0,
+    scale: 0,
+    stop: 0,
+    fault: 0,
+    missed: 0,
+    late: 0,
+    leave: 0,
+};
+
+const fn trial(strategy: Strategy, canary: Option<u32>, soak: Option<Millis>) -> Command {
+    Command::Upgrade { strategy, canary, soak }
+}
+
+const fn config(target: u32, ack: AckMode) -> Config {
+    Config {
+        target,
+        listeners: 0,
+        ack,
+        retries: 2,
+        backoff: Millis(200),
+        grace: Millis(3_000),
+        stop_signal: Signal::Usr2,
+        max_unacked: 1,
+        max_surge: 1,
+    }
+}
+
+const fn world(name: &'static str, config: Config, budget: Budget) -> World {
+    World { name, config, budget, trials: &[], scales: &[], stops: &[], lasting: false, chatter: false }
+}
+
+/// Worlds that are seen whole in every run of the tests.
+pub const SMALL: [(World, Known); 11] = [
+    (
+        World {
+            stops: Shutdown::ALL,
+            lasting: true,
+            chatter: true,
+            ..world(
+                "start",
+                Config { listeners: 1, ..config(2, TIMER) },
+                Budget { fault: 2, stop: 1, leave: 1, ..NONE },
+            )
+        },
+        Known { states: 1_896, calm: 6 },
+    ),
+    (
+        World {
+            lasting: true,
+            ..world("rolling", config(2, MANUAL), Budget { rolling: 1, fault: 1, missed: 1, ..NONE })
+        },
+        Known { states: 112_404, calm: 14 },
+    ),
+    (
+        World {
+            scales: &[Command::Inc, Command::Dec],
+            ..world("scaled", config(2, TIMER), Budget { rolling: 1, scale: 1, fault: 1, ..NONE })
+        },
+        Known { states: 62_303, calm: 14 },
+    ),
+    (
+        World {
+            stops: Shutdown::ALL,
+            chatter: true,
+            ..world("stopped", config(2, TIMER), Budget { rolling: 1, stop: 2, ..NONE })
+        },
+        Known { states: 9_089, calm: 10 },
+    ),
+    (
+        World {
+            lasting: true,
+            ..world("at once", config(2, AT_ONCE), Budget { rolling: 1, fault: 2, ..NONE })
+        },
+        Known { states: 12_085, calm: 8 },
+    ),
+    (
+        World {
+            scales: &[Command::Inc],
+            stops: &[Shutdown::Graceful, Shutdown::Kill],
+            ..world(
+                "everything",
+                config(1, TIMER),
+                Budget { rolling: 1, scale: 1, stop: 1, fault: 1, ..NONE },
+            )
+        },
+        Known { states: 32_327, calm: 10 },
+    ),
+    (
+        World {
+            stops: Shutdown::ALL,
+            ..world(
+                "without grace",
+                Config { grace: NOTHING, ..config(1, MANUAL) },
+                Budget { rolling: 1, stop: 1, fault: 1, missed: 1, ..NONE },
+            )
+        },
+        Known { states: 13_863, calm: 8 },
+    ),
+    (
+        world("late", config(1, MANUAL), Budget { rolling: 1, fault: 1, missed: 1, late: 2, ..NONE }),
+        Known { states: 9_615, calm: 8 },
+    ),
+    (
+        World {
+            trials: &[
+                trial(Strategy::Rolling, Some(1), Some(SOAK)),
+                trial(Strategy::Fleet, None, Some(SOAK)),
+            ],
+            ..world(
+                "on trial",
+                Config { retries: 1, ..config(2, TIMER) },
+                Budget { trial: 1, fault: 1, abort: 1, ..NONE },
+            )
+        },
+        Known { states: 77_745, calm: 12 },
+    ),
+    (
+        World {
+            trials: &[trial(Strategy::Rolling, Some(1), None), trial(Strategy::Fleet, Some(1), Some(SOAK))],
+            stops: &[Shutdown::Graceful],
+            ..world("canary", config(2, AT_ONCE), Budget { trial: 1, stop: 1, fault: 1, ..NONE })
+        },
+        Known { states: 40_390, calm: 10 },
+    ),
+    (
+        world(
+            "three at once",
+            Config { max_surge: 2, max_unacked: 3, ..config(3, AT_ONCE) },
+            Budget { fleet: 1, fault: 1, ..NONE },
+        ),
+        Known { states: 9_928, calm: 11 },
+    ),
+];
+
+/// Worlds of which only the beginning is seen in every run.
+pub const LARGE: [World; 11] = [
+    World {
+        lasting: true,
+        ..world("fleet", config(2, MANUAL), Budget { fleet: 1, fault: 1, missed: 1, ..NONE })
+    },
+    World {
+        stops: &[Shutdown::Fast],
+        lasting: true,
+        ..world(
+            "left",
+            config(1, MANUAL),
+            Budget { rolling: 1, fleet: 1, fault: 1, missed: 1, leave: 1, stop: 1, ..NONE },
+        )
+    },
+    world(
+        "three",
+        Config { max_surge: 2, max_unacked: 2, ..config(3, TIMER) },
+        Budget { rolling: 1, fault: 1, ..NONE },
+    ),
+    world("superseded", config(2, TIMER), Budget { rolling: 1, fleet: 1, fault: 1, ..NONE }),
+    world("twice", config(2, TIMER), Budget { rolling: 2, fault: 1, ..NONE }),
+    World {
+        scales: &[Command::Inc, Command::Dec, Command::SetWorkers { count: 3 }],
+        ..world(
+            "resized",
+            Config { retries: 1, ..config(1, MANUAL) },
+            Budget { fleet: 1, scale: 2, fault: 1, ..NONE },
+        )
+    },
+    World {
+        scales: &[Command::Retry, Command::Inc],
+        ..world(
+            "retried",
+            Config { retries: 1, ..config(2, TIMER) },
+            Budget { rolling: 1, scale: 1, fault: 2, ..NONE },
+        )
+    },
+    World {
+        stops: Shutdown::ALL,
+        lasting: true,
+        ..world(
+            "stopped in trouble",
+            Config { grace: NOTHING, ..config(2, MANUAL) },
+            Budget { rolling: 1, stop: 1, fault: 1, missed: 1, ..NONE },
+        )
+    },
+    World {
+        trials: &[
+            trial(Strategy::Rolling, Some(1), Some(SOAK)),
+            trial(Strategy::Fleet, Some(1), Some(SOAK)),
+            trial(Strategy::Fleet, None, Some(SOAK)),
+        ],
+        scales: &[Command::Dec, Command::Inc, Command::Retry],
+        ..world(
+            "tried",
+            config(2, MANUAL),
+            Budget { trial: 1, rolling: 1, abort: 1, fault: 1, missed: 1, scale: 1, ..NONE },
+        )
+    },
+    World {
+        trials: &[trial(Strategy::Fleet, Some(1), Some(SOAK))],
+        stops: Shutdown::ALL,
+        ..world("tried and stopped", config(2, TIMER), Budget { trial: 2, stop: 1, fault: 1, ..NONE })
+    },
+    world("later", config(2, MANUAL), Budget { rolling: 1, missed: 1, late: 1, fault: 1, ..NONE }),
+];
