@@ -176,6 +176,12 @@ impl Fleet {
         &self.index
     }
 
+    /// The same, for tests that spoil it.
+    #[cfg(test)]
+    pub(super) fn index_mut(&mut self) -> &mut Index {
+        &mut self.index
+    }
+
     /// The name the next worker will get.
     #[must_use]
     pub fn next_worker(&self) -> WorkerId {

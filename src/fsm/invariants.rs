@@ -117,6 +117,8 @@ pub struct Monitor {
     listeners_bound: u32,
     spawned_any: bool,
     target: Option<u32>,
+    /// The same before the present step.
+    target_before: Option<u32>,
     stopping: bool,
     ended: bool,
     waiting: BTreeMap<RequestId, ClientId>,
@@ -145,6 +147,7 @@ impl Monitor {
     /// The first violation found.
     pub fn step(&mut self, event: &Event, actions: &[Action], after: &Supervisor) -> Result<(), Violation> {
         holds(31, !self.ended || actions.is_empty(), || "actions after the exit".into())?;
+        self.target_before = self.target;
         let expected = self.take_in(&event.kind, after);
         let now = after.now();
         let mut answered = None;
@@ -266,9 +269,9 @@ impl Monitor {
             Notice::StartFailed { slot, generation, failures, retry_in, .. } => {
                 self.delay(*slot, *generation, *failures, *retry_in)
             }
-            Notice::Target { new, .. } => {
-                self.target = Some(*new);
-                Ok(())
+            Notice::Target { old, new } => {
+                let before = self.target.replace(*new);
+                holds(14, before == Some(*old), || format!("told it was {old}, and it was {before:?}"))
             }
             Notice::OnTrial { .. } => {
                 self.on_trial = Some(now);
@@ -349,8 +352,9 @@ impl Monitor {
         holds(16, self.waiting.remove(&request).is_some(), || {
             format!("{request} does not wait for {reply:?}")
         })?;
-        if let Reply::Target { new, .. } = reply {
-            let now = after.fleet().target();
+        if let Reply::Target { old, new } = reply {
+            let (before, now) = (self.target_before, after.fleet().target());
+            holds(14, before == Some(*old), || format!("told it was {old}, and it was {before:?}"))?;
             holds(14, *new == now && self.target == Some(now), || format!("told {new}, and it is {now}"))?;
         }
         Ok(())
@@ -508,9 +512,9 @@ fn occupants(state: &Supervisor) -> Result<(), Violation> {
             places.insert(worker, *id);
         }
     }
-    for worker in fleet.workers().values().filter(|worker| worker.phase.tag().is_up()) {
-        let place = places.get(&worker.id);
-        holds(30, place.is_some(), || format!("worker {} is up and in no slot", worker.id))?;
+    for worker in fleet.workers().values() {
+        let placed = places.contains_key(&worker.id) || !worker.phase.tag().is_up();
+        holds(30, placed, || format!("worker {} is up and in no slot", worker.id))?;
         holds(30, worker.phase != Phase::Dead, || format!("worker {} is dead and kept", worker.id))?;
     }
     let range = u32::try_from(fleet.slots().keys().filter(|slot| slot.0 < fleet.target()).count());
@@ -542,3 +546,6 @@ fn status(state: &Supervisor) -> Result<(), Violation> {
         && status.upgrade.is_some() == state.rollout().is_some();
     holds(21, agrees, || format!("{status:?}"))
 }
+
+#[cfg(test)]
+mod tests;

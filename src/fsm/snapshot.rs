@@ -516,7 +516,10 @@ impl Draft {
             (1..=TARGET_MAX).contains(&self.config.target),
             "the configured number of workers is out of bounds",
         )?;
-        sane(target <= TARGET_MAX, "the number of workers is out of bounds")?;
+        let least = u32::from(life == Life::Running);
+        sane((least..=TARGET_MAX).contains(&target), "the number of workers is out of bounds")?;
+        let bound = if let Life::Binding(done) = life { done } else { 0 };
+        sane(bound <= self.config.listeners, "more sockets are bound than there are")?;
         sane(self.config.retries > 0, "workers could never be started")?;
         sane(self.config.max_unacked > 0 && self.config.max_surge > 0, "upgrades could never proceed")?;
         sane(self.workers.keys().all(|worker| *worker < next_worker), "the next worker's name is taken")?;

@@ -6,11 +6,16 @@
     reason = "a test may panic, and looks at what it is about"
 )]
 
+mod broken;
+mod damage;
 mod explore;
 mod golden;
 mod invariants;
 mod kernel;
+mod model;
+mod plan;
 mod props;
+mod reference;
 mod rollout;
 mod seeds;
 mod sim;

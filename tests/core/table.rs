@@ -12,7 +12,7 @@ fn spec(name: &str) -> PathBuf {
 
 /// What the table says of one pair.
 #[derive(Debug, PartialEq, Eq)]
-enum Cell {
+pub enum Cell {
     Move(PhaseTag, Vec<Effect>),
     Stay,
     Reject,
@@ -36,7 +36,7 @@ fn tag(word: &str) -> PhaseTag {
 }
 
 /// The table, in the order of its lines.
-fn table() -> Vec<((PhaseTag, Input), Cell)> {
+pub fn table() -> Vec<((PhaseTag, Input), Cell)> {
     let text = fs::read_to_string(spec("worker.table")).expect("the table can be read");
     let rows = text.lines().map(|line| line.split('#').next().unwrap_or_default());
     rows.map(|line| line.split_whitespace().collect::<Vec<_>>())

@@ -199,7 +199,8 @@ impl World {
         pids.get(usize::from(number).checked_rem(pids.len())?).copied()
     }
 
-    fn event(&mut self, op: Op) -> Option<EventKind> {
+    /// What an instruction means here and now, if anything.
+    pub fn event(&mut self, op: Op) -> Option<EventKind> {
         match op {
             Op::Answer => self.unanswered.pop_front().and_then(|action| self.good_answer(&action)),
             Op::AnswerLast => self.unanswered.pop_back().and_then(|action| self.good_answer(&action)),
@@ -208,13 +209,17 @@ impl World {
             Op::Ack(who) => self.pid(who).map(|pid| self.ack(pid, pid, Some(pid))),
             Op::Forge(who, by) => {
                 let pid = self.pid(who)?;
-                Some(match by % 4 {
+                Some(match by % 5 {
                     0 => self.ack(pid, STRANGER, Some(NO_GROUP)),
                     1 => self.ack(pid, STRANGER, Some(pid)),
                     2 => self.ack(pid, STRANGER, None),
-                    _ => {
+                    3 => {
                         let other = self.pid(by)?;
                         self.ack(pid, other, Some(other))
+                    }
+                    _ => {
+                        let other = self.pid(by)?;
+                        self.ack(pid, other, Some(pid))
                     }
                 })
             }

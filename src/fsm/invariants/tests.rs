@@ -1,0 +1,68 @@
+//! Checks that nothing but a bug in the fleet could make fail: they are shown a derived entry that does
+//! not follow from the state.
+
+use super::{Monitor, deadlines, derived, status};
+use crate::fsm::{
+    Supervisor,
+    config::Config,
+    event::{Event, EventKind},
+    id::{Generation, Pid, SlotId, WorkerId},
+    index::{Index, Tally, TimerKind},
+    time::Time,
+};
+
+/// A machine with one worker that serves, and a derived entry changed.
+fn tampered(tamper: impl FnOnce(&mut Index)) -> Supervisor {
+    let mut supervisor = Supervisor::new(Config::default());
+    let (worker, pid) = (WorkerId(1), Pid(101));
+    for kind in [
+        EventKind::Start,
+        EventKind::Pinned { generation: Generation(1) },
+        EventKind::Spawned { worker, pid },
+        EventKind::Acked { pid, sender: pid, group: None, request: None },
+    ] {
+        supervisor.step(Event { at: Time(0), kind });
+    }
+    assert_eq!([derived(&supervisor), deadlines(&supervisor), status(&supervisor)], [Ok(()), Ok(()), Ok(())]);
+    tamper(supervisor.fleet.index_mut());
+    supervisor
+}
+
+#[test]
+fn i14_a_target_of_none_is_found_out() {
+    let mut state = tampered(|_| {});
+    let event = Event { at: Time(0), kind: EventKind::Woke };
+    assert_eq!(Monitor::new().step(&event, &[], &state), Ok(()));
+    state.fleet.set_target(0, Generation(1));
+    assert_eq!(Monitor::new().step(&event, &[], &state).map_err(|violation| violation.number), Err(14));
+}
+
+#[test]
+fn i17_a_deadline_of_nobody_is_found_out() {
+    for kind in [
+        TimerKind::Unfinished,
+        TimerKind::AckAfter(WorkerId(2)),
+        TimerKind::AckTimeout(WorkerId(2)),
+        TimerKind::Rung(WorkerId(2)),
+        TimerKind::Backoff(SlotId(1)),
+    ] {
+        let state = tampered(|index| {
+            index.deadlines.insert((Time(7), kind));
+        });
+        assert_eq!(deadlines(&state).map_err(|violation| violation.number), Err(17), "{kind:?}");
+    }
+}
+
+#[test]
+fn i21_a_status_that_tells_another_count_is_found_out() {
+    let state = tampered(|index| index.census = Tally::default());
+    assert_eq!(status(&state).map_err(|violation| violation.number), Err(21));
+}
+
+#[test]
+fn i28_a_derived_entry_that_does_not_follow_is_found_out() {
+    let state = tampered(|index| {
+        index.vacant.insert(SlotId(0));
+    });
+    assert_eq!(derived(&state).map_err(|violation| violation.number), Err(28));
+}

@@ -1,0 +1,373 @@
+//! A second, dumb machine: what a history means, worked out from its first line every time.
+//!
+//! It keeps nothing between two looks, has no index and no transition function: what happens to a
+//! worker it reads in `fsm-spec/worker.table`. It decides by itself what every event means and which
+//! orders must follow from it, and takes as given only what the machine is free to decide: which
+//! worker to start where, whom to ask to go, and how upgrades proceed.
+
+mod decisions;
+mod requests;
+mod workers;
+
+use crate::table::Cell;
+use einhyrningsins::fsm::{
+    action::{Action, Cause, Failure, Notice, Reply, Why},
+    config::{AckMode, Config, KILL_AFTER},
+    event::{Event, EventKind},
+    fleet::Hold,
+    id::{Generation, Pid, RequestId, SlotId, WorkerId},
+    index::TimerKind,
+    signal::{Shutdown, Signal},
+    supervisor::Life,
+    time::{CATCH_UP, LATE, Millis, Time},
+    worker::{Input, PhaseTag},
+};
+use std::collections::{BTreeMap, VecDeque};
+
+/// `fsm-spec/worker.table`.
+pub type Table = BTreeMap<(PhaseTag, Input), Cell>;
+
+/// What went in, and what came out.
+#[derive(Clone, Debug)]
+pub struct Step {
+    pub event: Event,
+    pub actions: Vec<Action>,
+    /// Slots taken over by the upgrade before there was room to start a worker: decided without a word.
+    pub taken: Vec<SlotId>,
+}
+
+/// Why the machine is wrong.
+pub type Wrong = String;
+
+/// A worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known {
+    pub slot: SlotId,
+    pub generation: Generation,
+    pub tag: PhaseTag,
+    pub pid: Option<Pid>,
+    pub why: Option<Why>,
+    pub born: Time,
+    pub since: Time,
+}
+
+/// A slot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub current: Option<WorkerId>,
+    pub outgoing: Option<WorkerId>,
+    pub generation: Generation,
+    pub failures: u32,
+    pub strikes: u32,
+    pub hold: Hold,
+}
+
+impl Place {
+    fn forgive(&mut self) {
+        (self.failures, self.strikes, self.hold) = (0, 0, Hold::Ready);
+    }
+}
+
+/// An upgrade under way.
+#[derive(Clone, Copy, Debug)]
+struct Upgrade {
+    generation: Generation,
+    soak: Millis,
+    back: bool,
+    /// Whether nothing may be touched before the shell has told all it knows.
+    fresh: bool,
+    trial_end: Option<Time>,
+}
+
+/// What a history comes to.
+pub struct Model<'a> {
+    config: &'a Config,
+    table: &'a Table,
+    pub now: Time,
+    pub skipped: Millis,
+    pub life: Life,
+    pub target: u32,
+    pub stable: Generation,
+    upgrade: Option<Upgrade>,
+    /// The generation whose program is being captured.
+    pinning: Option<Generation>,
+    ever_healthy: bool,
+    last_worker: WorkerId,
+    pub workers: BTreeMap<WorkerId, Known>,
+    pub slots: BTreeMap<SlotId, Place>,
+    /// What the machine ordered in the present step and is not accounted for yet.
+    orders: VecDeque<Action>,
+}
+
+/// What an input brings along.
+#[derive(Clone, Copy, Default)]
+struct With {
+    pid: Option<Pid>,
+    why: Option<Why>,
+    failure: Option<Failure>,
+}
+
+fn why(why: Why) -> With {
+    With { why: Some(why), ..With::default() }
+}
+
+fn failing(failure: Failure) -> With {
+    With { failure: Some(failure), ..With::default() }
+}
+
+impl<'a> Model<'a> {
+    /// Reads a history from its beginning.
+    pub fn of(config: &'a Config, table: &'a Table, history: &[Step]) -> Result<Self, Wrong> {
+        let mut model = Self {
+            config,
+            table,
+            now: Time(0),
+            skipped: Millis(0),
+            life: Life::New,
+            target: 0,
+            stable: Generation(0),
+            upgrade: None,
+            pinning: None,
+            ever_healthy: false,
+            last_worker: WorkerId(0),
+            workers: BTreeMap::new(),
+            slots: BTreeMap::new(),
+            orders: VecDeque::new(),
+        };
+        for Step { event, actions, taken } in history {
+            model.orders =
+                actions.iter().filter(|action| decisions::concerns(action, &event.kind)).cloned().collect();
+            model.pass_time(event.at)?;
+            model.take_in(&event.kind)?;
+            model.accept_decisions()?;
+            let mut pins = actions.iter().filter_map(|action| match action {
+                Action::Pin { generation, .. } if model.life == Life::Running => Some(*generation),
+                _ => None,
+            });
+            model.pinning = pins.next_back().or(model.pinning);
+            taken.iter().try_for_each(|slot| model.take_over(*slot))?;
+        }
+        Ok(model)
+    }
+
+    /// The nearest deadline of a worker or a slot, on the machine's own clock: a matter of phase, hold
+    /// and configuration.
+    fn deadline_of_any(&self) -> Option<(Time, TimerKind)> {
+        let grace = self.config.grace;
+        let of_worker = |(id, known): (&WorkerId, &Known)| {
+            let (patience, kind) = match (known.tag, self.config.ack) {
+                (PhaseTag::PendingAck, AckMode::After(time)) => (time, TimerKind::AckAfter(*id)),
+                (PhaseTag::PendingAck, AckMode::Manual(time)) => (time, TimerKind::AckTimeout(*id)),
+                (PhaseTag::DrainingStop, _) => (grace, TimerKind::Rung(*id)),
+                (PhaseTag::DrainingTerm, _) if known.why == Some(Why::FastShutdown) => {
+                    (grace, TimerKind::Rung(*id))
+                }
+                (PhaseTag::DrainingTerm | PhaseTag::DrainingKill, _) => (KILL_AFTER, TimerKind::Rung(*id)),
+                _ => return None,
+            };
+            Some((known.since + patience, kind))
+        };
+        let of_slot = |(id, place): (&SlotId, &Place)| match place.hold {
+            Hold::Until(time) if id.0 < self.target => Some((time, TimerKind::Backoff(*id))),
+            _ => None,
+        };
+        self.workers.iter().filter_map(of_worker).chain(self.slots.iter().filter_map(of_slot)).min()
+    }
+
+    fn deadline(&self) -> Option<(Time, TimerKind)> {
+        let trial = self.upgrade.and_then(|upgrade| Some((upgrade.trial_end?, TimerKind::Soak)));
+        self.deadline_of_any().into_iter().chain(trial).min()
+    }
+
+    /// When it wants to be woken: an upgrade that is fresh wants to go on at once.
+    pub fn next(&self) -> Option<(Time, TimerKind)> {
+        let at_once = self.upgrade.filter(|upgrade| upgrade.fresh).map(|_| (self.now, TimerKind::Unfinished));
+        at_once.or_else(|| self.deadline()).map(|(time, kind)| (time + self.skipped, kind))
+    }
+
+    /// Whose process that is.
+    fn owner(&self, pid: Pid) -> Option<WorkerId> {
+        self.workers.iter().find(|(_, known)| known.pid == Some(pid)).map(|(id, _)| *id)
+    }
+
+    fn tag(&self, worker: Option<WorkerId>) -> Option<PhaseTag> {
+        Some(self.workers.get(&worker?)?.tag)
+    }
+
+    fn wanted(&self) -> Generation {
+        self.coming().map_or(self.stable, |upgrade| upgrade.generation)
+    }
+
+    /// The upgrade, if it goes forward.
+    fn coming(&self) -> Option<Upgrade> {
+        self.upgrade.filter(|upgrade| !upgrade.back)
+    }
+
+    /// The next order must be this one.
+    fn must(&mut self, expected: Action) -> Result<(), Wrong> {
+        match self.orders.pop_front() {
+            Some(found) if found == expected => Ok(()),
+            found => Err(format!("{expected:?} is called for, not {found:?}")),
+        }
+    }
+
+    fn must_tell(&mut self, notice: Notice) -> Result<(), Wrong> {
+        self.must(Action::Notice { notice })
+    }
+
+    fn must_answer(&mut self, request: Option<RequestId>, reply: Reply) -> Result<(), Wrong> {
+        request.map_or(Ok(()), |request| self.must(Action::Reply { request, reply }))
+    }
+
+    fn must_be_impossible(&mut self) -> Result<(), Wrong> {
+        match self.orders.pop_front() {
+            Some(Action::Notice { notice: Notice::Impossible { .. } }) => Ok(()),
+            found => Err(format!("that was impossible, and {found:?} came of it")),
+        }
+    }
+
+    /// The machine's clock leaves out what goes far beyond its nearest deadline.
+    fn pass_time(&mut self, at: Time) -> Result<(), Wrong> {
+        let at = at - self.skipped;
+        if let Some((deadline, _)) = self.deadline().filter(|(deadline, _)| at.since(*deadline) > LATE) {
+            let resume = self.now.max(deadline - CATCH_UP);
+            let lost = at.since(resume);
+            self.skipped = Millis(self.skipped.0 + lost.0);
+            self.now = resume;
+            return self.must_tell(Notice::Gap { lost });
+        }
+        self.now = self.now.max(at);
+        Ok(())
+    }
+
+    fn take_in(&mut self, kind: &EventKind) -> Result<(), Wrong> {
+        let running = self.life == Life::Running;
+        if let EventKind::Pinned { generation } | EventKind::PinFailed { generation, .. } = kind {
+            self.pinning = self.pinning.filter(|pinning| pinning != generation);
+        }
+        match kind {
+            EventKind::Start if self.life == Life::New => self.life = Life::Pinning,
+            EventKind::Pinned { generation: Generation(1) } if self.life == Life::Pinning => {
+                self.stable = Generation(1);
+                self.life = Life::Binding(0);
+                self.run_if_bound();
+            }
+            EventKind::Bound { listener } if self.life == Life::Binding(listener.0) => {
+                self.life = Life::Binding(listener.0 + 1);
+                self.run_if_bound();
+            }
+            EventKind::Pinned { generation } if running => return self.upgrade(*generation),
+            EventKind::Woke => return self.woke(),
+            EventKind::Spawned { worker, pid } => return self.spawned(*worker, *pid),
+            EventKind::SpawnFailed { worker, error } => {
+                return self.apply(*worker, Input::SpawnFailed, failing(Failure::Spawn(*error)));
+            }
+            EventKind::Exited { pid, status, error, orphans } => {
+                let failure = error.map_or(Failure::Exited(*status), Failure::Spawn);
+                return self.exited(*pid, (*status, failure), *orphans);
+            }
+            EventKind::Acked { pid, sender, group, request }
+            | EventKind::Pinged { pid, sender, group, request } => {
+                let reply = self.message(*pid, *sender, *group, matches!(kind, EventKind::Acked { .. }))?;
+                return self.must_answer(*request, reply);
+            }
+            EventKind::Signalled { signal } => match signal {
+                Signal::Ttin | Signal::Ttou | Signal::Usr1 | Signal::Cont => {
+                    self.pass_on(*signal, &[])?;
+                }
+                _ => {
+                    // KILL cannot be caught, so nobody is told of it.
+                    let shutdown = Shutdown::from_signal(*signal).filter(|_| *signal != Signal::Kill);
+                    shutdown.map_or(Ok(None), |shutdown| self.stop(shutdown).map(Some))?;
+                }
+            },
+            EventKind::Requested { request, command, .. } => return self.requested(*request, command),
+            EventKind::Start
+            | EventKind::Pinned { .. }
+            | EventKind::PinFailed { .. }
+            | EventKind::Bound { .. }
+            | EventKind::BindFailed { .. }
+            | EventKind::ClientGone { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn run_if_bound(&mut self) {
+        if self.life == Life::Binding(self.config.listeners) {
+            self.life = Life::Running;
+            self.set_target(self.config.target);
+        }
+    }
+
+    fn set_target(&mut self, target: u32) {
+        for id in (self.target..target).map(SlotId) {
+            let generation = self.stable;
+            let hold = Hold::Ready;
+            let fresh = Place { current: None, outgoing: None, generation, failures: 0, strikes: 0, hold };
+            self.slots.entry(id).or_insert(fresh);
+        }
+        self.target = target;
+        self.prune();
+    }
+
+    /// A slot beyond the target is there for its workers only.
+    fn prune(&mut self) {
+        let target = self.target;
+        self.slots.retain(|id, place| id.0 < target || place.current.is_some() || place.outgoing.is_some());
+    }
+
+    /// A newer upgrade takes over from an older one where that has got nowhere.
+    fn upgrade(&mut self, generation: Generation) -> Result<(), Wrong> {
+        let begins = |action: &Action| matches!(action, Action::Notice { notice: Notice::Upgrading { .. } });
+        if !self.orders.iter().any(begins) {
+            return Ok(());
+        }
+        if self.upgrade.is_some() {
+            let healthy = Some(PhaseTag::Healthy);
+            for slot in self.replacing() {
+                if self.tag(self.slots[&slot].current) != healthy {
+                    self.give_back(slot)?;
+                }
+            }
+        }
+        let Some(Action::Notice { notice: Notice::Upgrading { generation: told, soak, .. } }) =
+            self.orders.pop_front()
+        else {
+            return Err(format!("generation {generation} comes, and something else is told first"));
+        };
+        let soak = soak.unwrap_or_default();
+        self.upgrade = Some(Upgrade { generation, soak, back: false, fresh: true, trial_end: None });
+        if told == generation { Ok(()) } else { Err(format!("{told} comes, and {generation} was captured")) }
+    }
+
+    /// The new generation is taken back: every slot in the middle of a change is given back.
+    fn set_back(&mut self, cause: Cause, failed: Option<(SlotId, Failure)>) -> Result<(), Wrong> {
+        let to = self.stable;
+        let upgrade = self.upgrade.as_mut().filter(|upgrade| !upgrade.back).ok_or("nothing comes")?;
+        (upgrade.back, upgrade.fresh, upgrade.trial_end) = (true, false, None);
+        let generation = upgrade.generation;
+        let (slot, failure) = failed.unzip();
+        self.must_tell(Notice::RollingBack { generation, to, cause, slot, failure })?;
+        self.replacing().into_iter().try_for_each(|slot| self.give_back(slot))
+    }
+
+    fn replacing(&self) -> Vec<SlotId> {
+        let replacing = |(id, place): &(&SlotId, &Place)| id.0 < self.target && place.outgoing.is_some();
+        self.slots.iter().filter(replacing).map(|(id, _)| *id).collect()
+    }
+
+    fn give_back(&mut self, slot: SlotId) -> Result<(), Wrong> {
+        let place = self.slots.get_mut(&slot).ok_or("a slot is missing")?;
+        let back = place.outgoing.ok_or("nobody to give the slot back to")?;
+        place.outgoing = place.current.replace(back);
+        place.generation = self.workers[&back].generation;
+        place.forgive();
+        let gone = place.outgoing;
+        match gone {
+            Some(worker) if self.tag(Some(worker)) != Some(PhaseTag::Healthy) => {
+                self.apply(worker, Input::Drain, why(Why::Withdrawn))
+            }
+            _ => Ok(()),
+        }
+    }
+}

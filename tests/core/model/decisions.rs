@@ -1,0 +1,199 @@
+//! Which of the machine's own decisions are possible, and what must follow from them.
+
+use super::{Known, Model, With, Wrong, why};
+use einhyrningsins::fsm::{
+    action::{Action, Cause, Notice, Why},
+    event::{Command, EventKind},
+    fleet::Hold,
+    id::{Generation, SlotId, WorkerId},
+    signal::Shutdown,
+    supervisor::Life,
+    worker::{Input, PhaseTag},
+};
+
+impl Model<'_> {
+    /// What is left of a step's orders are decisions; each must be one that can be made.
+    pub(super) fn accept_decisions(&mut self) -> Result<(), Wrong> {
+        while let Some(order) = self.orders.front().cloned() {
+            match order {
+                Action::Spawn { worker, slot, generation } => {
+                    self.orders.pop_front();
+                    self.settle()?;
+                    self.start(worker, slot, generation)?;
+                }
+                Action::Exit { .. } => {
+                    self.orders.pop_front();
+                    self.life = Life::Done;
+                }
+                Action::Notice { notice } => self.accept(&notice)?,
+                other => return Err(format!("nothing calls for {other:?}")),
+            }
+        }
+        self.settle()
+    }
+
+    fn accept(&mut self, notice: &Notice) -> Result<(), Wrong> {
+        match notice {
+            Notice::Draining { worker, why: told, .. } => {
+                self.settle()?;
+                let input = self.input_for(*told).ok_or_else(|| format!("{told} is no reason now"))?;
+                let surplus = self.workers.get(worker).is_some_and(|known| known.slot.0 >= self.target);
+                if surplus != (*told == Why::Surplus) && self.life == Life::Running {
+                    return Err(format!("worker {worker} is {told}, and its slot says otherwise"));
+                }
+                return self.apply(*worker, input, why(*told));
+            }
+            Notice::Escalated { worker, .. } => {
+                let Life::Stopping(shutdown) = self.life else {
+                    return Err(format!("worker {worker} is pressed for no reason"));
+                };
+                let told = if shutdown == Shutdown::Fast { Why::FastShutdown } else { Why::Shutdown };
+                let input = self.input_for(told).ok_or("no way to go")?;
+                return self.apply(*worker, input, why(told));
+            }
+            Notice::RollingBack {
+                cause: Cause::GaveUp, slot: Some(slot), failure: Some(failure), ..
+            } => {
+                let (given_up, wanted) = (self.slots.get(slot), self.wanted());
+                if !given_up.is_some_and(|place| place.hold == Hold::GaveUp && place.generation == wanted) {
+                    return Err(format!("slot {slot} did not fail: {given_up:?}"));
+                }
+                return self.set_back(Cause::GaveUp, Some((*slot, *failure)));
+            }
+            _ => self.orders.pop_front(),
+        };
+        let now = self.now;
+        match (notice, &mut self.upgrade) {
+            (Notice::OnTrial { generation, soak, .. }, Some(upgrade))
+                if upgrade.generation == *generation && upgrade.soak == *soak && !upgrade.back =>
+            {
+                upgrade.trial_end = Some(now + *soak);
+                Ok(())
+            }
+            (Notice::Upgraded { generation, .. }, Some(upgrade))
+                if upgrade.generation == *generation && !upgrade.back && upgrade.trial_end.is_none() =>
+            {
+                self.stable = *generation;
+                self.upgrade = None;
+                Ok(())
+            }
+            (Notice::RolledBack { .. }, Some(upgrade)) if upgrade.back => {
+                self.upgrade = None;
+                Ok(())
+            }
+            (Notice::Lost { .. }, _) if self.workers.is_empty() => Ok(()),
+            (other, _) => Err(format!("nothing calls for {other:?}")),
+        }
+    }
+
+    /// How a worker is asked to go for that reason.
+    fn input_for(&self, why: Why) -> Option<Input> {
+        match (why, self.life) {
+            (Why::Replaced | Why::Withdrawn | Why::Surplus, Life::Running) => Some(Input::Drain),
+            (Why::Shutdown, Life::Stopping(Shutdown::Graceful)) => Some(Input::Drain),
+            (Why::FastShutdown, Life::Stopping(Shutdown::Fast)) => Some(Input::Terminate),
+            (Why::Shutdown, Life::Stopping(Shutdown::Quick)) => Some(Input::Terminate),
+            (Why::Shutdown, Life::Stopping(Shutdown::Kill)) => Some(Input::Kill),
+            _ => None,
+        }
+    }
+
+    fn start(&mut self, worker: WorkerId, slot: SlotId, generation: Generation) -> Result<(), Wrong> {
+        let wrong = |what: &str| Err(format!("worker {worker} for slot {slot} in {generation}: {what}"));
+        if self.slots.get(&slot).is_some_and(|place| place.generation != generation) {
+            self.take_over(slot)?;
+        }
+        let Some(place) = self.slots.get_mut(&slot).filter(|_| slot.0 < self.target) else {
+            return wrong("no such slot");
+        };
+        if place.generation != generation {
+            return wrong("nobody wants that generation");
+        }
+        if place.current.is_some() || place.hold != Hold::Ready {
+            return wrong("the slot is not vacant");
+        }
+        place.current = Some(worker);
+        if worker.0 != self.last_worker.0 + 1 {
+            return wrong("the name is out of order");
+        }
+        self.last_worker = worker;
+        let (tag, pid, why, now) = (PhaseTag::SpawningWanted, None, None, self.now);
+        self.workers.insert(worker, Known { slot, generation, tag, pid, why, born: now, since: now });
+        Ok(())
+    }
+
+    /// The slot is to run the wanted generation; who is in it is to be replaced.
+    pub(super) fn take_over(&mut self, slot: SlotId) -> Result<(), Wrong> {
+        let wanted = self.wanted();
+        if self.upgrade.is_some_and(|upgrade| upgrade.fresh) {
+            return Err(format!("slot {slot} is taken over too early"));
+        }
+        match self.slots.get_mut(&slot).filter(|_| slot.0 < self.target) {
+            Some(place) if place.outgoing.is_none() && place.generation != wanted => {
+                place.outgoing = place.current.take();
+                place.generation = wanted;
+                place.forgive();
+                Ok(())
+            }
+            other => Err(format!("slot {slot} cannot be taken over: {other:?}")),
+        }
+    }
+
+    /// What the machine decides without a word: nobody hears of it, for there is no process yet.
+    fn settle(&mut self) -> Result<(), Wrong> {
+        let stopping = matches!(self.life, Life::Stopping(_));
+        if !stopping && self.life != Life::Running {
+            return Ok(());
+        }
+        let (stable, wanted) = (self.stable, self.wanted());
+        let slots: Vec<SlotId> = self.slots.keys().copied().filter(|id| id.0 < self.target).collect();
+        for slot in slots.into_iter().filter(|_| !stopping) {
+            let place = self.slots.get_mut(&slot).ok_or("no such slot")?;
+            let (current, outgoing) = (place.current, place.outgoing);
+            let left = place.generation != stable && place.generation != wanted;
+            if left && current.is_none() && place.hold == Hold::Ready {
+                match outgoing {
+                    Some(_) => self.give_back(slot)?,
+                    None => place.generation = stable,
+                }
+            } else if self.tag(current) == Some(PhaseTag::Healthy)
+                && let Some(worker) =
+                    outgoing.filter(|_| self.tag(outgoing) == Some(PhaseTag::SpawningWanted))
+            {
+                self.apply(worker, Input::Drain, With::default())?;
+            }
+        }
+        let unwanted = |(_, known): &(&WorkerId, &Known)| {
+            known.tag == PhaseTag::SpawningWanted && (stopping || known.slot.0 >= self.target)
+        };
+        let unwanted: Vec<WorkerId> = self.workers.iter().filter(unwanted).map(|(id, _)| *id).collect();
+        unwanted.into_iter().try_for_each(|worker| self.apply(worker, Input::Drain, With::default()))
+    }
+}
+
+/// Whether an order is about workers, slots or an answer that this model gives too.
+pub(super) fn concerns(order: &Action, event: &EventKind) -> bool {
+    match order {
+        Action::Spawn { .. } | Action::Signal { .. } | Action::Sweep { .. } | Action::Exit { .. } => true,
+        Action::Pin { .. } | Action::Bind { .. } | Action::Forget { .. } | Action::Progress { .. } => false,
+        Action::Reply { request, .. } => match event {
+            EventKind::Acked { request: asked, .. } | EventKind::Pinged { request: asked, .. } => {
+                *asked == Some(*request)
+            }
+            EventKind::Requested { request: asked, command, .. } => {
+                asked == request && !matches!(command, Command::Upgrade { .. })
+            }
+            _ => false,
+        },
+        Action::Notice { notice } => match notice {
+            Notice::Up { .. }
+            | Notice::PinFailed { .. }
+            | Notice::BindFailed { .. }
+            | Notice::Superseded { .. } => false,
+            Notice::Impossible { .. } => {
+                matches!(event, EventKind::Spawned { .. } | EventKind::SpawnFailed { .. })
+            }
+            _ => true,
+        },
+    }
+}

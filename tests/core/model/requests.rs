@@ -1,0 +1,85 @@
+//! What people ask for: clients, and signals to the supervisor.
+
+use super::{Model, Place, Wrong};
+use einhyrningsins::fsm::{
+    action::{Action, Cause, Notice, Reply, Scope},
+    config::TARGET_MAX,
+    event::Command,
+    fleet::Hold,
+    id::{Pid, RequestId, SlotId, WorkerId},
+    signal::{Shutdown, Signal},
+    supervisor::Life,
+};
+use std::collections::BTreeMap;
+
+impl Model<'_> {
+    pub(super) fn requested(&mut self, request: RequestId, command: &Command) -> Result<(), Wrong> {
+        let old = self.target;
+        let reply = match command {
+            Command::Upgrade { .. } => return Ok(()),
+            Command::Status => Reply::Status,
+            Command::Die { shutdown } => Reply::Stopping { shutdown: self.stop(*shutdown)? },
+            Command::Signal { signal, pids } => match pids.iter().find(|pid| self.owner(**pid).is_none()) {
+                Some(pid) => Reply::NoSuchWorker { pid: *pid },
+                None => Reply::Signalled { signal: *signal, count: self.pass_on(*signal, pids)? },
+            },
+            _ if self.life != Life::Running => Reply::NotRunning,
+            Command::Inc => self.retarget(old + 1)?,
+            Command::Dec => self.retarget(old - 1)?,
+            Command::SetWorkers { count } => self.retarget(*count)?,
+            Command::Retry => Reply::Retrying { slots: self.retry() },
+            Command::Abort => match (self.pinning.take(), self.upgrade) {
+                (Some(generation), _) => Reply::Aborting { generation },
+                (None, Some(upgrade)) => {
+                    if !upgrade.back {
+                        self.set_back(Cause::Aborted, None)?;
+                    }
+                    Reply::Aborting { generation: upgrade.generation }
+                }
+                (None, None) => Reply::NothingToAbort,
+            },
+        };
+        self.must_answer(Some(request), reply)
+    }
+
+    fn retarget(&mut self, new: u32) -> Result<Reply, Wrong> {
+        let old = self.target;
+        if !(1..=TARGET_MAX).contains(&new) {
+            return Ok(Reply::TargetRefused { target: old, least: 1, most: TARGET_MAX });
+        }
+        self.retry();
+        self.set_target(new);
+        if old != new {
+            self.must_tell(Notice::Target { old, new })?;
+        }
+        Ok(Reply::Target { old, new })
+    }
+
+    fn retry(&mut self) -> u32 {
+        let target = self.target;
+        let given_up = |(id, place): &(&SlotId, &mut Place)| id.0 < target && place.hold == Hold::GaveUp;
+        self.slots.iter_mut().filter(given_up).map(|(_, place)| place.forgive()).count() as u32
+    }
+
+    pub(super) fn pass_on(&mut self, signal: Signal, pids: &[Pid]) -> Result<u32, Wrong> {
+        let all = self.workers.iter().filter_map(|(id, known)| Some((known.pid?, *id)));
+        let chosen: BTreeMap<Pid, WorkerId> =
+            all.filter(|(pid, _)| pids.is_empty() || pids.contains(pid)).collect();
+        for (pid, worker) in &chosen {
+            self.must(Action::Signal { worker: *worker, pid: *pid, signal, scope: Scope::Process })?;
+        }
+        Ok(chosen.len() as u32)
+    }
+
+    pub(super) fn stop(&mut self, asked: Shutdown) -> Result<Shutdown, Wrong> {
+        let shutdown = match self.life {
+            Life::Stopping(Shutdown::Graceful) => asked.max(Shutdown::Quick),
+            Life::Stopping(_) => Shutdown::Kill,
+            _ => asked,
+        };
+        self.life = Life::Stopping(shutdown);
+        (self.upgrade, self.pinning) = (None, None);
+        self.must_tell(Notice::Stopping { shutdown, workers: self.workers.len() as u32 })?;
+        Ok(shutdown)
+    }
+}

@@ -1,0 +1,296 @@
+//! What happens to single workers, and what must follow from it.
+
+use super::{Known, Model, With, Wrong, failing};
+use crate::table::Cell;
+use einhyrningsins::fsm::{
+    action::{Action, Cause, Failure, Notice, Reply, Scope, Why},
+    backoff,
+    config::{AckMode, SETTLED},
+    event::ExitStatus,
+    fleet::Hold,
+    id::{Pid, SlotId, WorkerId},
+    index::TimerKind,
+    signal::{Shutdown, Signal},
+    supervisor::Life,
+    time::{Millis, Time},
+    worker::{Effect, Input, PhaseTag},
+};
+
+fn is_up(tag: PhaseTag) -> bool {
+    matches!(tag, PhaseTag::SpawningWanted | PhaseTag::PendingAck | PhaseTag::Healthy)
+}
+
+fn is_draining(tag: PhaseTag) -> bool {
+    tag.word().starts_with("draining/")
+}
+
+impl Model<'_> {
+    /// Looks the input up in the table; requires the orders that follow from it.
+    pub(super) fn apply(&mut self, worker: WorkerId, input: Input, with: With) -> Result<(), Wrong> {
+        let Some(before) = self.workers.get(&worker).cloned() else {
+            return self.must_be_impossible();
+        };
+        let (next, effects) = match &self.table[&(before.tag, input)] {
+            Cell::Stay => return Ok(()),
+            Cell::Reject => return self.must_be_impossible(),
+            Cell::Move(next, effects) => (*next, effects),
+        };
+        let mut after = Known { tag: next, since: self.now, pid: with.pid.or(before.pid), ..before.clone() };
+        if is_draining(next) {
+            after.why = with.why.or(before.why).or(Some(Why::Withdrawn));
+        }
+        let counts = before.slot.0 < self.target
+            && self.slots.get(&before.slot).is_some_and(|place| place.current == Some(worker));
+        if next == PhaseTag::Dead {
+            self.workers.remove(&worker);
+        } else {
+            self.workers.insert(worker, after.clone());
+        }
+        if let Some(place) = self.slots.get_mut(&before.slot).filter(|_| !is_up(next)) {
+            place.current = place.current.filter(|current| *current != worker);
+            place.outgoing = place.outgoing.filter(|outgoing| *outgoing != worker);
+        }
+        self.prune();
+        self.must_announce(worker, &before, &after)?;
+        for effect in effects {
+            self.must_follow(worker, (&before, &after), *effect, (counts, with.failure))?;
+        }
+        Ok(())
+    }
+
+    fn must_announce(&mut self, worker: WorkerId, before: &Known, after: &Known) -> Result<(), Wrong> {
+        let Known { slot, generation, .. } = *after;
+        match (after.tag, after.pid, after.why) {
+            (PhaseTag::PendingAck, Some(pid), _) => {
+                self.must_tell(Notice::Spawned { worker, slot, generation, pid })
+            }
+            (PhaseTag::Healthy, Some(pid), _) => {
+                self.ever_healthy = true;
+                let took = self.now.since(after.born);
+                self.must_tell(Notice::Healthy { worker, slot, generation, pid, took })
+            }
+            (tag, Some(pid), Some(why)) if is_draining(tag) && !is_draining(before.tag) => {
+                self.must_tell(Notice::Draining { worker, slot, generation, pid, why })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn must_follow(
+        &mut self,
+        worker: WorkerId,
+        (before, after): (&Known, &Known),
+        effect: Effect,
+        (counts, failure): (bool, Option<Failure>),
+    ) -> Result<(), Wrong> {
+        let process = after.pid.ok_or("an effect on no process");
+        let (signal, scope) = match effect {
+            Effect::SignalStop => (self.config.stop_signal, Scope::Process),
+            Effect::SignalTerm => (Signal::Term, Scope::Process),
+            Effect::SignalKill => (Signal::Kill, Scope::Group),
+            Effect::ReportStuck => return self.must_tell(Notice::Stuck { worker, pid: process? }),
+            Effect::FailedStart => return self.failed(worker, before, counts, failure),
+            Effect::Crash => return self.crashed(worker, before, counts, failure),
+        };
+        let pid = process?;
+        if is_draining(before.tag) {
+            self.must_tell(Notice::Escalated { worker, pid, signal })?;
+        }
+        self.must(Action::Signal { worker, pid, signal, scope })
+    }
+
+    fn failed(
+        &mut self,
+        worker: WorkerId,
+        before: &Known,
+        counts: bool,
+        failure: Option<Failure>,
+    ) -> Result<(), Wrong> {
+        let (retries, Known { slot, generation, .. }) = (self.config.retries, before.clone());
+        let failure = failure.ok_or("a start failed for no reason")?;
+        let coming = match self.upgrade {
+            Some(upgrade) => !upgrade.back && upgrade.generation == generation,
+            None => {
+                // Where health takes no time, it proves nothing in the first moment.
+                let early = self.config.ack == AckMode::After(Millis(0)) && self.now < Time(1_000);
+                !self.ever_healthy || early
+            }
+        };
+        let code = if let Failure::Spawn(error) = failure { error.exit_code() } else { None };
+        let lasting = code.is_some() && coming;
+        let (failures, retry_in) = match counts && self.life == Life::Running {
+            true => self.count(slot, lasting),
+            false => (0, None),
+        };
+        self.must_tell(Notice::StartFailed {
+            worker,
+            slot,
+            generation,
+            failure,
+            failures,
+            retries,
+            retry_in,
+        })?;
+        if failures > 0 && retry_in.is_none() {
+            self.must_tell(Notice::GaveUp { slot, generation, failures, failure })?;
+        }
+        if lasting && self.upgrade.is_none() && self.life == Life::Running {
+            self.life = Life::Stopping(Shutdown::Kill);
+            self.pinning = None;
+            self.must_tell(Notice::Lost { failure })?;
+        }
+        Ok(())
+    }
+
+    /// Counts a failure of a slot: how often it has failed, and when it tries again, if it does.
+    fn count(&mut self, slot: SlotId, lasting: bool) -> (u32, Option<Millis>) {
+        let Some(place) = self.slots.get_mut(&slot) else {
+            return (0, None);
+        };
+        place.failures += 1;
+        place.strikes += 1;
+        let delay = backoff::delay(self.config.backoff, place.strikes, slot);
+        let retry_in = (!lasting && place.failures < self.config.retries).then_some(delay);
+        place.hold = match retry_in {
+            None => Hold::GaveUp,
+            Some(Millis(0)) => Hold::Ready,
+            Some(delay) => Hold::Until(self.now + delay),
+        };
+        (place.failures, retry_in)
+    }
+
+    fn crashed(
+        &mut self,
+        worker: WorkerId,
+        before: &Known,
+        counts: bool,
+        failure: Option<Failure>,
+    ) -> Result<(), Wrong> {
+        // It counted as healthy before it had become the program.
+        let Some(Failure::Exited(status)) = failure else {
+            return self.failed(worker, before, counts, failure);
+        };
+        let failure = Failure::Exited(status);
+        let Known { slot, generation, pid, .. } = *before;
+        let pid = pid.ok_or("a worker served without a process")?;
+        let coming = self.coming().filter(|upgrade| counts && upgrade.generation == generation);
+        let (mut retry_in, mut given_up) = (Millis(0), None);
+        if coming.is_some() {
+            // What is not proven gets no benefit of the doubt.
+            let (failures, delay) = self.count(slot, false);
+            (retry_in, given_up) = (delay.unwrap_or_default(), delay.is_none().then_some(failures));
+        } else if let Some(place) = self.slots.get_mut(&slot).filter(|_| counts) {
+            if self.now.since(before.since) >= SETTLED {
+                (place.failures, place.strikes) = (0, 0);
+            } else {
+                retry_in = backoff::delay(self.config.backoff, place.strikes, slot);
+                place.strikes += 1;
+            }
+            if retry_in > Millis(0) {
+                place.hold = Hold::Until(self.now + retry_in);
+            }
+        }
+        self.must_tell(Notice::Crashed { worker, slot, generation, pid, status, retry_in })?;
+        if let Some(failures) = given_up {
+            self.must_tell(Notice::GaveUp { slot, generation, failures, failure })?;
+        }
+        match coming {
+            Some(upgrade) if upgrade.soak > Millis(0) => self.set_back(Cause::Died, Some((slot, failure))),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn spawned(&mut self, worker: WorkerId, pid: Pid) -> Result<(), Wrong> {
+        if self.owner(pid).is_some() {
+            return self.must_be_impossible();
+        }
+        let starting = self.tag(Some(worker)) == Some(PhaseTag::SpawningWanted);
+        self.apply(worker, Input::Spawned, With { pid: Some(pid), ..With::default() })?;
+        if starting && self.config.ack == AckMode::After(Millis(0)) {
+            self.apply(worker, Input::Ack, With::default())?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn exited(
+        &mut self,
+        pid: Pid,
+        (status, failure): (ExitStatus, Failure),
+        orphans: bool,
+    ) -> Result<(), Wrong> {
+        let Some(worker) = self.owner(pid) else {
+            return Ok(());
+        };
+        let Known { slot, generation, tag, .. } = self.workers[&worker].clone();
+        if orphans {
+            self.must_tell(Notice::Orphans { worker, pid })?;
+            self.must(Action::Sweep { pid })?;
+        }
+        self.apply(worker, Input::Exited, failing(failure))?;
+        if is_draining(tag) {
+            self.must_tell(Notice::Gone { worker, slot, generation, pid, status })?;
+        }
+        Ok(())
+    }
+
+    /// A message for the worker with process `pid`: only itself and its descendants may speak for it.
+    pub(super) fn message(
+        &mut self,
+        pid: Pid,
+        sender: Pid,
+        group: Option<Pid>,
+        is_ack: bool,
+    ) -> Result<Reply, Wrong> {
+        let Some(worker) = self.owner(pid) else {
+            return Ok(Reply::NoSuchWorker { pid });
+        };
+        let descends = group == Some(pid) && self.owner(sender).is_none();
+        if sender != pid && !descends {
+            self.must_tell(Notice::NotYours { pid, sender })?;
+            return Ok(Reply::NotYours { pid, sender });
+        }
+        if !is_ack {
+            return Ok(Reply::Pinged { pid });
+        }
+        let before = self.tag(Some(worker));
+        self.apply(worker, Input::Ack, With::default())?;
+        Ok(match before {
+            Some(PhaseTag::Healthy) => Reply::AlreadyAcked { pid },
+            Some(PhaseTag::PendingAck) => Reply::Acked { pid },
+            _ => Reply::AckedWhileDraining { pid },
+        })
+    }
+
+    /// Every deadline that has come takes effect, the nearest first.
+    pub(super) fn woke(&mut self) -> Result<(), Wrong> {
+        let now = self.now;
+        if let Some(upgrade) = &mut self.upgrade {
+            upgrade.fresh = false;
+        }
+        while let Some((_, kind)) = self.deadline_of_any().filter(|(time, _)| *time <= now) {
+            self.fire(kind)?;
+        }
+        // After the others: who missed a deadline of its own has not passed the trial.
+        if let Some(upgrade) = &mut self.upgrade {
+            upgrade.trial_end = upgrade.trial_end.filter(|end| *end > now);
+        }
+        Ok(())
+    }
+
+    fn fire(&mut self, kind: TimerKind) -> Result<(), Wrong> {
+        match kind {
+            TimerKind::AckAfter(worker) => self.apply(worker, Input::Ack, With::default()),
+            TimerKind::AckTimeout(worker) => {
+                let failure = Some(Failure::Unacknowledged);
+                let with = With { pid: None, why: Some(Why::Unacknowledged), failure };
+                self.apply(worker, Input::AckExpired, with)
+            }
+            TimerKind::Rung(worker) => self.apply(worker, Input::RungExpired, With::default()),
+            TimerKind::Backoff(slot) => {
+                self.slots.get_mut(&slot).ok_or("no such slot")?.hold = Hold::Ready;
+                Ok(())
+            }
+            TimerKind::Unfinished | TimerKind::Soak => Err("that belongs to nobody".into()),
+        }
+    }
+}
