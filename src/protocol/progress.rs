@@ -66,7 +66,6 @@ impl Progress {
     }
 }
 
-/// The counts, without the generation.
 /// How far it is; a supervisor that does not say is taken to go forward.
 fn stage(upgrade: &Object) -> Stage {
     match upgrade.get("stage") {
@@ -75,6 +74,7 @@ fn stage(upgrade: &Object) -> Stage {
     }
 }
 
+/// The counts, without the generation.
 impl fmt::Display for Progress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{} healthy, {} retired", self.healthy, self.target, self.retired)
