@@ -8,16 +8,18 @@
 //! values, and which words follow. Resolving finds out *what it means*: typed [`daemon::Options`] or
 //! [`client::Options`], with defaults filled in and contradictions refused.
 //!
-//! Nothing here touches the system: no file is opened, no name resolved, no environment read, nothing
-//! printed. The two `main`s pass in their arguments and print what comes back. Anything wrong with a
-//! command line is a [`UsageError`], one line long whatever was typed.
+//! Neither step touches the system: no file is opened, no name resolved, no environment read, nothing
+//! printed. The two `main`s pass in their arguments, and what there is to say without a run they leave to
+//! [`CommandLine::print`] and [`CommandLine::refuse`], which alone write. Anything wrong with a command
+//! line is a [`UsageError`], one line long whatever was typed.
 //!
 //! | Room | For |
 //! |---|---|
 //! | `table` | what an option is |
 //! | `parse` | words to options, by a table |
 //! | `value` | the text of a value to a number, a time, a path |
-//! | `help` | `--help`, `--version` and the answer to a usage error |
+//! | `help` | the words of `--help`, `--version` and the answer to a usage error |
+//! | `print` | printing them, and the exit status |
 //! | [`bind`] | what `--bind` takes |
 //! | [`daemon`], [`client`] | the tables, and what their options mean together |
 
@@ -27,10 +29,11 @@ pub mod daemon;
 mod error;
 mod help;
 mod parse;
+mod print;
 mod table;
 mod value;
 
 pub use error::UsageError;
-pub use table::{CommandLine, Opt, Section, Topic};
+pub use table::{CommandLine, Opt, Section, Text, Topic};
 pub use value::DEFAULT_SOCKET_PATH;
 pub(crate) use value::read_seconds;

@@ -35,6 +35,15 @@ pub struct Topic {
     pub rows: &'static [(&'static str, &'static str)],
 }
 
+/// What a program can print about itself in place of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Text {
+    /// [`CommandLine::help`].
+    Help,
+    /// [`CommandLine::version`].
+    Version,
+}
+
 /// One option.
 #[derive(Clone, Copy, Debug)]
 pub struct Opt<K> {
