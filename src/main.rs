@@ -1,10 +1,7 @@
 //! The supervisor: parse, run, exit status.
 
 use einhyrningsins::{
-    cli::{
-        Text,
-        daemon::{COMMAND_LINE, Parsed, Program, parse},
-    },
+    cli::daemon::{COMMAND_LINE, Parsed, Program, parse},
     daemon,
 };
 use std::{env, process::ExitCode};
@@ -17,8 +14,7 @@ fn main() -> ExitCode {
     match parse(env::args_os().skip(1)) {
         Ok(Parsed::Run(options)) if options.program == Program::DemoWorker => demo::main(),
         Ok(Parsed::Run(options)) => daemon::run(&options),
-        Ok(Parsed::Help) => COMMAND_LINE.print(Text::Help),
-        Ok(Parsed::Version) => COMMAND_LINE.print(Text::Version),
+        Ok(Parsed::Print(text)) => COMMAND_LINE.print(text),
         Err(error) => COMMAND_LINE.refuse(&error),
     }
 }

@@ -1,10 +1,7 @@
 //! The control client: parse, run, exit status.
 
 use einhyrningsins::{
-    cli::{
-        Text,
-        client::{COMMAND_LINE, Parsed, parse},
-    },
+    cli::client::{COMMAND_LINE, Parsed, parse},
     ctl::{self, Format},
 };
 use std::{env, process::ExitCode};
@@ -16,8 +13,7 @@ fn main() -> ExitCode {
             ctl::run(&options.socket_path, format, &options.commands).into()
         }
         Ok(Parsed::Replay(trace)) => ctl::replay(&trace).into(),
-        Ok(Parsed::Help) => COMMAND_LINE.print(Text::Help),
-        Ok(Parsed::Version) => COMMAND_LINE.print(Text::Version),
+        Ok(Parsed::Print(text)) => COMMAND_LINE.print(text),
         Err(error) => COMMAND_LINE.refuse(&error),
     }
 }

@@ -3,7 +3,7 @@
 use super::{
     error::{UsageError, brief},
     parse::Typed,
-    table::{CommandLine, Opt, Section, Topic},
+    table::{CommandLine, Opt, Section, Text, Topic},
     value::{DEFAULT_SOCKET_PATH, Value},
 };
 use std::{
@@ -43,8 +43,8 @@ pub static COMMAND_LINE: CommandLine<Key> = CommandLine {
                 .short('d')
                 .defaults_to(DEFAULT_SOCKET_PATH),
             Opt::flag(Key::Json, "json", "Print the lines of a reply as they come."),
-            Opt::flag(Key::Help, "help", "Print this text and exit.").short('h').ends(),
-            Opt::flag(Key::Version, "version", "Print name and version, and exit.").ends(),
+            Opt::flag(Key::Help, "help", "Print this text and exit.").short('h').prints(Text::Help),
+            Opt::flag(Key::Version, "version", "Print name and version, and exit.").prints(Text::Version),
         ],
     }],
     topics: &[
@@ -84,10 +84,8 @@ pub enum Parsed {
     Run(Box<Options>),
     /// To replay this trace.
     Replay(PathBuf),
-    /// To print [`help`](CommandLine::help).
-    Help,
-    /// To print [`version`](CommandLine::version).
-    Version,
+    /// To print this.
+    Print(Text),
 }
 
 /// A command line that makes sense.
@@ -107,11 +105,8 @@ pub struct Options {
 /// If anything in it is unknown, malformed or contradictory.
 pub fn parse<I: IntoIterator<Item = OsString>>(args: I) -> Result<Parsed, UsageError> {
     let typed = Typed::read(&COMMAND_LINE, args)?;
-    if typed.has(Key::Help) {
-        return Ok(Parsed::Help);
-    }
-    if typed.has(Key::Version) {
-        return Ok(Parsed::Version);
+    if let Some(text) = typed.prints {
+        return Ok(Parsed::Print(text));
     }
     if let Some(trace) = replay(&typed)? {
         return Ok(Parsed::Replay(trace));
@@ -285,9 +280,9 @@ mod tests {
     #[test]
     fn help_and_version_win() {
         for (words, parsed) in [
-            (["-e", "", "-h"], Parsed::Help),
-            (["--json", "--help", "--nonsense"], Parsed::Help),
-            (["-d", "", "--version"], Parsed::Version),
+            (["-e", "", "-h"], Parsed::Print(Text::Help)),
+            (["--json", "--help", "--nonsense"], Parsed::Print(Text::Help)),
+            (["-d", "", "--version"], Parsed::Print(Text::Version)),
         ] {
             assert_eq!(parse_words(&words), Ok(parsed));
         }

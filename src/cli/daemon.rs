@@ -8,7 +8,7 @@ pub use super::bind::Family;
 pub use options::{Options, Parsed, Program, Verbosity, parse};
 
 use super::{
-    table::{CommandLine, Opt, Section, Topic},
+    table::{CommandLine, Opt, Section, Text, Topic},
     value::DEFAULT_SOCKET_PATH,
 };
 
@@ -188,8 +188,8 @@ const MESSAGES: &[Opt<Key>] = &[
 ];
 
 const OTHER: &[Opt<Key>] = &[
-    Opt::flag(Key::Help, "help", "Print this text and exit.").short('h').ends(),
-    Opt::flag(Key::Version, "version", "Print name and version, and exit.").ends(),
+    Opt::flag(Key::Help, "help", "Print this text and exit.").short('h').prints(Text::Help),
+    Opt::flag(Key::Version, "version", "Print name and version, and exit.").prints(Text::Version),
 ];
 
 const SIGNALS: Topic = Topic {

@@ -6,7 +6,7 @@
 
 use super::{
     error::{UsageError, brief},
-    table::{CommandLine, Opt},
+    table::{CommandLine, Opt, Text},
     value::Value,
 };
 use lexopt::{Arg, Parser};
@@ -16,6 +16,8 @@ use std::ffi::OsString;
 #[derive(Debug)]
 pub(super) struct Typed<K: 'static> {
     options: Vec<(&'static Opt<K>, OsString)>,
+    /// What the last option has printed in place of a run.
+    pub(super) prints: Option<Text>,
     /// All that follows the options.
     pub(super) words: Vec<OsString>,
 }
@@ -27,7 +29,7 @@ impl<K: Copy + PartialEq> Typed<K> {
         args: impl IntoIterator<Item = OsString>,
     ) -> Result<Self, UsageError> {
         let mut parser = Parser::from_args(args);
-        let mut typed = Self { options: Vec::new(), words: Vec::new() };
+        let mut typed = Self { options: Vec::new(), prints: None, words: Vec::new() };
         while let Some(arg) = parser.next()? {
             let option = match arg {
                 Arg::Long(name) => long(line, name)?,
@@ -45,7 +47,8 @@ impl<K: Copy + PartialEq> Typed<K> {
                 None => OsString::new(),
             };
             typed.options.push((option, value));
-            if option.ends {
+            typed.prints = option.prints;
+            if typed.prints.is_some() {
                 break;
             }
         }
@@ -145,7 +148,7 @@ mod tests {
             options: &[
                 Opt::valued(Key::Count, "count", "N", "").short('c').aliases(&["tally"]),
                 Opt::flag(Key::Loud, "loud", "").short('l'),
-                Opt::flag(Key::Help, "help", "").short('h').ends(),
+                Opt::flag(Key::Help, "help", "").short('h').prints(Text::Help),
                 Opt::flag(Key::Secret, "secret", "").hidden(),
             ],
         }],
@@ -183,9 +186,11 @@ mod tests {
     }
 
     #[test]
-    fn nothing_matters_after_an_option_that_ends() {
+    fn nothing_matters_after_an_option_that_prints() {
         let typed = read("-l --help --nonsense").unwrap();
         assert!(typed.has(Key::Help));
+        assert_eq!(typed.prints, Some(Text::Help));
+        assert_eq!(read("-l").unwrap().prints, None);
     }
 
     #[test]

@@ -64,8 +64,8 @@ pub struct Opt<K> {
     pub repeats: bool,
     /// Whether users are not told of it.
     pub hidden: bool,
-    /// Whether nothing after it matters, as with `--help`.
-    pub ends: bool,
+    /// What it has printed in place of a run; nothing after such an option matters.
+    pub prints: Option<Text>,
     /// What it does. Default, aliases and repetition are added from the fields above.
     pub help: &'static str,
 }
@@ -83,7 +83,7 @@ impl<K: Copy> Opt<K> {
             default: None,
             repeats: false,
             hidden: false,
-            ends: false,
+            prints: None,
             help,
         }
     }
@@ -124,10 +124,10 @@ impl<K: Copy> Opt<K> {
         Self { hidden: true, ..self }
     }
 
-    /// Stops reading after it.
+    /// Has this printed in place of a run.
     #[must_use]
-    pub const fn ends(self) -> Self {
-        Self { ends: true, ..self }
+    pub const fn prints(self, text: Text) -> Self {
+        Self { prints: Some(text), ..self }
     }
 }
 

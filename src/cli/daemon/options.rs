@@ -6,6 +6,7 @@ use crate::{
         bind::{BindSpec, Family, Host},
         error::{UsageError, brief},
         parse::Typed,
+        table::Text,
         value::{DEFAULT_SOCKET_PATH, LONGEST, Value},
     },
     fsm::{
@@ -34,10 +35,8 @@ const BACKLOG_MAX: u32 = i32::MAX.unsigned_abs();
 pub enum Parsed {
     /// To run.
     Run(Box<Options>),
-    /// To print [`help`](crate::cli::CommandLine::help).
-    Help,
-    /// To print [`version`](crate::cli::CommandLine::version).
-    Version,
+    /// To print this.
+    Print(Text),
 }
 
 /// A command line that makes sense.
@@ -114,11 +113,8 @@ pub enum Program {
 /// If anything in it is unknown, malformed, out of range or contradictory, or if PROGRAM is missing.
 pub fn parse<I: IntoIterator<Item = OsString>>(args: I) -> Result<Parsed, UsageError> {
     let typed = Typed::read(&COMMAND_LINE, args)?;
-    if typed.has(Key::Help) {
-        return Ok(Parsed::Help);
-    }
-    if typed.has(Key::Version) {
-        return Ok(Parsed::Version);
+    if let Some(text) = typed.prints {
+        return Ok(Parsed::Print(text));
     }
     Ok(Parsed::Run(Box::new(resolve(&typed)?)))
 }

@@ -170,9 +170,9 @@ fn a_wrong_option_is_told_before_a_missing_program() {
 
 #[test]
 fn help_and_version_win_over_what_is_wrong_before_them() {
-    assert_eq!(parse(words("-n abc --help --nonsense")), Ok(Parsed::Help));
-    assert_eq!(parse(words("-4 -6 -vh")), Ok(Parsed::Help));
-    assert_eq!(parse(words("--version")), Ok(Parsed::Version));
+    assert_eq!(parse(words("-n abc --help --nonsense")), Ok(Parsed::Print(Text::Help)));
+    assert_eq!(parse(words("-4 -6 -vh")), Ok(Parsed::Print(Text::Help)));
+    assert_eq!(parse(words("--version")), Ok(Parsed::Print(Text::Version)));
 }
 
 #[test]
@@ -324,7 +324,7 @@ proptest! {
     fn any_words_are_understood_or_refused_in_one_line(words in prop::collection::vec(any_word(), 0..8)) {
         match parse(words) {
             Ok(Parsed::Run(options)) => prop_assert!(options.binds.iter().all(|bind| bind.fits(options.family))),
-            Ok(Parsed::Help | Parsed::Version) => {}
+            Ok(Parsed::Print(_)) => {}
             Err(error) => prop_assert!(!error.to_string().contains(char::is_control)),
         }
     }
