@@ -11,8 +11,8 @@ use super::{
 use crate::{
     fsm::{
         Supervisor,
-        fleet::Hold,
         id::{Generation, Pid, SlotId, WorkerId},
+        slot::Hold,
         text::Record as _,
         trace::{Recorded, follow, recorded},
         worker::PhaseTag,

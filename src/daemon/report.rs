@@ -97,6 +97,10 @@ pub(crate) fn words(
             setback(*generation, *cause, *slot, 0, failure.as_ref()),
             program(generation.0)
         ),
+        Notice::RolledBack { to, healthy, target } if healthy < target => format!(
+            "going back is over, and generation {to} has {healthy} of {target} workers healthy; `status` \
+             tells what becomes of the others"
+        ),
         Notice::RolledBack { to, healthy, target } => {
             format!("rolled back: generation {to}, {healthy} of {target} workers are healthy")
         }

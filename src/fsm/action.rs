@@ -252,8 +252,10 @@ records! {
             failures: u32,
             /// How it failed the last time.
             failure: Option<Failure>,
-            /// How many workers serve.
+            /// How many workers of that one serve.
             healthy: u32,
+            /// How many there should be.
+            target: u32,
             /// How long it took.
             took: Millis,
         },
@@ -501,7 +503,7 @@ records! {
         "rolled-back" => RolledBack {
             /// The generation that serves.
             to: Generation,
-            /// How many workers serve.
+            /// How many workers of it serve.
             healthy: u32,
             /// How many there should be.
             target: u32,

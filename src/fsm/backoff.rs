@@ -13,16 +13,18 @@ pub fn delay(first: Millis, strikes: u32, slot: SlotId) -> Millis {
     if strikes == 0 {
         return Millis(0);
     }
-    let mut nominal = first.0.min(BACKOFF_MAX.0);
-    for _ in 1..strikes {
-        nominal = (nominal.saturating_mul(3) / 2).min(BACKOFF_MAX.0);
-        // A delay that no longer grows ends the loop, however many strikes there were.
-        if nominal == BACKOFF_MAX.0 || nominal < 2 {
-            break;
-        }
+    // In 1024ths of a millisecond, so that the shortest delays grow too.
+    let most = BACKOFF_MAX.0 * 1024;
+    let mut nominal = first.0.saturating_mul(1024).min(most);
+    for _ in 1..strikes.min(GROWN) {
+        nominal = (nominal * 3 / 2).min(most);
     }
+    let nominal = nominal / 1024;
     Millis(nominal - nominal * spread(slot) / 1024)
 }
+
+/// By so many failures in a row a delay of one millisecond has grown to [`BACKOFF_MAX`].
+const GROWN: u32 = 27;
 
 /// A number below 128 that differs between neighbouring slots.
 fn spread(slot: SlotId) -> u64 {
@@ -37,7 +39,9 @@ mod tests {
     fn each_delay_is_half_as_long_again_up_to_the_limit() {
         let delays: alloc::vec::Vec<u64> =
             (0..6).map(|strikes| delay(Millis(100), strikes, SlotId(0)).0).collect();
-        assert_eq!(delays, [0, 100, 150, 225, 337, 505]);
+        assert_eq!(delays, [0, 100, 150, 225, 337, 506]);
+        let shortest = [1, 2, 3, 4, 5, 9, 26, 27].map(|strikes| delay(Millis(1), strikes, SlotId(0)).0);
+        assert_eq!(shortest, [1, 1, 2, 3, 5, 25, 25_250, 30_000]);
         assert_eq!(delay(Millis(100), u32::MAX, SlotId(0)), BACKOFF_MAX);
         assert_eq!(delay(Millis(u64::MAX), 1, SlotId(0)), BACKOFF_MAX);
         assert_eq!(delay(Millis(0), u32::MAX, SlotId(7)), Millis(0));

@@ -8,8 +8,8 @@
 use super::{
     action::Why,
     config::{AckMode, Config, KILL_AFTER},
-    fleet::{Hold, Slot},
     id::{Generation, Pid, SlotId, WorkerId},
+    slot::{Hold, Slot},
     time::{Millis, Time},
     worker::{Phase, PhaseTag, Rung, Worker},
 };
@@ -148,6 +148,9 @@ pub struct Index {
     pub unready: Shelf,
     /// Those of them that were given up.
     pub gave_up: Shelf,
+    /// Those without a healthy current worker that had one of their generation, are neither given up nor
+    /// among the `reserved`.
+    pub lapsed: Shelf,
     /// Those of them that have no worker being replaced, so that they can be taken over.
     pub open: Shelf,
     /// Those of the latter that have no current worker either.
@@ -209,6 +212,8 @@ impl WorkerEntries {
 pub(super) struct SlotEntries {
     generation: Generation,
     hold: Hold,
+    /// It had a healthy current worker of that generation.
+    served: bool,
     /// It has no current worker.
     empty: bool,
     /// It has no outgoing worker.
@@ -225,6 +230,7 @@ impl SlotEntries {
         Self {
             generation: slot.generation,
             hold: slot.hold,
+            served: slot.served,
             empty: slot.current.is_none(),
             open: slot.outgoing.is_none(),
             ready: serves(occupants.current),
@@ -234,6 +240,14 @@ impl SlotEntries {
 
     fn gave_up(&self) -> bool {
         self.hold == Hold::GaveUp
+    }
+
+    fn reserved(&self) -> bool {
+        !self.open && self.empty && self.hold == Hold::Ready
+    }
+
+    fn lapsed(&self) -> bool {
+        self.served && !self.ready && !self.gave_up() && !self.reserved()
     }
 }
 
@@ -302,7 +316,8 @@ impl Index {
         shelf(&mut self.idle, |slot| slot.open && slot.empty);
         shelf(&mut self.replaced_idle, |slot| !slot.open && slot.ready && !slot.outgoing_serves);
         shelf(&mut self.replaced, |slot| !slot.open && slot.ready && slot.outgoing_serves);
-        shelf(&mut self.reserved, |slot| !slot.open && slot.empty && slot.hold == Hold::Ready);
+        shelf(&mut self.reserved, SlotEntries::reserved);
+        shelf(&mut self.lapsed, SlotEntries::lapsed);
         set(&mut self.vacant, |slot| slot.open && slot.empty && slot.hold == Hold::Ready);
         set(&mut self.doubled, |slot| !slot.open && !slot.empty);
         set(&mut self.replacing, |slot| !slot.open);

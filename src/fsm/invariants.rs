@@ -35,7 +35,7 @@ pub enum Kind {
 }
 
 /// Every invariant, by number.
-pub const ALL: [(u8, Kind); 33] = {
+pub const ALL: [(u8, Kind); 35] = {
     use Kind::{Run, State, Step};
     [
         (1, Run),
@@ -71,6 +71,8 @@ pub const ALL: [(u8, Kind); 33] = {
         (31, Step),
         (32, State),
         (33, Step),
+        (34, State),
+        (35, Run),
     ]
 };
 
@@ -129,7 +131,7 @@ pub struct Monitor {
     /// The soak of the upgrade under way, and when its trial last began.
     soak: Millis,
     on_trial: Option<Time>,
-    /// Whether the upgrade under way began with nothing left from another.
+    /// The upgrade under way, if it began with nothing left from another.
     clean_upgrade: Option<Generation>,
 }
 
@@ -155,7 +157,7 @@ impl Monitor {
             holds(31, !self.ended, || format!("{action:?} after the exit"))?;
             match action {
                 Action::Notice { notice } => {
-                    self.notice(notice, &event.kind, now)?;
+                    self.notice(notice, &event.kind, after)?;
                 }
                 Action::Reply { request, .. } if expected == Some(*request) => {
                     holds(16, answered.replace(*request).is_none(), || format!("two replies to {request}"))?;
@@ -251,7 +253,8 @@ impl Monitor {
     }
 
     #[expect(clippy::wildcard_enum_match_arm, reason = "most of what people are told binds nobody")]
-    fn notice(&mut self, notice: &Notice, cause: &EventKind, now: Time) -> Result<(), Violation> {
+    fn notice(&mut self, notice: &Notice, cause: &EventKind, after: &Supervisor) -> Result<(), Violation> {
+        let now = after.now();
         match notice {
             Notice::Healthy { worker, pid, .. } => {
                 let known = self.workers.get_mut(worker);
@@ -280,20 +283,15 @@ impl Monitor {
             Notice::Upgrading { generation, soak, .. } => {
                 self.on_trial = None;
                 self.soak = soak.unwrap_or_default();
-                self.clean_upgrade =
-                    if self.clean_upgrade.is_none() { Some(*generation) } else { Some(Generation(0)) };
+                let clean = after.fleet().index().replacing.is_empty();
+                self.clean_upgrade = Some(*generation).filter(|_| clean);
                 Ok(())
             }
             Notice::Upgraded { generation, .. } => {
-                self.clean_upgrade = None;
                 let trial = self.on_trial.take().map(|since| now.since(since));
                 let soak = self.soak;
                 let soaked = soak == Millis(0) || trial.is_some_and(|trial| trial >= soak);
                 holds(33, soaked, || format!("generation {generation} is done after {trial:?} of {soak:?}"))
-            }
-            Notice::RolledBack { healthy, target, .. } => {
-                self.clean_upgrade = if healthy >= target { None } else { Some(Generation(0)) };
-                Ok(())
             }
             _ => Ok(()),
         }
@@ -509,6 +507,8 @@ fn occupants(state: &Supervisor) -> Result<(), Violation> {
             let known = fleet.worker(worker);
             let fits = known.is_some_and(|worker| worker.slot == *id && worker.phase.tag().is_up());
             holds(30, fits, || format!("slot {id} has {known:?}"))?;
+            let serves = slot.current == Some(worker) && fleet.is_healthy(worker);
+            holds(34, !serves || slot.served, || format!("slot {id} serves and is said never to have"))?;
             places.insert(worker, *id);
         }
     }

@@ -30,7 +30,7 @@
 //! order finds a machine that looks at what is there.
 //!
 //! * A **worker** ([`worker`]) is one process. What can happen to it in which phase stands in one table.
-//! * A **slot** ([`fleet`]) is a position to be filled. It outlives its workers, and carries what they
+//! * A **slot** ([`slot`]) is a position to be filled. It outlives its workers, and carries what they
 //!   have in common: failures, back-off, generation.
 //! * The [`fleet`] owns both, and is the only writer of a phase, a slot, a count or a deadline. What
 //!   follows from them ([`index`]) is derived in the same place.
@@ -72,6 +72,7 @@ mod lifecycle;
 mod reconcile;
 pub mod rollout;
 pub mod signal;
+pub mod slot;
 pub mod snapshot;
 pub mod status;
 pub mod supervisor;

@@ -132,6 +132,8 @@ pub struct Counts {
     pub gave_up: usize,
     /// Those of them that may start a worker beyond the target as soon as there is room for one.
     pub reserved: usize,
+    /// Those of them, not among the last two, that have had a healthy worker of that generation.
+    pub lapsed: usize,
     /// Slots with a worker being replaced, less those that were given up: each has, or will have, a
     /// worker beyond the target.
     pub replacing: usize,
@@ -191,7 +193,9 @@ pub fn plan(stage: Stage, strategy: Strategy, counts: &Counts, limits: &Limits) 
     let spare = counts.healthy > counts.target;
     let may_retire = spare && (!all_at_once || stage == Stage::Proven);
     // A slot that was given up waits for nobody, one that waits for room only for others to finish.
-    let in_flight = counts.unready.saturating_sub(counts.gave_up + counts.reserved);
+    // Of a proven generation, one that has served has shown all it can: it is filled again like any other.
+    let lapsed = if stage.is_forward() { 0 } else { counts.lapsed };
+    let in_flight = counts.unready.saturating_sub(counts.gave_up + counts.reserved + lapsed);
     let may_begin = in_flight < limits.unacked
         && match stage {
             Stage::Canary => counts.begun < counts.canary,
@@ -234,8 +238,8 @@ fn is_done(stage: Stage, all_at_once: bool, in_flight: usize, counts: &Counts) -
         Stage::Spread => complete && (all_at_once || nobody_leaves),
         Stage::Proven => complete && nobody_leaves,
         // Going back ends when nothing more can be done: what could not be restored is told, not
-        // waited for.
-        Stage::Back => in_flight == 0 && (counts.gave_up > 0 || (complete && nobody_leaves)),
+        // waited for. Workers that cannot be spared yet, because others have ended, go later.
+        Stage::Back => in_flight == 0 && (counts.gave_up > 0 || counts.untouched == 0),
         Stage::Settled | Stage::CanarySoak | Stage::Probation => false,
     }
 }

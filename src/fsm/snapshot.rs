@@ -19,11 +19,12 @@ use super::{
     action::{Cause, Failure, Why},
     config::{Config, TARGET_MAX},
     event::{ExitStatus, Strategy},
-    fleet::{Fleet, Hold, Slot},
+    fleet::Fleet,
     id::{ClientId, Generation, Pid, RequestId, SlotId, WorkerId},
     invariants::Monitor,
     rollout::{Rollout, Setback, Stage, Terms},
     signal::Shutdown,
+    slot::{Hold, Slot},
     supervisor::{Life, Pinning, Supervisor},
     text::{BadText, Field, Record as _, get_number, put_display, records},
     time::{Clock, Millis, Time},
@@ -159,6 +160,8 @@ records! {
             outgoing: Option<WorkerId>,
             /// What it runs.
             generation: Generation,
+            /// Whether a worker of that generation has been healthy in it.
+            served: bool,
             /// Consecutive failed starts.
             failures: u32,
             /// The same, and early ends.
@@ -373,6 +376,7 @@ fn slot_entry(id: SlotId, slot: &Slot) -> Entry {
         current: slot.current,
         outgoing: slot.outgoing,
         generation: slot.generation,
+        served: slot.served,
         failures: slot.failures,
         strikes: slot.strikes,
         hold: slot.hold,
@@ -463,6 +467,7 @@ impl Draft {
                 current,
                 outgoing,
                 generation,
+                served,
                 failures,
                 strikes,
                 hold,
@@ -474,6 +479,7 @@ impl Draft {
                     current,
                     outgoing,
                     generation,
+                    served,
                     failures,
                     strikes,
                     hold,

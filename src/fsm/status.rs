@@ -3,10 +3,10 @@
 use super::{
     action::Failure,
     event::{ExitStatus, Strategy},
-    fleet::Hold,
     id::{Generation, Pid, SlotId, WorkerId},
     rollout::Stage,
     signal::Shutdown,
+    slot::Hold,
     supervisor::{Life, Supervisor},
     time::Millis,
     worker::PhaseTag,

@@ -149,6 +149,7 @@ impl Supervisor {
             unready: index.unready.count(wanted),
             gave_up: index.gave_up.count(wanted),
             reserved: index.reserved.count(wanted),
+            lapsed: index.lapsed.count(wanted),
             replacing: index.replacing.len() - index.stalled.len(),
             replaced: index.replaced.count(wanted),
             replaced_before: index.replaced.total() - index.replaced.count(wanted),
@@ -273,25 +274,36 @@ impl Supervisor {
 
     fn finish_upgrade(&mut self) -> bool {
         let counts = self.counts();
-        let restored = counts.untouched == 0 && counts.unready == 0;
+        let restored = counts.untouched == 0 && counts.gave_up == 0;
         let Some(rollout) = self.rollout.take() else {
             return false;
         };
         let Rollout { generation, since, request, setback, .. } = rollout;
-        let (healthy, target) = (self.fleet.healthy(), self.fleet.target());
-        let took = self.clock.now().since(since);
+        let (target, took) = (self.fleet.target(), self.clock.now().since(since));
         let reply = match setback {
             None => {
                 self.stable = generation;
                 self.notice(Notice::Upgraded { generation, took });
-                Reply::Upgraded { generation, workers: healthy, took }
+                Reply::Upgraded { generation, workers: self.fleet.healthy_of(generation), took }
             }
             Some(Setback { cause, slot, failures, failure }) => {
                 let serving = self.stable;
+                let healthy = self.fleet.healthy_of(serving);
                 self.notice(Notice::RolledBack { to: serving, healthy, target });
                 if restored {
-                    Reply::RolledBack { generation, serving, cause, slot, failures, failure, healthy, took }
+                    Reply::RolledBack {
+                        generation,
+                        serving,
+                        cause,
+                        slot,
+                        failures,
+                        failure,
+                        healthy,
+                        target,
+                        took,
+                    }
                 } else {
+                    let healthy = self.fleet.healthy();
                     Reply::NotRestored { generation, cause, slot, failure, healthy, target }
                 }
             }

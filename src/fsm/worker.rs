@@ -14,7 +14,7 @@ use super::{
 };
 
 /// A worker, from the decision to start it to the report of its end.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Worker {
     /// Its name.
     pub id: WorkerId,

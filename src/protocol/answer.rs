@@ -87,12 +87,18 @@ fn message(reply: &Reply) -> String {
         Reply::UpgradeRefused { generation, error } => {
             format!("generation {generation} was not started: {}; no worker was touched", spawn_error(error))
         }
-        Reply::RolledBack { generation, serving, cause, slot, failures, failure, healthy, took } => format!(
-            "{}; rolled back: generation {serving} serves with {}, after {}",
-            setback(*generation, *cause, *slot, *failures, failure.as_ref()),
-            count(*healthy, "healthy worker"),
-            span(*took)
-        ),
+        Reply::RolledBack { generation, serving, cause, slot, failures, failure, healthy, target, took } => {
+            let serves = if healthy < target {
+                format!("{healthy} of {target} workers; the others have ended since and are started again")
+            } else {
+                count(*healthy, "healthy worker")
+            };
+            format!(
+                "{}; rolled back: generation {serving} serves with {serves}, after {}",
+                setback(*generation, *cause, *slot, *failures, failure.as_ref()),
+                span(*took)
+            )
+        }
         Reply::NotRestored { generation, cause, slot, failure, healthy, target } => format!(
             "{}; NOT rolled back everywhere: {healthy} of {target} workers are healthy, of whatever \
              generation; `retry` tries again, `status` tells more",
@@ -159,7 +165,7 @@ fn fields(reply: &Reply) -> Object {
             ("generation", generation_value(*generation)),
             ("failure", failure_value(&Failure::Spawn(*error))),
         ]),
-        Reply::RolledBack { generation, serving, cause, slot, failures, failure, healthy, took } => {
+        Reply::RolledBack { generation, serving, cause, slot, failures, failure, healthy, target, took } => {
             members([
                 ("outcome", text("rolled-back")),
                 ("generation", generation_value(*generation)),
@@ -169,6 +175,7 @@ fn fields(reply: &Reply) -> Object {
                 ("failures", number(*failures)),
                 ("failure", or_null(failure.as_ref(), failure_value)),
                 ("healthy", number(*healthy)),
+                ("target", number(*target)),
                 ("took_ms", millis(*took)),
             ])
         }
@@ -218,23 +225,30 @@ mod tests {
 
     #[test]
     fn a_roll_back_says_which_slot_failed_how_and_who_serves() {
-        let rolled_back = reply(&Reply::RolledBack {
-            generation: Generation(2),
-            serving: Generation(1),
-            cause: Cause::GaveUp,
-            slot: Some(SlotId(3)),
-            failures: 5,
-            failure: Some(Failure::Exited(ExitStatus::Code(1))),
-            healthy: 4,
-            took: Millis(6_200),
-        });
+        let rolled_back = |healthy| {
+            reply(&Reply::RolledBack {
+                generation: Generation(2),
+                serving: Generation(1),
+                cause: Cause::GaveUp,
+                slot: Some(SlotId(3)),
+                failures: 5,
+                failure: Some(Failure::Exited(ExitStatus::Code(1))),
+                healthy,
+                target: 4,
+                took: Millis(6_200),
+            })
+        };
+        assert!(rolled_back(3).message.ends_with(
+            "rolled back: generation 1 serves with 3 of 4 workers; the others have ended since and are \
+             started again, after 6.2 s"
+        ));
         assert_eq!(
-            rolled_back.encode(),
+            rolled_back(4).encode(),
             "{\"message\":\"generation 2 failed in slot 3 5 times, at last: exited with status 1; \
              rolled back: generation 1 serves with 4 healthy workers, after 6.2 s\",\"ok\":false,\
              \"cause\":\"gave-up\",\"failure\":{\"kind\":\"exited\",\"message\":\"exited with status 1\",\"status\":1},\
              \"failures\":5,\"generation\":2,\"healthy\":4,\"outcome\":\"rolled-back\",\"serving\":1,\
-             \"slot\":3,\"took_ms\":6200}\n"
+             \"slot\":3,\"target\":4,\"took_ms\":6200}\n"
         );
     }
 
@@ -286,7 +300,7 @@ mod tests {
             "cancelled generation=2",
             "aborting generation=2",
             "nothing-to-abort",
-            "rolled-back generation=2 serving=1 cause=aborted failures=0 healthy=4 took=10",
+            "rolled-back generation=2 serving=1 cause=aborted failures=0 healthy=4 target=4 took=10",
         ];
         for line in lines {
             let envelope = reply(&Reply::from_line(line).unwrap());

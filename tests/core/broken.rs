@@ -258,7 +258,7 @@ I33 canary: too soon
 type Edit = (&'static str, &'static str);
 
 /// States that break an invariant: which, in what way, and the end of which run with what changed.
-const BAD_STATES: [(u8, &str, &str, Edit); 9] = [
+const BAD_STATES: [(u8, &str, &str, Edit); 10] = [
     (2, "one worker twice in its slot", "serving", (" current=1 ", " current=1 outgoing=1 ")),
     (6, "one process for two workers", "two", ("pid=102", "pid=101")),
     (30, "up and in no slot", "serving", (" current=1 ", " ")),
@@ -268,6 +268,7 @@ const BAD_STATES: [(u8, &str, &str, Edit); 9] = [
     (30, "too few slots", "serving", ("target=1 stable", "target=2 stable")),
     (30, "a slot beyond the target, and empty", "serving", ("slot slot=0", EMPTY_SLOT)),
     (32, "more slots ahead than canaries", "canary", ("canary=1", "canary=0")),
+    (34, "a slot that serves and never has", "serving", (" served=yes", "")),
 ];
 
 const EMPTY_SLOT: &str = "slot slot=5 generation=1 failures=0 strikes=0 hold=ready starts=0\nslot slot=0";

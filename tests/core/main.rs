@@ -13,7 +13,6 @@ mod golden;
 mod invariants;
 mod kernel;
 mod model;
-mod plan;
 mod props;
 mod reference;
 mod rollout;

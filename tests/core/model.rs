@@ -14,10 +14,10 @@ use einhyrningsins::fsm::{
     action::{Action, Cause, Failure, Notice, Reply, Why},
     config::{AckMode, Config, KILL_AFTER},
     event::{Event, EventKind},
-    fleet::Hold,
     id::{Generation, Pid, RequestId, SlotId, WorkerId},
     index::TimerKind,
     signal::{Shutdown, Signal},
+    slot::Hold,
     supervisor::Life,
     time::{CATCH_UP, LATE, Millis, Time},
     worker::{Input, PhaseTag},
@@ -57,6 +57,7 @@ pub struct Place {
     pub current: Option<WorkerId>,
     pub outgoing: Option<WorkerId>,
     pub generation: Generation,
+    pub served: bool,
     pub failures: u32,
     pub strikes: u32,
     pub hold: Hold,
@@ -65,6 +66,12 @@ pub struct Place {
 impl Place {
     fn forgive(&mut self) {
         (self.failures, self.strikes, self.hold) = (0, 0, Hold::Ready);
+    }
+
+    /// What was before says nothing about another generation.
+    fn turn_to(&mut self, generation: Generation, served: bool) {
+        (self.generation, self.served) = (generation, served);
+        self.forgive();
     }
 }
 
@@ -303,7 +310,8 @@ impl<'a> Model<'a> {
         for id in (self.target..target).map(SlotId) {
             let generation = self.stable;
             let hold = Hold::Ready;
-            let fresh = Place { current: None, outgoing: None, generation, failures: 0, strikes: 0, hold };
+            let (current, outgoing, served) = (None, None, false);
+            let fresh = Place { current, outgoing, generation, served, failures: 0, strikes: 0, hold };
             self.slots.entry(id).or_insert(fresh);
         }
         self.target = target;
@@ -360,8 +368,8 @@ impl<'a> Model<'a> {
         let place = self.slots.get_mut(&slot).ok_or("a slot is missing")?;
         let back = place.outgoing.ok_or("nobody to give the slot back to")?;
         place.outgoing = place.current.replace(back);
-        place.generation = self.workers[&back].generation;
-        place.forgive();
+        let back = &self.workers[&back];
+        place.turn_to(back.generation, back.tag == PhaseTag::Healthy);
         let gone = place.outgoing;
         match gone {
             Some(worker) if self.tag(Some(worker)) != Some(PhaseTag::Healthy) => {

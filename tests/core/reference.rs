@@ -12,9 +12,9 @@ use einhyrningsins::fsm::{
     action::{Action, Notice},
     config::Config,
     event::{Event, EventKind},
-    fleet::Slot,
     id::{Generation, Pid, SlotId, WorkerId},
     index::TimerKind,
+    slot::Slot,
     supervisor::Life,
     time::Time,
     trace,
@@ -100,8 +100,8 @@ fn known(worker: &Worker) -> Known {
 }
 
 fn place(slot: &Slot) -> Place {
-    let Slot { current, outgoing, generation, failures, strikes, hold, .. } = *slot;
-    Place { current, outgoing, generation, failures, strikes, hold }
+    let Slot { current, outgoing, generation, served, failures, strikes, hold, .. } = *slot;
+    Place { current, outgoing, generation, served, failures, strikes, hold }
 }
 
 /// Follows the instructions and compares after every step. Returns the history.

@@ -50,8 +50,10 @@ fn table() -> Vec<Row> {
 
 /// What the words of the table mean.
 fn holds(condition: &str, strategy: Strategy, stage: Stage, counts: &Counts, limits: &Limits) -> bool {
-    let fleet = strategy == Strategy::Fleet && !matches!(stage, Stage::Settled | Stage::Back);
-    let on_the_way = counts.unready.saturating_sub(counts.gave_up + counts.reserved);
+    let proven = matches!(stage, Stage::Settled | Stage::Back);
+    let fleet = strategy == Strategy::Fleet && !proven;
+    let lapsed = if proven { counts.lapsed } else { 0 };
+    let on_the_way = counts.unready.saturating_sub(counts.gave_up + counts.reserved + lapsed);
     match condition {
         "spare" => counts.healthy > counts.target,
         "rolling" => strategy == Strategy::Rolling,
@@ -70,13 +72,14 @@ fn holds(condition: &str, strategy: Strategy, stage: Stage, counts: &Counts, lim
         "nobody-leaves" => fleet || counts.replacing == 0,
         "all-left" => counts.replacing == 0,
         "settled-down" => on_the_way == 0,
+        "all-back" => counts.untouched == 0,
         other => panic!("`{other}` is no condition"),
     }
 }
 
 /// Every combination of counts that are small, and of limits.
 fn everything() -> impl Iterator<Item = (Counts, Limits)> {
-    let bits = 0_usize..1 << 14;
+    let bits = 0_usize..1 << 15;
     bits.map(|bits| {
         let bit = |position: usize| (bits >> position) & 1;
         let (unready, gave_up) = (bit(0) + bit(1), bit(2));
@@ -91,6 +94,7 @@ fn everything() -> impl Iterator<Item = (Counts, Limits)> {
             unready,
             gave_up,
             reserved: bit(8),
+            lapsed: bit(14),
             replacing: 2 * bit(9),
             replaced: bit(10),
             replaced_before: bit(11),
@@ -129,20 +133,67 @@ fn the_code_decides_what_the_table_says() {
     assert!(unused.is_empty(), "rows that never apply: {unused:?}");
 }
 
-#[test]
-fn no_decision_asks_a_healthy_worker_to_go_that_cannot_be_spared() {
+/// Asks `check` about every small case and the decision in it.
+fn in_every_case(check: impl Fn(Decision, (Stage, Strategy), &Counts, &Limits)) {
     for stage in Stage::ALL {
-        for strategy in [Strategy::Rolling, Strategy::Fleet] {
+        for strategy in Strategy::ALL {
             for (counts, limits) in everything() {
-                let decided = plan(*stage, strategy, &counts, &limits);
-                if matches!(decided, Decision::Retire | Decision::RetireBefore) {
-                    assert!(counts.healthy > counts.target, "{stage} {strategy} {counts:?}");
-                }
-                if decided == Decision::Begin {
-                    let most = limits.surge(*stage, strategy, counts.target);
-                    assert!(counts.replacing < most, "{stage} {strategy} {counts:?}");
-                }
+                let decided = plan(*stage, *strategy, &counts, &limits);
+                check(decided, (*stage, *strategy), &counts, &limits);
             }
         }
     }
+}
+
+#[test]
+fn no_decision_asks_a_healthy_worker_to_go_that_cannot_be_spared() {
+    in_every_case(|decided, way, counts, _| {
+        let retires = matches!(decided, Decision::Retire | Decision::RetireBefore);
+        assert!(!retires || counts.healthy > counts.target, "{way:?} {counts:?}");
+    });
+}
+
+#[test]
+fn no_slot_is_taken_over_beyond_the_room_there_is() {
+    in_every_case(|decided, (stage, strategy), counts, limits| {
+        let most = limits.surge(stage, strategy, counts.target);
+        assert!(decided != Decision::Begin || counts.replacing < most, "{stage} {strategy} {counts:?}");
+    });
+}
+
+#[test]
+fn a_generation_that_failed_is_left_before_anything_else() {
+    in_every_case(|decided, (stage, strategy), counts, _| {
+        let failed = stage.is_forward() && counts.gave_up > 0;
+        assert_eq!(decided == Decision::Collapse, failed, "{stage} {strategy} {counts:?}");
+    });
+}
+
+#[test]
+fn without_an_upgrade_and_going_back_the_strategy_does_not_matter() {
+    in_every_case(|decided, (stage, _), counts, limits| {
+        let rolling = plan(stage, Strategy::Rolling, counts, limits);
+        assert!(stage.is_forward() || decided == rolling, "{stage}: {counts:?} {limits:?}");
+    });
+}
+
+#[test]
+fn more_room_never_turns_work_into_waiting() {
+    in_every_case(|decided, (stage, strategy), counts, limits| {
+        let more = Limits { unacked: limits.unacked + 1, surge: limits.surge + 1 };
+        let gained = plan(stage, strategy, counts, &more) != Decision::Wait || decided == Decision::Wait;
+        assert!(gained, "{decided:?} with {limits:?}, waiting with {more:?}: {stage} {strategy} {counts:?}");
+    });
+}
+
+#[test]
+fn workers_that_keep_ending_hold_nothing_up_that_goes_back() {
+    in_every_case(|decided, (stage, strategy), counts, limits| {
+        let ended = Counts { unready: counts.unready + 1, lapsed: counts.lapsed + 1, ..*counts };
+        let with_one_more = plan(stage, strategy, &ended, limits);
+        // More unready slots than there are is no case.
+        let possible = counts.unready >= counts.gave_up + counts.reserved + counts.lapsed;
+        let alike = with_one_more == decided || stage.is_forward() || !possible;
+        assert!(alike, "{decided:?}, and with one more {with_one_more:?}: {stage} {strategy} {counts:?}");
+    });
 }

@@ -3,6 +3,7 @@
 //! `fuzz/README.md` tells how an input gets here.
 
 use crate::targets::{self, TARGETS};
+use einhyrningsins::fsm::{Supervisor, snapshot};
 use std::{
     collections::BTreeSet,
     fs, panic,
@@ -71,6 +72,16 @@ fn every_target_is_complete() {
     }
     for folder in inside(&fuzz("crashes")).iter().filter(|path| path.is_dir()) {
         assert!(names.contains(&name(folder)), "{} belongs to no target", folder.display());
+    }
+}
+
+#[test]
+fn every_seed_of_a_snapshot_is_one() {
+    for path in inside(&fuzz("seeds/snapshot_parser")) {
+        let text = fs::read_to_string(&path).expect("the seed can be read");
+        let body = text.rfind("end ").map_or(&*text, |end| &text[..end]);
+        let restored = Supervisor::restore(&snapshot::sealed(body));
+        assert!(restored.is_ok(), "{}: {:?}", path.display(), restored.err());
     }
 }
 

@@ -5,7 +5,8 @@
 //! acks are slow, lost, doubled or forged, generations are bad, time is lost. Then faults stop, and
 //! the fleet must become what was asked for within a bound that is computed from the configuration
 //! (I23, I24, I26, I27); then it is told to stop, and must end within another (I25), although some of
-//! its workers cannot be killed.
+//! its workers cannot be killed. Other runs are storms: workers are killed all the time, and upgrades
+//! must end nonetheless (I35).
 //!
 //! `SIM_SEED=N` runs one seed and prints its trace if it fails; `SIM_RUNS=N` runs that many.
 
@@ -14,7 +15,7 @@ use crate::{
     world::{Depth, World, upgrade},
 };
 use einhyrningsins::fsm::{
-    action::Action,
+    action::{Action, Reply},
     config::{AckMode, BACKOFF_MAX, Config, KILL_AFTER},
     event::{Command, EventKind, Strategy},
     id::{ClientId, RequestId},
@@ -23,10 +24,14 @@ use einhyrningsins::fsm::{
     time::Millis,
     worker::PhaseTag,
 };
-use std::env;
+use std::{collections::BTreeMap, env};
 
 /// Runs in the ordinary test command.
 const RUNS: u64 = 2_000;
+/// Storms in the ordinary test command.
+const STORMS: u64 = 400;
+/// Upgrades of a storm.
+const UPGRADES: u64 = 5;
 /// Events of a run, at least.
 const EVENTS: u64 = 1_000;
 
@@ -43,6 +48,8 @@ struct Sim {
     options: Options,
     next_request: u64,
     events: u64,
+    /// Final answers to requests.
+    answers: BTreeMap<RequestId, Reply>,
 }
 
 impl Sim {
@@ -51,7 +58,8 @@ impl Sim {
         let mut world = World::new(config, Depth::Step)
             .map_err(|violation| Failed { why: violation.to_string(), trace: String::new() })?;
         world.tracing = tracing;
-        Ok(Self { world, kernel: Kernel::new(rng), options, next_request: 1_000_000, events: 0 })
+        let answers = BTreeMap::new();
+        Ok(Self { world, kernel: Kernel::new(rng), options, next_request: 1_000_000, events: 0, answers })
     }
 
     fn fail(&self, why: impl Into<String>) -> Failed {
@@ -75,6 +83,9 @@ impl Sim {
             for action in actions {
                 let answer = self.kernel.perform(&action, self.world.now, &self.options);
                 facts.extend(answer);
+                if let Action::Reply { request, reply } = &action {
+                    self.answers.insert(*request, reply.clone());
+                }
                 if self.options.sabotage && matches!(action, Action::Signal { signal: Signal::Usr2, .. }) {
                     self.kernel.lose_next_exit = true;
                 }
@@ -84,10 +95,11 @@ impl Sim {
         Ok(())
     }
 
-    fn request(&mut self, client: u64, command: Command) -> Result<(), Failed> {
+    fn request(&mut self, client: u64, command: Command) -> Result<RequestId, Failed> {
         self.next_request += 1;
         let request = RequestId(self.next_request);
-        self.tell(EventKind::Requested { client: ClientId(client), request, command })
+        self.tell(EventKind::Requested { client: ClientId(client), request, command })?;
+        Ok(request)
     }
 
     /// One turn of the event loop: time passes, facts are gathered in the shell's order.
@@ -130,12 +142,7 @@ impl Sim {
         let command = match rng.below(13) {
             0 => upgrade(Strategy::Rolling),
             1 => upgrade(Strategy::Fleet),
-            2 | 3 => {
-                let strategy = if rng.chance(300) { Strategy::Fleet } else { Strategy::Rolling };
-                let canary = Some(small(rng, 4) - 1).filter(|canary| *canary > 0);
-                let soak = Some(Millis(rng.below(20_000))).filter(|soak| *soak > Millis(4_000));
-                Command::Upgrade { strategy, canary, soak }
-            }
+            2 | 3 => trial(rng),
             4 => Command::Inc,
             5 => Command::Dec,
             6 => Command::SetWorkers { count: u32::try_from(rng.below(most) + 1).expect("small") },
@@ -146,7 +153,7 @@ impl Sim {
             10 => return self.tell(EventKind::ClientGone { client: ClientId(client) }),
             _ => return self.tell(EventKind::Signalled { signal: Signal::Hup }),
         };
-        self.request(client, command)
+        self.request(client, command).map(|_| ())
     }
 
     fn chaos(&mut self) -> Result<(), Failed> {
@@ -207,6 +214,42 @@ impl Sim {
         Ok(())
     }
 
+    /// The longest that an upgrade may take while workers are killed all the time (I35): on the way
+    /// there and on the way back each slot may fail so often that it is given up, and serve once.
+    fn storm_bound(&self, soak: Millis) -> Millis {
+        let config = self.world.supervisor.fleet().config();
+        let (AckMode::After(start) | AckMode::Manual(start)) = config.ack;
+        let once = BACKOFF_MAX.0 + start.0.max(200) + KILL_AFTER.0;
+        let starts = 2 * u64::from(self.options.target) * u64::from(config.retries + 2);
+        Millis(starts * once + 2 * soak.0)
+    }
+
+    /// Upgrades one after the other while workers are killed. Returns what came of them.
+    fn storm(&mut self) -> Result<Vec<Reply>, Failed> {
+        self.tell_start()?;
+        let mut answers = Vec::new();
+        for _ in 0..UPGRADES {
+            if self.is_over() {
+                break;
+            }
+            self.request(9, Command::Retry)?;
+            let command = trial(&mut self.kernel.rng);
+            let Command::Upgrade { soak, .. } = command else { continue };
+            let request = self.request(9, command)?;
+            let bound = self.storm_bound(soak.unwrap_or_default());
+            let end = self.world.now + bound;
+            while !self.answers.contains_key(&request) {
+                if self.world.now > end {
+                    let state = self.world.supervisor.snapshot();
+                    return Err(self.fail(format!("I35: not over within {bound:?}: {state}")));
+                }
+                self.turn()?;
+            }
+            answers.extend(self.answers.remove(&request));
+        }
+        Ok(answers)
+    }
+
     /// Everything is as was asked for, nobody waits, and nothing is left to come (I23, I24, I26, I27).
     fn is_well(&self) -> bool {
         let supervisor = &self.world.supervisor;
@@ -251,6 +294,14 @@ impl Sim {
             other => Err(self.fail(format!("ended, and is {other:?}"))),
         }
     }
+}
+
+/// An upgrade with a canary, a soak, both or neither.
+fn trial(rng: &mut Rng) -> Command {
+    let strategy = if rng.chance(300) { Strategy::Fleet } else { Strategy::Rolling };
+    let canary = Some(small(rng, 4) - 1).filter(|canary| *canary > 0);
+    let soak = Some(Millis(rng.below(20_000))).filter(|soak| *soak > Millis(4_000));
+    Command::Upgrade { strategy, canary, soak }
 }
 
 fn small(rng: &mut Rng, most: u64) -> u32 {
@@ -309,14 +360,19 @@ fn report(seed: u64, options: &Options) -> String {
     let Err(failed) = run(seed, *options, true) else {
         return format!("SIM_SEED={seed} fails only sometimes, so something here is not deterministic");
     };
+    format!("SIM_SEED={seed}: {}\n{options:?}\n{}", failed.why, kept(seed, &failed))
+}
+
+/// The end of a failed run's trace, and where the whole of it is.
+fn kept(seed: u64, failed: &Failed) -> String {
     let lines: Vec<&str> = failed.trace.lines().collect();
     let tail = lines.get(lines.len().saturating_sub(200)..).unwrap_or_default();
     let file = env::temp_dir().join(format!("einhyrningsins-sim-{seed}.trace"));
-    let kept = match std::fs::write(&file, &failed.trace) {
+    let place = match std::fs::write(&file, &failed.trace) {
         Ok(()) => file.display().to_string(),
         Err(error) => format!("cannot be kept: {error}"),
     };
-    format!("SIM_SEED={seed}: {}\n{options:?}\nwhole trace: {kept}\n…\n{}", failed.why, tail.join("\n"))
+    format!("whole trace: {place}\n…\n{}", tail.join("\n"))
 }
 
 fn number(variable: &str) -> Option<u64> {
@@ -348,6 +404,35 @@ fn ten_thousand_workers_are_no_different() {
         if run(seed, options, false).is_err() {
             panic!("{}", report(seed, &options));
         }
+    }
+}
+
+#[test]
+fn upgrades_end_while_workers_keep_being_killed() {
+    let mut outcomes: BTreeMap<&str, u64> = BTreeMap::new();
+    for seed in 0..number("SIM_RUNS").map_or(STORMS, |runs| runs / 5) {
+        let drawn = Options::drawn(seed, EVENTS);
+        let options = Options { murders: 100 + 97 * seed % 800, ..drawn.calm() };
+        let options = Options { target: drawn.target, bad_generations: drawn.bad_generations / 2, ..options };
+        let storm = |tracing| Sim::new(Rng::new(seed), options, tracing)?.storm();
+        let answers = storm(false).unwrap_or_else(|_| match storm(true) {
+            Err(failed) => panic!("storm {seed}: {}\n{options:?}\n{}", failed.why, kept(seed, &failed)),
+            Ok(_) => panic!("storm {seed} fails only sometimes"),
+        });
+        for answer in answers {
+            let outcome = match answer {
+                Reply::Upgraded { .. } => "upgraded",
+                Reply::RolledBack { .. } => "rolled back",
+                Reply::NotRestored { .. } => "not restored",
+                Reply::NotRunning | Reply::Cancelled { .. } => "over",
+                other => panic!("storm {seed}: {other:?}"),
+            };
+            *outcomes.entry(outcome).or_default() += 1;
+        }
+    }
+    eprintln!("{outcomes:?}");
+    for outcome in ["upgraded", "rolled back", "not restored"] {
+        assert!(outcomes.contains_key(outcome), "{outcome} never came of one: {outcomes:?}");
     }
 }
 

@@ -193,7 +193,15 @@ fn a_worker_has_a_group_of_its_own_and_the_supervisors_place() {
     assert_eq!(text(&told, "stdin"), "/dev/null");
     assert_eq!(Path::new(text(&told, "cwd")), inner.canonicalize().expect("it is there"));
     assert_eq!(number(&told, "umask"), 0o027);
-    assert_eq!(number(&told, "nice"), 0);
+    assert_eq!(number(&told, "nice"), nice(supervisor.pid()));
+}
+
+/// A process's nice value, which is field 19 of its line in /proc; its name may contain anything.
+#[track_caller]
+fn nice(pid: u32) -> i64 {
+    let line = fs::read_to_string(format!("/proc/{pid}/stat")).expect("it is there");
+    let (_, after_name) = line.rsplit_once(") ").expect("a name in parentheses");
+    after_name.split(' ').nth(16).and_then(|field| field.parse().ok()).expect("a number")
 }
 
 /// What /proc says of a set of signals; that of ignored ones may have bits for none.

@@ -8,7 +8,7 @@ use super::{
 use einhyrningsins::fsm::{
     config::{AckMode, KILL_AFTER},
     event::{Command, EventKind},
-    fleet::Hold,
+    slot::Hold,
     supervisor::Life,
     time::Millis,
     worker::PhaseTag,

@@ -7,10 +7,10 @@ use einhyrningsins::fsm::{
     action::{Action, Why},
     config::{AckMode, SETTLED},
     event::Strategy,
-    fleet::Hold,
     id::{Generation, RequestId},
     index::TimerKind,
     rollout::Terms,
+    slot::Hold,
     supervisor::Life,
     time::Time,
     worker::{Phase, Rung, Worker},
@@ -149,6 +149,9 @@ fn machine(place: &Place, ahead: Ahead, out: &mut Vec<u8>) {
         put(out, u64::from(id.0));
         put(out, u64::from(slot.failures));
         put(out, u64::from(slot.strikes));
+        // Whether it has served is asked of a slot without a healthy worker, and while all keep running.
+        let serves = slot.current.is_some_and(|current| fleet.is_healthy(current));
+        out.push(u8::from(slot.served && !serves && machine.life() == Life::Running));
         out.push(names.rank(slot.generation));
         match slot.hold {
             Hold::Ready => out.push(0),

@@ -4,9 +4,9 @@ use super::{Known, Model, With, Wrong, why};
 use einhyrningsins::fsm::{
     action::{Action, Cause, Notice, Why},
     event::{Command, EventKind},
-    fleet::Hold,
     id::{Generation, SlotId, WorkerId},
     signal::Shutdown,
+    slot::Hold,
     supervisor::Life,
     worker::{Input, PhaseTag},
 };
@@ -131,8 +131,7 @@ impl Model<'_> {
         match self.slots.get_mut(&slot).filter(|_| slot.0 < self.target) {
             Some(place) if place.outgoing.is_none() && place.generation != wanted => {
                 place.outgoing = place.current.take();
-                place.generation = wanted;
-                place.forgive();
+                place.turn_to(wanted, false);
                 Ok(())
             }
             other => Err(format!("slot {slot} cannot be taken over: {other:?}")),
@@ -154,7 +153,7 @@ impl Model<'_> {
             if left && current.is_none() && place.hold == Hold::Ready {
                 match outgoing {
                     Some(_) => self.give_back(slot)?,
-                    None => place.generation = stable,
+                    None => place.turn_to(stable, false),
                 }
             } else if self.tag(current) == Some(PhaseTag::Healthy)
                 && let Some(worker) =

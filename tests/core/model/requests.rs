@@ -5,9 +5,9 @@ use einhyrningsins::fsm::{
     action::{Action, Cause, Notice, Reply, Scope},
     config::TARGET_MAX,
     event::Command,
-    fleet::Hold,
     id::{Pid, RequestId, SlotId, WorkerId},
     signal::{Shutdown, Signal},
+    slot::Hold,
     supervisor::Life,
 };
 use std::collections::BTreeMap;

@@ -7,10 +7,10 @@ use einhyrningsins::fsm::{
     backoff,
     config::{AckMode, SETTLED},
     event::ExitStatus,
-    fleet::Hold,
     id::{Pid, SlotId, WorkerId},
     index::TimerKind,
     signal::{Shutdown, Signal},
+    slot::Hold,
     supervisor::Life,
     time::{Millis, Time},
     worker::{Effect, Input, PhaseTag},
@@ -46,9 +46,12 @@ impl Model<'_> {
         } else {
             self.workers.insert(worker, after.clone());
         }
-        if let Some(place) = self.slots.get_mut(&before.slot).filter(|_| !is_up(next)) {
-            place.current = place.current.filter(|current| *current != worker);
-            place.outgoing = place.outgoing.filter(|outgoing| *outgoing != worker);
+        if let Some(place) = self.slots.get_mut(&before.slot) {
+            place.served |= next == PhaseTag::Healthy && place.current == Some(worker);
+            if !is_up(next) {
+                place.current = place.current.filter(|current| *current != worker);
+                place.outgoing = place.outgoing.filter(|outgoing| *outgoing != worker);
+            }
         }
         self.prune();
         self.must_announce(worker, &before, &after)?;
