@@ -219,10 +219,8 @@ impl Fleet {
             .flatten()
             .map(|worker| (worker, self.worker_entries(worker)))
             .collect();
-        if target > self.target {
-            for id in &crossing {
-                self.slots.entry(*id).or_insert_with(|| Slot::new(generation));
-            }
+        for id in (self.target..target).map(SlotId) {
+            self.slots.entry(id).or_insert_with(|| Slot::new(generation));
         }
         self.target = target;
         for (id, before) in workers {
