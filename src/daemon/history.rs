@@ -1,7 +1,7 @@
 //! What came of the generations so far, for `history`. Kept for people; nothing is decided by it.
 
 use crate::{
-    fsm::{action::Notice, event::Strategy, id::Generation},
+    fsm::{event::Strategy, id::Generation, notice::Notice},
     protocol::{
         Envelope,
         words::{setback, span, spawn_error},

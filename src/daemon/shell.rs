@@ -21,9 +21,10 @@ use crate::{
     cli::daemon::Options,
     fsm::{
         Supervisor,
-        action::{Action, Notice, Reply, Scope},
+        action::{Action, Reply, Scope},
         event::{Event, EventKind, SpawnError, Stage},
         id::{Generation, Pid, RequestId, SlotId, WorkerId},
+        notice::Notice,
         signal::Signal,
         time::Time,
     },

@@ -1,10 +1,11 @@
 //! What people ask for: commands of clients, and signals to the supervisor.
 
 use super::{
-    action::{Action, Notice, Reply, Scope},
+    action::{Action, Reply, Scope},
     config::TARGET_MAX,
     event::{Command, Strategy},
     id::{ClientId, Pid, RequestId, WorkerId},
+    notice::Notice,
     rollout::Terms,
     signal::{Shutdown, Signal},
     supervisor::{Life, Supervisor},

@@ -188,16 +188,18 @@ impl Fleet {
         Some(WorkerEntries::of(worker, self.is_surplus(worker.slot), &self.config))
     }
 
-    /// Changes a slot and its entries, and drops it if nothing needs it any more.
+    /// Changes a slot and its entries. Slots beyond the target change by their workers going only.
     fn edit_slot<R>(&mut self, id: SlotId, edit: impl FnOnce(&mut Slot, &Config) -> R) -> Option<R> {
+        if self.is_surplus(id) {
+            return None;
+        }
         let Self { workers, slots, index, config, .. } = self;
-        let (slot, within) = (slots.get_mut(&id)?, id.0 < self.target);
-        let entries = |slot: &Slot| within.then(|| SlotEntries::of(slot, occupants(workers, slot, None)));
+        let slot = slots.get_mut(&id)?;
+        let entries = |slot: &Slot| Some(SlotEntries::of(slot, occupants(workers, slot, None)));
         let before = entries(slot);
         let result = edit(slot, config);
         index.slot(id, before, entries(slot));
         self.touched += 1;
-        self.drop_if_unused(id);
         Some(result)
     }
 
@@ -236,15 +238,15 @@ impl Fleet {
         }
     }
 
-    /// Starts a worker for a vacant slot.
+    /// Starts a worker for a slot within the target that has no current worker.
     pub fn spawn(&mut self, slot: SlotId, now: Time) -> Option<(WorkerId, Generation)> {
-        let generation = self.slots.get(&slot).filter(|slot| slot.current.is_none())?.generation;
+        let vacant = |found: &&Slot| found.current.is_none() && !self.is_surplus(slot);
+        let generation = self.slots.get(&slot).filter(vacant)?.generation;
         let id = self.next_worker;
         self.next_worker = WorkerId(id.0 + 1);
         let phase = Phase::Spawning { wanted: true };
         let worker = Worker { id, slot, generation, born: now, since: now, phase, pinged: None };
-        let entries = WorkerEntries::of(&worker, self.is_surplus(slot), &self.config);
-        self.index.worker(None, Some(entries));
+        self.index.worker(None, Some(WorkerEntries::of(&worker, false, &self.config)));
         self.workers.insert(id, worker);
         self.touched += 1;
         self.edit_slot(slot, |slot, _| slot.fill(id));

@@ -5,16 +5,15 @@
 //! never calls it.
 
 use super::{
-    action::{Action, Notice, Reply, Scope, Why},
+    action::{Action, Reply, Scope, Why},
     config::{BACKOFF_MAX, KILL_AFTER, TARGET_MAX},
     event::{Command, Event, EventKind, Strategy},
     id::{ClientId, Generation, ListenerId, Pid, RequestId, SlotId, WorkerId},
-    index::TimerKind,
-    rollout::Stage,
+    notice::Notice,
     signal::{Shutdown, Signal},
     supervisor::{Life, Supervisor},
     time::{Millis, Time},
-    worker::{Phase, PhaseTag},
+    worker::PhaseTag,
 };
 use alloc::{
     collections::{BTreeMap, BTreeSet},
@@ -22,6 +21,10 @@ use alloc::{
     string::String,
 };
 use core::fmt;
+
+mod state;
+#[cfg(test)]
+mod tests;
 
 /// How an invariant is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -431,13 +434,8 @@ impl Monitor {
     /// # Errors
     /// The first violation found.
     pub fn state(&mut self, state: &Supervisor) -> Result<(), Violation> {
-        derived(state)?;
-        processes(state)?;
-        occupants(state)?;
-        deadlines(state)?;
-        status(state)?;
+        state::all(state)?;
         self.surge(state)?;
-        canaries(state)?;
         for (id, worker) in state.fleet().workers() {
             let tag = worker.phase.tag();
             let before = self.phases.get(id).copied().unwrap_or(PhaseTag::SpawningWanted);
@@ -455,97 +453,8 @@ impl Monitor {
         if rolling.is_none() {
             return Ok(());
         }
-        let beyond = fleet.index().replacing.iter().filter(|slot| {
-            let slot = fleet.slots().get(slot);
-            slot.is_some_and(|slot| slot.current.is_some() && slot.outgoing.is_some())
-        });
-        let count = beyond.count();
+        let count = fleet.index().doubled.len();
         let most = usize::try_from(config.max_surge).unwrap_or(usize::MAX);
         holds(2, count <= most, || format!("{count} workers beyond the target, {most} may be"))
     }
 }
-
-fn canaries(state: &Supervisor) -> Result<(), Violation> {
-    let ahead = state.rollout().filter(|rollout| matches!(rollout.stage, Stage::Canary | Stage::CanarySoak));
-    let Some(rollout) = ahead else {
-        return Ok(());
-    };
-    let slots = state.fleet().index().slots.count(rollout.generation);
-    let most = usize::try_from(rollout.terms.canary).unwrap_or(usize::MAX);
-    holds(32, slots <= most, || format!("{slots} slots are ahead, {most} may be"))
-}
-
-fn derived(state: &Supervisor) -> Result<(), Violation> {
-    let anew = state.fleet().reindexed();
-    holds(28, anew == *state.fleet().index(), || {
-        format!("derived {:?}, derived anew {anew:?}", state.fleet().index())
-    })
-}
-
-fn processes(state: &Supervisor) -> Result<(), Violation> {
-    let mut seen = BTreeMap::new();
-    for worker in state.fleet().workers().values() {
-        if let Some(pid) = worker.phase.pid() {
-            let other = seen.insert(pid, worker.id);
-            holds(6, other.is_none(), || format!("pid {pid} is worker {} and {other:?}", worker.id))?;
-        }
-    }
-    Ok(())
-}
-
-fn occupants(state: &Supervisor) -> Result<(), Violation> {
-    let fleet = state.fleet();
-    let mut places = BTreeMap::new();
-    for (id, slot) in fleet.slots() {
-        let both = [slot.current, slot.outgoing];
-        let up = both.iter().flatten().count();
-        holds(2, up <= 2 && (slot.current.is_none() || slot.current != slot.outgoing), || {
-            format!("slot {id}: {slot:?}")
-        })?;
-        holds(30, id.0 < fleet.target() || up > 0, || format!("slot {id} is beyond the target and empty"))?;
-        for worker in both.into_iter().flatten() {
-            let known = fleet.worker(worker);
-            let fits = known.is_some_and(|worker| worker.slot == *id && worker.phase.tag().is_up());
-            holds(30, fits, || format!("slot {id} has {known:?}"))?;
-            let serves = slot.current == Some(worker) && fleet.is_healthy(worker);
-            holds(34, !serves || slot.served, || format!("slot {id} serves and is said never to have"))?;
-            places.insert(worker, *id);
-        }
-    }
-    for worker in fleet.workers().values() {
-        let placed = places.contains_key(&worker.id) || !worker.phase.tag().is_up();
-        holds(30, placed, || format!("worker {} is up and in no slot", worker.id))?;
-        holds(30, worker.phase != Phase::Dead, || format!("worker {} is dead and kept", worker.id))?;
-    }
-    let range = u32::try_from(fleet.slots().keys().filter(|slot| slot.0 < fleet.target()).count());
-    holds(30, range == Ok(fleet.target()), || format!("{range:?} slots for {}", fleet.target()))
-}
-
-fn deadlines(state: &Supervisor) -> Result<(), Violation> {
-    for (_, kind) in &state.fleet().index().deadlines {
-        let alive = match kind {
-            TimerKind::Unfinished | TimerKind::Soak => false,
-            TimerKind::AckAfter(worker) | TimerKind::AckTimeout(worker) | TimerKind::Rung(worker) => {
-                state.fleet().worker(*worker).is_some()
-            }
-            TimerKind::Backoff(slot) => state.fleet().slots().contains_key(slot),
-        };
-        holds(17, alive, || format!("{kind:?} belongs to nothing"))?;
-    }
-    Ok(())
-}
-
-fn status(state: &Supervisor) -> Result<(), Violation> {
-    let status = state.status();
-    let tagged = |chosen: PhaseTag| status.workers.iter().filter(|worker| worker.phase == chosen).count();
-    let healthy = u32::try_from(tagged(PhaseTag::Healthy)).ok();
-    let agrees = healthy == Some(status.healthy)
-        && status.workers.len() == state.fleet().workers().len()
-        && status.slots.len() == state.fleet().slots().len()
-        && status.target == state.fleet().target()
-        && status.upgrade.is_some() == state.rollout().is_some();
-    holds(21, agrees, || format!("{status:?}"))
-}
-
-#[cfg(test)]
-mod tests;

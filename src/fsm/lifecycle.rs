@@ -1,12 +1,13 @@
 //! What happens to single workers: answers to `Spawn`, exits, acks, deadlines.
 
 use super::{
-    action::{Action, Failure, Notice, Reply, Scope},
+    action::{Action, Failure, Reply, Scope},
     config::AckMode,
     event::{ExitStatus, SpawnError},
     fleet::{Applied, Moved},
     id::{Generation, Pid, RequestId, WorkerId},
     index::TimerKind,
+    notice::Notice,
     signal::Signal,
     slot::{Role, Verdict},
     supervisor::{BURST, Life, Supervisor},

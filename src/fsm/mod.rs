@@ -69,6 +69,7 @@ pub mod id;
 pub mod index;
 pub mod invariants;
 mod lifecycle;
+pub mod notice;
 mod reconcile;
 pub mod rollout;
 pub mod signal;

@@ -2,8 +2,9 @@
 //! decide, or [`BURST`] decisions are made and the rest is left to the next step.
 
 use super::{
-    action::{Action, Failure, Notice, Reply, Why},
+    action::{Action, Failure, Reply, Why},
     id::{SlotId, WorkerId},
+    notice::Notice,
     signal::Shutdown,
     supervisor::{BURST, Life, Supervisor},
     worker::{Change, PhaseTag},

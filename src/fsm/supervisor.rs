@@ -1,12 +1,13 @@
 //! The machine: one event in, the actions it calls for out.
 
 use super::{
-    action::{Action, Notice},
+    action::Action,
     config::Config,
     event::{Command, Event, EventKind, SpawnError},
     fleet::Fleet,
     id::{ClientId, Errno, Generation, ListenerId, RequestId},
     index::TimerKind,
+    notice::Notice,
     rollout::{Rollout, Stage, Terms},
     signal::Shutdown,
     time::{Clock, Time},

@@ -1,9 +1,10 @@
 //! Carries out what [`rollout::plan`](super::rollout::plan) decides, and answers for it.
 
 use super::{
-    action::{Action, Cause, Failure, Notice, Reply, Why},
+    action::{Action, Cause, Failure, Reply, Why},
     event::{SpawnError, Strategy},
     id::{Generation, RequestId, SlotId, WorkerId},
+    notice::Notice,
     rollout::{Counts, Decision, Limits, Rollout, Setback, Stage, Terms, plan},
     supervisor::{Pinning, Supervisor},
     time::Millis,

@@ -7,6 +7,7 @@
 )]
 
 mod broken;
+mod cost;
 mod damage;
 mod explore;
 mod golden;
@@ -18,6 +19,7 @@ mod reference;
 mod rollout;
 mod seeds;
 mod sim;
+mod status;
 mod table;
 #[path = "../../fuzz/targets.rs"]
 mod targets;

@@ -11,11 +11,12 @@ mod workers;
 
 use crate::table::Cell;
 use einhyrningsins::fsm::{
-    action::{Action, Cause, Failure, Notice, Reply, Why},
+    action::{Action, Cause, Failure, Reply, Why},
     config::{AckMode, Config, KILL_AFTER},
     event::{Event, EventKind},
     id::{Generation, Pid, RequestId, SlotId, WorkerId},
     index::TimerKind,
+    notice::Notice,
     signal::{Shutdown, Signal},
     slot::Hold,
     supervisor::Life,

@@ -9,11 +9,12 @@ use crate::{
 };
 use einhyrningsins::fsm::{
     Supervisor,
-    action::{Action, Notice},
+    action::Action,
     config::Config,
     event::{Event, EventKind},
     id::{Generation, Pid, SlotId, WorkerId},
     index::TimerKind,
+    notice::Notice,
     slot::Slot,
     supervisor::Life,
     time::Time,

@@ -5,9 +5,10 @@ use crate::{
     probe::{Trace, python, run_in},
 };
 use einhyrningsins::fsm::{
-    action::{Action, Failure, Notice},
+    action::{Action, Failure},
     event::{EventKind, ExitStatus},
     id::SlotId,
+    notice::Notice,
     signal::Signal as Sent,
     time::Millis,
 };

@@ -3,8 +3,9 @@
 
 use crate::harness::{Folder, SUPERVISOR, Supervisor, member};
 use einhyrningsins::fsm::{
-    action::{Action, Notice},
+    action::Action,
     event::EventKind,
+    notice::Notice,
     trace::{self, Line},
 };
 use miniserde::json::{self, Value};

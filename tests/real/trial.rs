@@ -9,8 +9,9 @@ use crate::{
     tools::{Release, ask, command, list, python, releases, skip, within},
 };
 use einhyrningsins::fsm::{
-    action::{Action, Notice},
+    action::Action,
     id::Generation,
+    notice::Notice,
     trace::{self, Line},
 };
 use nix::sys::signal::{Signal, kill};

@@ -5,9 +5,10 @@ use crate::{
     tools::{command, is_null, list, recorders, releases, sleepers, within},
 };
 use einhyrningsins::fsm::{
-    action::{Action, Notice, Why},
+    action::{Action, Why},
     event::EventKind,
     id::{Generation, SlotId, WorkerId},
+    notice::Notice,
     signal::Signal as Sent,
     trace::{self, Line},
 };

@@ -1,7 +1,10 @@
 //! Checks that nothing but a bug in the fleet could make fail: they are shown a derived entry that does
 //! not follow from the state.
 
-use super::{Monitor, deadlines, derived, status};
+use super::{
+    Monitor,
+    state::{deadlines, derived, status},
+};
 use crate::fsm::{
     Supervisor,
     config::Config,

@@ -3,11 +3,12 @@
 use super::moves::{Budget, Move, Sense};
 use einhyrningsins::fsm::{
     Supervisor,
-    action::{Action, Notice},
+    action::Action,
     config::Config,
     event::{Command, Event, EventKind},
     id::Generation,
     invariants::Monitor,
+    notice::Notice,
     rollout::Terms,
     supervisor::Life,
     time::Time,

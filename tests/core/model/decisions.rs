@@ -2,9 +2,10 @@
 
 use super::{Known, Model, With, Wrong, why};
 use einhyrningsins::fsm::{
-    action::{Action, Cause, Notice, Why},
+    action::{Action, Cause, Why},
     event::{Command, EventKind},
     id::{Generation, SlotId, WorkerId},
+    notice::Notice,
     signal::Shutdown,
     slot::Hold,
     supervisor::Life,

@@ -2,10 +2,11 @@
 
 use super::{Model, Place, Wrong};
 use einhyrningsins::fsm::{
-    action::{Action, Cause, Notice, Reply, Scope},
+    action::{Action, Cause, Reply, Scope},
     config::TARGET_MAX,
     event::Command,
     id::{Pid, RequestId, SlotId, WorkerId},
+    notice::Notice,
     signal::{Shutdown, Signal},
     slot::Hold,
     supervisor::Life,

@@ -3,12 +3,13 @@
 use super::{Known, Model, With, Wrong, failing};
 use crate::table::Cell;
 use einhyrningsins::fsm::{
-    action::{Action, Cause, Failure, Notice, Reply, Scope, Why},
+    action::{Action, Cause, Failure, Reply, Scope, Why},
     backoff,
     config::{AckMode, SETTLED},
     event::ExitStatus,
     id::{Pid, SlotId, WorkerId},
     index::TimerKind,
+    notice::Notice,
     signal::{Shutdown, Signal},
     slot::Hold,
     supervisor::Life,

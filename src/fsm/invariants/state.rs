@@ -1,0 +1,102 @@
+//! What holds of a state, whatever led to it.
+
+use super::{Violation, holds};
+use crate::fsm::{
+    index::TimerKind,
+    rollout::Stage,
+    supervisor::Supervisor,
+    worker::{Phase, PhaseTag},
+};
+use alloc::{collections::BTreeMap, format};
+
+/// Everything that is to be looked at in a state by itself.
+pub(super) fn all(state: &Supervisor) -> Result<(), Violation> {
+    derived(state)?;
+    processes(state)?;
+    occupants(state)?;
+    deadlines(state)?;
+    status(state)?;
+    canaries(state)
+}
+
+fn canaries(state: &Supervisor) -> Result<(), Violation> {
+    let ahead = state.rollout().filter(|rollout| matches!(rollout.stage, Stage::Canary | Stage::CanarySoak));
+    let Some(rollout) = ahead else {
+        return Ok(());
+    };
+    let slots = state.fleet().index().slots.count(rollout.generation);
+    let most = usize::try_from(rollout.terms.canary).unwrap_or(usize::MAX);
+    holds(32, slots <= most, || format!("{slots} slots are ahead, {most} may be"))
+}
+
+pub(super) fn derived(state: &Supervisor) -> Result<(), Violation> {
+    let anew = state.fleet().reindexed();
+    holds(28, anew == *state.fleet().index(), || {
+        format!("derived {:?}, derived anew {anew:?}", state.fleet().index())
+    })
+}
+
+fn processes(state: &Supervisor) -> Result<(), Violation> {
+    let mut seen = BTreeMap::new();
+    for worker in state.fleet().workers().values() {
+        if let Some(pid) = worker.phase.pid() {
+            let other = seen.insert(pid, worker.id);
+            holds(6, other.is_none(), || format!("pid {pid} is worker {} and {other:?}", worker.id))?;
+        }
+    }
+    Ok(())
+}
+
+fn occupants(state: &Supervisor) -> Result<(), Violation> {
+    let fleet = state.fleet();
+    let mut places = BTreeMap::new();
+    for (id, slot) in fleet.slots() {
+        let both = [slot.current, slot.outgoing];
+        let up = both.iter().flatten().count();
+        holds(2, up <= 2 && (slot.current.is_none() || slot.current != slot.outgoing), || {
+            format!("slot {id}: {slot:?}")
+        })?;
+        holds(30, id.0 < fleet.target() || up > 0, || format!("slot {id} is beyond the target and empty"))?;
+        for worker in both.into_iter().flatten() {
+            let known = fleet.worker(worker);
+            let fits = known.is_some_and(|worker| worker.slot == *id && worker.phase.tag().is_up());
+            holds(30, fits, || format!("slot {id} has {known:?}"))?;
+            let serves = slot.current == Some(worker) && fleet.is_healthy(worker);
+            holds(34, !serves || slot.served, || format!("slot {id} serves and is said never to have"))?;
+            places.insert(worker, *id);
+        }
+    }
+    for worker in fleet.workers().values() {
+        let placed = places.contains_key(&worker.id) || !worker.phase.tag().is_up();
+        holds(30, placed, || format!("worker {} is up and in no slot", worker.id))?;
+        holds(30, worker.phase != Phase::Dead, || format!("worker {} is dead and kept", worker.id))?;
+    }
+    let range = u32::try_from(fleet.slots().keys().filter(|slot| slot.0 < fleet.target()).count());
+    holds(30, range == Ok(fleet.target()), || format!("{range:?} slots for {}", fleet.target()))
+}
+
+pub(super) fn deadlines(state: &Supervisor) -> Result<(), Violation> {
+    for (_, kind) in &state.fleet().index().deadlines {
+        let alive = match kind {
+            TimerKind::Unfinished | TimerKind::Soak => false,
+            TimerKind::AckAfter(worker) | TimerKind::AckTimeout(worker) | TimerKind::Rung(worker) => {
+                state.fleet().worker(*worker).is_some()
+            }
+            TimerKind::Backoff(slot) => state.fleet().slots().contains_key(slot),
+        };
+        holds(17, alive, || format!("{kind:?} belongs to nothing"))?;
+    }
+    Ok(())
+}
+
+pub(super) fn status(state: &Supervisor) -> Result<(), Violation> {
+    let status = state.status();
+    let tagged = |chosen: PhaseTag| status.workers.iter().filter(|worker| worker.phase == chosen).count();
+    let healthy = u32::try_from(tagged(PhaseTag::Healthy)).ok();
+    let agrees = healthy == Some(status.healthy)
+        && status.workers.len() == state.fleet().workers().len()
+        && status.slots.len() == state.fleet().slots().len()
+        && status.target == state.fleet().target()
+        && status.upgrade.is_some() == state.rollout().is_some();
+    holds(21, agrees, || format!("{status:?}"))
+}

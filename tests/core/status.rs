@@ -1,0 +1,199 @@
+//! What `status` tells, to the last number.
+
+use einhyrningsins::fsm::{
+    Supervisor,
+    action::Failure,
+    event::{ExitStatus, Strategy},
+    id::{Generation, Pid, SlotId, WorkerId},
+    rollout::Stage,
+    signal::Shutdown,
+    status::{SlotStatus, Status, UpgradeStatus, WorkerStatus},
+    time::Millis,
+    trace,
+    worker::PhaseTag,
+};
+
+/// The machine after these events.
+fn after(events: &str) -> Supervisor {
+    let steps = trace::recorded(events).unwrap_or_else(|why| panic!("{why}"));
+    let config = steps.first().and_then(|step| step.config.clone()).expect("a configuration");
+    let mut machine = Supervisor::new(config);
+    for step in steps {
+        machine.step(step.event);
+    }
+    machine
+}
+
+/// Two slots. One worker has pinged; the other fails, its next start fails too, and waits.
+const TROUBLE: &str = "
+config target=2 listeners=0 ack=manual:1000 retries=3 backoff=100 grace=1000 stop=USR2 unacked=1 surge=1
+@0 start
+@0 pinned generation=1
+@0 spawned worker=1 pid=101
+@0 spawned worker=2 pid=102
+@10 acked pid=101 sender=101
+@20 acked pid=102 sender=102
+@50 pinged pid=101 sender=101
+@60 exited pid=102 status=signal:9
+@60 spawned worker=3 pid=103
+@70 exited pid=103 status=4
+@100 woke
+";
+
+const SLOT: SlotStatus = SlotStatus {
+    slot: SlotId(0),
+    failures: 0,
+    restarts: 0,
+    last_failure: None,
+    last_exit: None,
+    retry_in: None,
+    gave_up: false,
+};
+
+fn worker(number: u64, slot: u32, phase: PhaseTag, age: u64) -> WorkerStatus {
+    WorkerStatus {
+        worker: WorkerId(number),
+        slot: SlotId(slot),
+        pid: Some(Pid(100 + u32::try_from(number).expect("small"))),
+        generation: Generation(1),
+        phase,
+        age: Millis(age),
+        pinged: None,
+    }
+}
+
+#[test]
+fn pings_exits_failures_and_the_next_try_are_told() {
+    let expected = Status {
+        target: 2,
+        healthy: 1,
+        generation: Generation(1),
+        upgrade: None,
+        stopping: None,
+        slots: vec![
+            SLOT,
+            SlotStatus {
+                slot: SlotId(1),
+                failures: 1,
+                restarts: 1,
+                last_failure: Some(Failure::Exited(ExitStatus::Code(4))),
+                last_exit: Some(ExitStatus::Code(4)),
+                // Two ends within ten seconds: 150 ms less what slot 1 is spread by, 30 ms of which are over.
+                retry_in: Some(Millis(115)),
+                ..SLOT
+            },
+        ],
+        workers: vec![WorkerStatus { pinged: Some(Millis(50)), ..worker(1, 0, PhaseTag::Healthy, 100) }],
+    };
+    assert_eq!(after(TROUBLE).status(), expected);
+}
+
+#[test]
+fn a_slot_that_was_given_up_waits_for_no_time() {
+    let more = "
+@300 woke
+@300 spawned worker=4 pid=104
+@310 exited pid=104 status=4
+@1000 woke
+@1000 spawned worker=5 pid=105
+@1010 exited pid=105 status=4
+";
+    let status = after(&format!("{TROUBLE}{more}")).status();
+    let expected = SlotStatus {
+        slot: SlotId(1),
+        failures: 3,
+        restarts: 3,
+        last_failure: Some(Failure::Exited(ExitStatus::Code(4))),
+        last_exit: Some(ExitStatus::Code(4)),
+        gave_up: true,
+        ..SLOT
+    };
+    assert_eq!(status.slots.get(1), Some(&expected));
+}
+
+#[test]
+fn an_upgrade_tells_its_stage_and_what_is_left_of_it() {
+    let begun = "
+config target=3 listeners=0 ack=manual:1000 retries=3 backoff=100 grace=1000 stop=USR2 unacked=2 surge=2
+@0 start
+@0 pinned generation=1
+@0 spawned worker=1 pid=101
+@0 spawned worker=2 pid=102
+@0 spawned worker=3 pid=103
+@10 acked pid=101 sender=101
+@10 acked pid=102 sender=102
+@10 acked pid=103 sender=103
+@100 requested client=1 request=1 upgrade strategy=fleet canary=2 soak=500
+@100 pinned generation=2
+@100 woke
+@100 spawned worker=4 pid=104
+@100 spawned worker=5 pid=105
+@110 acked pid=104 sender=104
+@150 woke
+";
+    let canaries = UpgradeStatus {
+        generation: Generation(2),
+        strategy: Strategy::Fleet,
+        stage: Stage::Canary,
+        untouched: 1,
+        unready: 1,
+        trial_left: None,
+        healthy: 1,
+        retired: 0,
+        age: Millis(50),
+    };
+    assert_eq!(after(begun).status().upgrade, Some(canaries));
+    let on_trial = format!("{begun}@160 acked pid=105 sender=105\n@260 woke\n");
+    let soaking = UpgradeStatus {
+        stage: Stage::CanarySoak,
+        unready: 0,
+        trial_left: Some(Millis(400)),
+        healthy: 2,
+        age: Millis(160),
+        ..canaries
+    };
+    let status = after(&on_trial).status();
+    assert_eq!((status.upgrade, status.healthy, status.generation), (Some(soaking), 5, Generation(1)));
+}
+
+#[test]
+fn going_back_tells_of_the_generation_that_comes_back() {
+    let machine = after(
+        "
+config target=2 listeners=0 ack=manual:1000 retries=3 backoff=100 grace=1000 stop=USR2 unacked=1 surge=1
+@0 start
+@0 pinned generation=1
+@0 spawned worker=1 pid=101
+@0 spawned worker=2 pid=102
+@10 acked pid=101 sender=101
+@10 acked pid=102 sender=102
+@100 requested client=1 request=1 upgrade strategy=rolling
+@100 pinned generation=2
+@100 woke
+@100 spawned worker=3 pid=103
+@110 acked pid=103 sender=103
+@110 spawned worker=4 pid=104
+@120 requested client=1 request=2 abort
+@150 woke
+",
+    );
+    let expected = UpgradeStatus {
+        generation: Generation(1),
+        strategy: Strategy::Rolling,
+        stage: Stage::Back,
+        untouched: 0,
+        unready: 1,
+        trial_left: None,
+        healthy: 1,
+        retired: 1,
+        age: Millis(50),
+    };
+    assert_eq!(machine.status().upgrade, Some(expected));
+}
+
+#[test]
+fn a_shutdown_is_told() {
+    let status = after(&format!("{TROUBLE}@110 signalled signal=TERM\n")).status();
+    assert_eq!(status.stopping, Some(Shutdown::Fast));
+    assert_eq!(status.workers.first().map(|worker| worker.phase), Some(PhaseTag::DrainingTerm));
+}
