@@ -25,6 +25,11 @@ enum Worker {
 
 /// Four HTTP workers behind a release that are healthy. `None` if the worker cannot be run here.
 fn start(worker: Worker) -> Option<(Supervisor, Release, Vec<u32>)> {
+    start_with(worker, &[])
+}
+
+/// The same with more options.
+fn start_with(worker: Worker, options: &[&str]) -> Option<(Supervisor, Release, Vec<u32>)> {
     let folder = Folder::new();
     folder.script("broken", BROKEN);
     let (program, words) = match worker {
@@ -34,7 +39,9 @@ fn start(worker: Worker) -> Option<(Supervisor, Release, Vec<u32>)> {
     let release = Release::new(&folder, &program);
     let number = WORKERS.to_string();
     let mut args = vec!["-n".to_owned(), number, "-m".to_owned()];
-    args.extend(["-b", "127.0.0.1:0,r,n", "-r", "2", "-s", "0.01", "--", &release.path()].map(str::to_owned));
+    args.extend(["-b", "127.0.0.1:0,r,n", "-r", "2", "-s", "0.01"].map(str::to_owned));
+    args.extend(options.iter().map(|option| (*option).to_owned()));
+    args.extend(["--".to_owned(), release.path()]);
     args.extend(words);
     let mut supervisor = Supervisor::start_in(folder, &args, |_| {});
     let pids = supervisor.await_healthy(WORKERS);
@@ -145,6 +152,43 @@ fn an_upgrade_that_fails_half_way_loses_no_request() {
     print("half an upgrade, Rust", &report);
     assert_eq!(report.failures, 0, "{:?}\n{}", report.failed, supervisor.log());
     assert!(names(&now).chain(names(&old)).any(|pid| report.by_pid.contains_key(&pid)));
+}
+
+/// Every kind of bad release there is, each in its own slots, by its own way to end.
+#[test]
+fn no_bad_release_loses_a_request() {
+    let (mut supervisor, release, _) =
+        start_with(Worker::Rust, &["--ack-timeout", "2"]).expect("it can be run");
+    let good = rust_worker();
+    let script = |name: &str, text: &str| supervisor.folder.script(name, &format!("#!/bin/sh\n{text}\n"));
+    let mut bad = vec![
+        (script("exits", "exit 1"), "exited with status 1"),
+        (script("dies", "kill -SEGV $$"), "killed by SIGSEGV (signal 11)"),
+        (script("hangs", "exec sleep 600"), "did not acknowledge in time"),
+        (supervisor.folder.script("lost", "#!/no/such/interpreter\n"), "No such file or directory (errno 2)"),
+        (script("partial", &format!("[ $EINHORN_CHILD_INDEX != 3 ] || exit 9\nexec {good}")), "status 9"),
+    ];
+    if let Some(python) = python() {
+        let rogue = format!("exec {python} {} ack-then-exit 5 after 0.3", crate::harness::script("rogue.py"));
+        bad.push((script("rogue", &rogue), "exited with status 5"));
+    }
+    let address = supervisor.address(0);
+    let load = Load::start(address, PLAN);
+    await_answers(&load, 50);
+    for (program, expected) in bad {
+        release.switch(&program);
+        for words in [&["upgrade", "--soak", "60"][..], &["upgrade_fleet", "--soak", "60"]] {
+            let output = supervisor.ctl(words);
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(1), "{said}");
+            assert!(said.contains(expected) && said.contains("rolled back: generation 1 serves"), "{said}");
+        }
+        await_answers(&load, 20);
+    }
+    supervisor.await_healthy(WORKERS);
+    let report = load.stop();
+    print("every bad release, Rust", &report);
+    assert_eq!(report.failures, 0, "{:?}\n{}", report.failed, supervisor.log());
 }
 
 /// A connection that is kept, and the worker at its other end.

@@ -14,6 +14,7 @@ use einhyrningsins::fsm::{
     notice::Notice,
     trace::{self, Line},
 };
+use miniserde::json::Value;
 use nix::sys::signal::{Signal, kill};
 use std::{
     fs,
@@ -317,6 +318,70 @@ fn a_single_worker_is_replaced_and_restored_as_well() {
     complaint(&supervisor, &["upgrade_fleet", "--soak", LONG]);
     assert_eq!(supervisor.await_healthy(1), new);
     assert_eq!(crate::upgrade::judge(&supervisor, 1), (2, 1));
+}
+
+/// Half of what serves keeps crashing: a good release replaces it, a bad one changes nothing.
+#[test]
+fn an_upgrade_comes_to_its_end_while_half_of_the_old_workers_keep_crashing() {
+    let (mut supervisor, release, _) = releases(4, &["-r", "2", "-s", "0.01"]);
+    let text_of = format!(
+        "#!/bin/sh\ncase $EINHORN_CHILD_INDEX in 2|3) (sleep 0.1; kill -KILL $$) & esac\nexec {}\n",
+        rust_worker()
+    );
+    release.switch(&supervisor.folder.script("crashes", &text_of));
+    // Without a soak nobody looks after the new workers once all were healthy.
+    supervisor.eventually("a release that crashes later serves", |me| {
+        is_ok(&answer(me, "upgrade_fleet", &[])).then_some(())
+    });
+    let steady = |me: &mut Supervisor| {
+        let steady = |worker: &Value| number(worker, "slot") < 2 && text(worker, "phase") == "healthy";
+        let workers = me.workers(steady);
+        workers.iter().map(|worker| number(worker, "pid")).collect::<Vec<_>>()
+    };
+    let old = steady(&mut supervisor);
+    for name in ["upgrade", "upgrade_fleet"] {
+        release.switch(&within(&supervisor, "broken"));
+        let said = complaint(&supervisor, &[name]);
+        assert!(said.contains("rolled back: generation "), "{said}");
+        assert_eq!(steady(&mut supervisor), old, "those that did not crash were never touched");
+    }
+    release.switch(&rust_worker());
+    assert!(is_ok(&answer(&supervisor, "upgrade", &["--soak", "0.3"])));
+    supervisor.await_healthy(4);
+}
+
+/// A shutdown wins at every stage: while a canary starts, while the others do, and on the way back.
+#[test]
+fn a_shutdown_ends_an_upgrade_in_whatever_stage_it_is() {
+    for (stage, words) in [("canary", &["--canary", "1", "--soak", LONG][..]), ("spread", &[]), ("back", &[])]
+    {
+        let (mut supervisor, release, _) = releases(2, &["--max-unacked", "1"]);
+        let slow = within(&supervisor, "slow");
+        let gated = |version: &str| {
+            let worker = rust_worker();
+            format!(
+                "#!/bin/sh\nwhile [ -e {slow} ]; do sleep 0.02; done\nDEMO_VERSION={version} exec {worker}\n"
+            )
+        };
+        release.switch(&supervisor.folder.script("gated", &gated("one")));
+        supervisor.ctl_ok(&["upgrade"]);
+        release.switch(&supervisor.folder.script("next", &gated("two")));
+        let mut client = if stage == "back" {
+            let client = open(&supervisor, "upgrade", &["--soak", LONG]);
+            await_stage(&mut supervisor, "probation");
+            fs::write(&slow, "").expect("a file can be written");
+            assert!(is_ok(&command(&supervisor, &["abort"])));
+            client
+        } else {
+            fs::write(&slow, "").expect("a file can be written");
+            open(&supervisor, "upgrade", words)
+        };
+        await_stage(&mut supervisor, stage);
+        assert!(is_ok(&command(&supervisor, &["die"])));
+        let last = client.answer().expect("an answer").pop().expect("a line");
+        assert_eq!((is_ok(&last), text(&last, "outcome")), (false, "cancelled"), "{stage}: {last:?}");
+        assert_eq!(supervisor.await_exit(), 0, "{stage}");
+    }
 }
 
 #[test]
