@@ -2,8 +2,8 @@
 
 use super::{
     connection::{Connection, Lost, Unreachable},
+    outcome::Outcome,
     render::Screen,
-    run::Outcome,
 };
 use std::path::PathBuf;
 

@@ -9,6 +9,7 @@
 
 pub mod client;
 pub mod connection;
+mod outcome;
 pub mod render;
 pub mod replay;
 pub mod run;
@@ -17,5 +18,6 @@ pub mod shell;
 #[cfg(test)]
 mod fake;
 
+pub use outcome::Outcome;
 pub use replay::replay;
-pub use run::{Format, Outcome, run};
+pub use run::{Format, run};

@@ -5,8 +5,8 @@
 //! something else.
 
 use super::{
+    outcome::Outcome,
     render::{Screen, Style},
-    run::Outcome,
 };
 use crate::{
     fsm::{

@@ -2,6 +2,7 @@
 
 use super::{
     client::Client,
+    outcome::Outcome,
     render::{Screen, Style},
     shell,
 };
@@ -10,8 +11,7 @@ use signal_hook::{consts::SIGINT, iterator::Signals};
 use std::{
     io::{self, IsTerminal as _, Write as _},
     path::Path,
-    process::{self, ExitCode},
-    thread,
+    process, thread,
 };
 
 /// In what form to show answers.
@@ -21,28 +21,6 @@ pub enum Format {
     People,
     /// Reply lines as they came.
     Json,
-}
-
-/// What came of a command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It is done.
-    Done,
-    /// It was refused, or failed.
-    Failed,
-    /// No supervisor could be reached.
-    Unreachable,
-}
-
-impl From<Outcome> for ExitCode {
-    /// The documented exit status. (2 is for usage errors, which have no outcome.)
-    fn from(outcome: Outcome) -> Self {
-        match outcome {
-            Outcome::Done => 0.into(),
-            Outcome::Failed => 1.into(),
-            Outcome::Unreachable => 3.into(),
-        }
-    }
 }
 
 /// Runs `commands` (each its name, then its arguments) one after the other, up to the first that

@@ -1,6 +1,6 @@
 //! Commands line by line: from a person, with line editing, or from a pipe.
 
-use super::{client::Client, render::Screen, run::Outcome};
+use super::{client::Client, outcome::Outcome, render::Screen};
 use crate::protocol::{
     command::{self, COMMANDS},
     words::io_error,

@@ -6,6 +6,7 @@
 use super::{
     claim::Claim,
     client::{Client, Peer},
+    token::FIRST_CLIENT,
 };
 use crate::{
     fsm::id::{ClientId, Pid, RequestId},
@@ -32,9 +33,6 @@ const CLIENTS_MAX: usize = 1_000;
 
 /// How many connections are taken at a time, so that a flood of them delays nothing else.
 const ACCEPT_MAX: usize = 64;
-
-/// The first token of a client; those below it belong to the event loop.
-pub(crate) const FIRST_CLIENT: usize = 16;
 
 /// Something a client asks for.
 #[derive(Debug)]

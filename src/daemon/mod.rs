@@ -6,7 +6,7 @@
 //! | Room | For |
 //! |---|---|
 //! | `start` | from options to a running loop, in an order that leaves nothing behind |
-//! | `shell` | the loop: gather facts, tell the core, perform its actions |
+//! | `shell`, `token` | the loop: gather facts, tell the core, perform its actions; what it waits for |
 //! | `process` | fork, exec, signals, reaping; the one room with `unsafe` |
 //! | `program` | what a generation runs, captured once |
 //! | `history` | what came of the generations so far |
@@ -32,6 +32,7 @@ mod scratch;
 mod shell;
 mod sockets;
 mod start;
+mod token;
 mod watch;
 
 pub use start::run;

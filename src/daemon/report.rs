@@ -4,7 +4,7 @@
 //! INFO for what changes, DEBUG for the rest.
 
 use crate::{
-    fsm::{action::Why, notice::Notice},
+    fsm::{notice::Notice, reason::Why},
     protocol::words::{count, exit_status, failure, setback, span, spawn_error, times},
 };
 use log::Level;

@@ -8,13 +8,14 @@ use super::{
     Spec,
     client::Peer,
     clock::{Clock, time_of_day},
-    control::{Control, FIRST_CLIENT, Incoming},
+    control::{Control, Incoming},
     history::History,
     process::{self, Given, Spawner, Ticket},
     program::{Program, spawn_error},
     recorder::Recorder,
     report,
     sockets::Sockets,
+    token::{CONTROL, SIGNALS, WATCH},
     watch::Watch,
 };
 use crate::{
@@ -31,7 +32,7 @@ use crate::{
     protocol::{Command, Envelope, Progress, Release, answer, command, status},
 };
 use log::{LevelFilter, debug, error, log};
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Poll};
 use nix::{
     errno::Errno,
     libc::{SIGALRM, SIGCHLD, SIGWINCH},
@@ -44,11 +45,6 @@ use std::{
     process as this,
     time::Duration,
 };
-
-const SIGNALS: Token = Token(0);
-pub(crate) const CONTROL: Token = Token(1);
-pub(crate) const WATCH: Token = Token(2);
-const _: () = assert!(WATCH.0 < FIRST_CLIENT, "tokens of clients come after ours");
 
 /// Signals that the core is told of.
 const CAUGHT: [Signal; 9] = [

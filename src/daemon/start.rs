@@ -7,8 +7,9 @@ use super::{
     process::{self, Spawner},
     program::{PinError, Program},
     recorder::Recorder,
-    shell::{CONTROL, Parts, Shell},
+    shell::{Parts, Shell},
     sockets::Sockets,
+    token::CONTROL,
     watch::Watch,
 };
 use crate::{

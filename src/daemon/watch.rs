@@ -1,6 +1,6 @@
 //! Learns without asking that somebody has removed or replaced the control socket.
 
-use super::shell::WATCH;
+use super::token::WATCH;
 use log::debug;
 use mio::{Interest, Registry, unix::SourceFd};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};

@@ -2,15 +2,16 @@
 //! [module's](super) ordering obligations.
 
 use super::{
-    event::{ExitStatus, SpawnError},
+    event::SpawnError,
     id::{Generation, ListenerId, Pid, RequestId, SlotId, WorkerId},
     notice::Notice,
+    reason::{Cause, Failure},
     rollout::Stage,
     signal::{Shutdown, Signal},
-    text::{BadText, Field, put_display, records, words},
+    text::{records, words},
     time::Millis,
 };
-use alloc::{string::String, vec::Vec};
+use alloc::vec::Vec;
 
 records! {
     /// The kinds of orders.
@@ -100,54 +101,6 @@ words! {
         "process" => Process,
         /// All of its process group.
         "group" => Group,
-    }
-}
-
-/// Why a start failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
-    /// The process could not be made, or did not become the program.
-    Spawn(SpawnError),
-    /// It ended before it was healthy.
-    Exited(ExitStatus),
-    /// It did not acknowledge in time.
-    Unacknowledged,
-}
-
-impl Field for Failure {
-    fn put(&self, out: &mut String) {
-        match self {
-            Self::Spawn(error) => {
-                out.push_str("spawn:");
-                error.put(out);
-            }
-            Self::Exited(status) => {
-                out.push_str("exited:");
-                status.put(out);
-            }
-            Self::Unacknowledged => put_display(out, "unacknowledged"),
-        }
-    }
-
-    fn get(word: &str) -> Result<Self, BadText> {
-        match word.split_once(':') {
-            Some(("spawn", error)) => SpawnError::get(error).map(Self::Spawn),
-            Some(("exited", status)) => ExitStatus::get(status).map(Self::Exited),
-            _ if word == "unacknowledged" => Ok(Self::Unacknowledged),
-            _ => Err(BadText::new(format_args!("`{word}` is none of: spawn:…, exited:…, unacknowledged"))),
-        }
-    }
-}
-
-words! {
-    /// Why a generation is taken back.
-    pub enum Cause {
-        /// A slot of it was given up: too many starts failed, or one failed for good.
-        "gave-up" => GaveUp,
-        /// A worker of it ended while it was on trial.
-        "died" => Died,
-        /// Somebody asked for it.
-        "aborted" => Aborted,
     }
 }
 
@@ -294,24 +247,6 @@ records! {
             /// The generation that was coming.
             generation: Generation,
         },
-    }
-}
-
-words! {
-    /// Why a worker is asked to go.
-    pub enum Why {
-        /// Its replacement is healthy.
-        "replaced" => Replaced,
-        /// Its generation failed or was superseded.
-        "withdrawn" => Withdrawn,
-        /// Fewer workers are wanted.
-        "surplus" => Surplus,
-        /// It did not acknowledge in time.
-        "unacknowledged" => Unacknowledged,
-        /// The supervisor shuts down.
-        "shutdown" => Shutdown,
-        /// The supervisor shuts down and gives it the whole grace period after TERM.
-        "fast-shutdown" => FastShutdown,
     }
 }
 

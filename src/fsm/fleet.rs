@@ -8,11 +8,11 @@
 //! things up is most of what a step costs.
 
 use super::{
-    action::{Failure, Why},
     config::Config,
     event::ExitStatus,
     id::{Generation, Pid, SlotId, WorkerId},
     index::{Index, Occupants, SlotEntries, WorkerEntries},
+    reason::{Failure, Why},
     slot::{Role, Slot, Verdict},
     time::{Millis, Time},
     worker::{Change, Effect, Outcome, Phase, PhaseTag, Rung, Worker, transition},

@@ -6,9 +6,9 @@
 //! and [`Index`] is `Eq` so that a check can build one anew and compare.
 
 use super::{
-    action::Why,
     config::{AckMode, Config, KILL_AFTER},
     id::{Generation, Pid, SlotId, WorkerId},
+    reason::Why,
     slot::{Hold, Slot},
     time::{Millis, Time},
     worker::{Phase, PhaseTag, Rung, Worker},

@@ -5,11 +5,12 @@
 //! never calls it.
 
 use super::{
-    action::{Action, Reply, Scope, Why},
+    action::{Action, Reply, Scope},
     config::{BACKOFF_MAX, KILL_AFTER, TARGET_MAX},
     event::{Command, Event, EventKind, Strategy},
     id::{ClientId, Generation, ListenerId, Pid, RequestId, SlotId, WorkerId},
     notice::Notice,
+    reason::Why,
     signal::{Shutdown, Signal},
     supervisor::{Life, Supervisor},
     time::{Millis, Time},

@@ -1,13 +1,14 @@
 //! What happens to single workers: answers to `Spawn`, exits, acks, deadlines.
 
 use super::{
-    action::{Action, Failure, Reply, Scope},
+    action::{Action, Reply, Scope},
     config::AckMode,
     event::{ExitStatus, SpawnError},
     fleet::{Applied, Moved},
     id::{Generation, Pid, RequestId, WorkerId},
     index::TimerKind,
     notice::Notice,
+    reason::Failure,
     signal::Signal,
     slot::{Role, Verdict},
     supervisor::{BURST, Life, Supervisor},

@@ -70,6 +70,7 @@ pub mod index;
 pub mod invariants;
 mod lifecycle;
 pub mod notice;
+pub mod reason;
 mod reconcile;
 pub mod rollout;
 pub mod signal;

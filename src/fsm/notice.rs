@@ -1,9 +1,9 @@
 //! What people may want to know. Typed here; the shell gives each its words and its level.
 
 use super::{
-    action::{Cause, Failure, Why},
     event::{ExitStatus, SpawnError, Strategy},
     id::{Errno, Generation, ListenerId, Pid, SlotId, WorkerId},
+    reason::{Cause, Failure, Why},
     signal::{Shutdown, Signal},
     text::records,
     time::Millis,

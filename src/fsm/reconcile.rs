@@ -2,9 +2,10 @@
 //! decide, or [`BURST`] decisions are made and the rest is left to the next step.
 
 use super::{
-    action::{Action, Failure, Reply, Why},
+    action::{Action, Reply},
     id::{SlotId, WorkerId},
     notice::Notice,
+    reason::{Failure, Why},
     signal::Shutdown,
     supervisor::{BURST, Life, Supervisor},
     worker::{Change, PhaseTag},

@@ -6,9 +6,9 @@
 //! decided, so nothing it relies on can be out of date.
 
 use super::{
-    action::{Cause, Failure},
     event::Strategy,
     id::{Generation, RequestId, SlotId},
+    reason::{Cause, Failure},
     text::words,
     time::{Millis, Time},
 };

@@ -2,11 +2,11 @@
 //! failures, back-off, generation. Changed by the [`fleet`](super::fleet) only.
 
 use super::{
-    action::Failure,
     backoff,
     config::{Config, SETTLED},
     event::ExitStatus,
     id::{Generation, SlotId, WorkerId},
+    reason::Failure,
     time::{Millis, Time},
 };
 

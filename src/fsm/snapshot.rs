@@ -16,10 +16,10 @@
 //! whole but makes no sense is refused too.
 
 use super::{
-    action::{Cause, Failure, Why},
     config::Config,
     event::{ExitStatus, Strategy},
     id::{ClientId, Generation, Pid, RequestId, SlotId, WorkerId},
+    reason::{Cause, Failure, Why},
     rollout::{Setback, Stage},
     signal::Shutdown,
     slot::{Hold, Slot},

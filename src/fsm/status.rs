@@ -1,9 +1,9 @@
 //! How things stand, as plain data. A picture taken on request; nothing here is state.
 
 use super::{
-    action::Failure,
     event::{ExitStatus, Strategy},
     id::{Generation, Pid, SlotId, WorkerId},
+    reason::Failure,
     rollout::Stage,
     signal::Shutdown,
     slot::Hold,

@@ -1,10 +1,11 @@
 //! Carries out what [`rollout::plan`](super::rollout::plan) decides, and answers for it.
 
 use super::{
-    action::{Action, Cause, Failure, Reply, Why},
+    action::{Action, Reply},
     event::{SpawnError, Strategy},
     id::{Generation, RequestId, SlotId, WorkerId},
     notice::Notice,
+    reason::{Cause, Failure, Why},
     rollout::{Counts, Decision, Limits, Rollout, Setback, Stage, Terms, plan},
     supervisor::{Pinning, Supervisor},
     time::Millis,

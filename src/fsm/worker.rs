@@ -7,8 +7,8 @@
 //! worker.
 
 use super::{
-    action::Why,
     id::{Generation, Pid, SlotId, WorkerId},
+    reason::Why,
     text::words,
     time::Time,
 };

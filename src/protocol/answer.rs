@@ -6,8 +6,9 @@ use super::{
     words::{count, failure_value, setback, span, spawn_error},
 };
 use crate::fsm::{
-    action::{Failure, Reply},
+    action::Reply,
     id::{Generation, Pid},
+    reason::Failure,
     signal::Shutdown,
     time::Millis,
 };
@@ -217,9 +218,9 @@ fn millis(span: Millis) -> Value {
 mod tests {
     use super::*;
     use crate::fsm::{
-        action::Cause,
         event::{ExitStatus, Prospect, SpawnError, Stage},
         id::{Errno, SlotId},
+        reason::Cause,
         text::Record as _,
     };
 

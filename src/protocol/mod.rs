@@ -19,6 +19,7 @@ pub mod status;
 pub mod words;
 
 pub(crate) mod json;
+mod typed;
 
 pub use line::{LineBuffer, Overlong};
 pub use progress::Progress;

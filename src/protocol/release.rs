@@ -1,6 +1,6 @@
 //! What an upgrade is to bring, from the words after `upgrade`.
 
-use super::request::{number, quoted};
+use super::typed::{number, quoted};
 use crate::{cli::read_seconds, fsm::time::Millis};
 
 /// What the next generation runs; what is not said stays as it is in the generation that serves.

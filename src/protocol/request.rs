@@ -3,6 +3,7 @@
 use super::{
     command,
     release::{Release, Wishes, wishes},
+    typed::{number, quoted, shown},
 };
 use crate::fsm::{
     event::{self, Strategy},
@@ -302,39 +303,8 @@ fn pid(number: u64) -> Option<Pid> {
     i32::try_from(number).ok().filter(|number| *number > 0).map(|number| Pid(number.unsigned_abs()))
 }
 
-/// Digits only: `+1` looks like a request for one more.
-pub(super) fn number<T: str::FromStr>(word: &str) -> Option<T> {
-    word.parse().ok().filter(|_| word.bytes().all(|byte| byte.is_ascii_digit()))
-}
-
 fn signals() -> String {
     Signal::ALL.iter().map(|signal| signal.word()).collect::<Vec<_>>().join(", ")
-}
-
-/// What somebody wrote, fit for a message and for a log: short, on one line, nothing invisible.
-pub(super) fn quoted(text: &str) -> String {
-    format!("`{}`", shortened(text))
-}
-
-/// The same for a value, as JSON.
-fn shown(value: &Value) -> String {
-    shortened(&json::to_string(value))
-}
-
-fn shortened(text: &str) -> String {
-    const LONGEST: usize = 60;
-    let mut short = String::new();
-    for (position, char) in text.chars().enumerate() {
-        match char {
-            _ if position == LONGEST => {
-                short.push('…');
-                break;
-            }
-            '"' | '\'' | '\\' => short.push(char),
-            _ => short.extend(char.escape_debug()),
-        }
-    }
-    short
 }
 
 #[cfg(test)]

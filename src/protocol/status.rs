@@ -228,9 +228,9 @@ fn by_number(slots: &[SlotStatus]) -> BTreeMap<SlotId, &SlotStatus> {
 mod tests {
     use super::*;
     use crate::fsm::{
-        action::Failure,
         event::{ExitStatus, Strategy},
         id::{Generation, Pid, WorkerId},
+        reason::Failure,
     };
     use miniserde::json;
 

@@ -2,9 +2,9 @@
 
 use super::json::{integer, members, or_null, text};
 use crate::fsm::{
-    action::{Cause, Failure},
     event::{ExitStatus, SpawnError, Stage},
     id::{Errno, Generation, SlotId},
+    reason::{Cause, Failure},
     time::Millis,
 };
 use miniserde::json::Value;

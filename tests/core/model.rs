@@ -11,12 +11,13 @@ mod workers;
 
 use crate::table::Cell;
 use einhyrningsins::fsm::{
-    action::{Action, Cause, Failure, Reply, Why},
+    action::{Action, Reply},
     config::{AckMode, Config, KILL_AFTER},
     event::{Event, EventKind},
     id::{Generation, Pid, RequestId, SlotId, WorkerId},
     index::TimerKind,
     notice::Notice,
+    reason::{Cause, Failure, Why},
     signal::{Shutdown, Signal},
     slot::Hold,
     supervisor::Life,

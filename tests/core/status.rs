@@ -2,9 +2,9 @@
 
 use einhyrningsins::fsm::{
     Supervisor,
-    action::Failure,
     event::{ExitStatus, Strategy},
     id::{Generation, Pid, SlotId, WorkerId},
+    reason::Failure,
     rollout::Stage,
     signal::Shutdown,
     status::{SlotStatus, Status, UpgradeStatus, WorkerStatus},

@@ -5,10 +5,11 @@ use crate::{
     probe::{Trace, python, run_in},
 };
 use einhyrningsins::fsm::{
-    action::{Action, Failure},
+    action::Action,
     event::{EventKind, ExitStatus},
     id::SlotId,
     notice::Notice,
+    reason::Failure,
     signal::Signal as Sent,
     time::Millis,
 };

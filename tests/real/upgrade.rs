@@ -5,10 +5,11 @@ use crate::{
     tools::{command, is_null, list, recorders, releases, sleepers, within},
 };
 use einhyrningsins::fsm::{
-    action::{Action, Why},
+    action::Action,
     event::EventKind,
     id::{Generation, SlotId, WorkerId},
     notice::Notice,
+    reason::Why,
     signal::Signal as Sent,
     trace::{self, Line},
 };

@@ -2,11 +2,11 @@
 
 use super::{BadSnapshot, Entry, whole};
 use crate::fsm::{
-    action::Why,
     config::{Config, TARGET_MAX},
     fleet::Fleet,
     id::{ClientId, Generation, Pid, RequestId, SlotId, WorkerId},
     invariants::Monitor,
+    reason::Why,
     rollout::{Rollout, Setback, Stage, Terms},
     slot::Slot,
     supervisor::{Life, Pinning, Supervisor},

@@ -4,11 +4,12 @@
 
 use super::{place::Place, worlds::NOTHING};
 use einhyrningsins::fsm::{
-    action::{Action, Why},
+    action::Action,
     config::{AckMode, SETTLED},
     event::Strategy,
     id::{Generation, RequestId},
     index::TimerKind,
+    reason::Why,
     rollout::Terms,
     slot::Hold,
     supervisor::Life,

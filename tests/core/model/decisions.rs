@@ -2,10 +2,11 @@
 
 use super::{Known, Model, With, Wrong, why};
 use einhyrningsins::fsm::{
-    action::{Action, Cause, Why},
+    action::Action,
     event::{Command, EventKind},
     id::{Generation, SlotId, WorkerId},
     notice::Notice,
+    reason::{Cause, Why},
     signal::Shutdown,
     slot::Hold,
     supervisor::Life,

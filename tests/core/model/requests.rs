@@ -2,11 +2,12 @@
 
 use super::{Model, Place, Wrong};
 use einhyrningsins::fsm::{
-    action::{Action, Cause, Reply, Scope},
+    action::{Action, Reply, Scope},
     config::TARGET_MAX,
     event::Command,
     id::{Pid, RequestId, SlotId, WorkerId},
     notice::Notice,
+    reason::Cause,
     signal::{Shutdown, Signal},
     slot::Hold,
     supervisor::Life,

@@ -3,13 +3,14 @@
 use super::{Known, Model, With, Wrong, failing};
 use crate::table::Cell;
 use einhyrningsins::fsm::{
-    action::{Action, Cause, Failure, Reply, Scope, Why},
+    action::{Action, Reply, Scope},
     backoff,
     config::{AckMode, SETTLED},
     event::ExitStatus,
     id::{Pid, SlotId, WorkerId},
     index::TimerKind,
     notice::Notice,
+    reason::{Cause, Failure, Why},
     signal::{Shutdown, Signal},
     slot::Hold,
     supervisor::Life,

@@ -1,0 +1,12 @@
+//! The names under which the event loop hears of what it waits for.
+
+use mio::Token;
+
+/// Signals have come.
+pub(crate) const SIGNALS: Token = Token(0);
+/// Somebody wants to connect to the control socket.
+pub(crate) const CONTROL: Token = Token(1);
+/// Something has happened to the control socket's file.
+pub(crate) const WATCH: Token = Token(2);
+/// The first of the clients; each connection has one of its own.
+pub(crate) const FIRST_CLIENT: usize = 3;

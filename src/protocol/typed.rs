@@ -1,0 +1,35 @@
+//! What somebody typed: numbers read from it, and itself shown in a message.
+
+use core::str::FromStr;
+use miniserde::json::{self, Value};
+
+/// Digits only: `+1` looks like a request for one more.
+pub(super) fn number<T: FromStr>(word: &str) -> Option<T> {
+    word.parse().ok().filter(|_| word.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// What somebody wrote, fit for a message and for a log: short, on one line, nothing invisible.
+pub(super) fn quoted(text: &str) -> String {
+    format!("`{}`", shortened(text))
+}
+
+/// The same for a value, as JSON.
+pub(super) fn shown(value: &Value) -> String {
+    shortened(&json::to_string(value))
+}
+
+fn shortened(text: &str) -> String {
+    const LONGEST: usize = 60;
+    let mut short = String::new();
+    for (position, char) in text.chars().enumerate() {
+        match char {
+            _ if position == LONGEST => {
+                short.push('…');
+                break;
+            }
+            '"' | '\'' | '\\' => short.push(char),
+            _ => short.extend(char.escape_debug()),
+        }
+    }
+    short
+}
