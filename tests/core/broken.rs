@@ -47,6 +47,15 @@ config target=2 listeners=0 ack=manual:1000 retries=3 backoff=100 grace=1000 sto
 @30 pinned generation=2
 @30 woke
 
+coming: serving
+@20 requested client=1 request=1 upgrade strategy=rolling
+@30 pinned generation=2
+
+replaced: coming
+@30 woke
+@30 spawned worker=2 pid=102
+@40 acked pid=102 sender=102
+
 canary: serving
 @20 requested client=1 request=1 upgrade strategy=rolling canary=1 soak=1000
 @30 pinned generation=2
@@ -60,6 +69,10 @@ const LIES: &str = "
 I3 starting: in a generation that nobody wants
 @1 woke
 > spawn worker=2 slot=0 generation=7
+
+I3 upgrading: in a generation that neither serves nor comes
+@31 woke
+> spawn worker=5 slot=0 generation=7
 
 I4 starting: a name for the second time
 @1 woke
@@ -232,6 +245,14 @@ I29 serving: released, and still run
 @20 woke
 > forget generation=1
 
+I29 coming: released, and about to be run
+@31 pinged pid=101 sender=101
+> forget generation=2
+
+I29 replaced: released, while somebody is still on the way out
+@41 woke
+> forget generation=1
+
 I31 serving: something after the end
 @20 woke
 > exit code=0
@@ -271,7 +292,7 @@ const BAD_STATES: [(u8, &str, &str, Edit); 10] = [
     (34, "a slot that serves and never has", "serving", (" served=yes", "")),
 ];
 
-const EMPTY_SLOT: &str = "slot slot=5 generation=1 failures=0 strikes=0 hold=ready starts=0\nslot slot=0";
+const EMPTY_SLOT: &str = "slot slot=1 generation=1 failures=0 strikes=0 hold=ready starts=0\nslot slot=0";
 
 /// What takes a test of its own below.
 const APART: [u8; 1] = [10];
