@@ -7,6 +7,7 @@
 )]
 
 mod broken;
+mod corners;
 mod cost;
 mod damage;
 mod explore;
@@ -17,10 +18,12 @@ mod model;
 mod props;
 mod reference;
 mod rollout;
+mod script;
 mod seeds;
 mod sim;
 mod status;
 mod table;
 #[path = "../../fuzz/targets.rs"]
 mod targets;
+mod text;
 mod world;

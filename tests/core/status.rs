@@ -1,7 +1,7 @@
 //! What `status` tells, to the last number.
 
+use crate::script::after;
 use einhyrningsins::fsm::{
-    Supervisor,
     event::{ExitStatus, Strategy},
     id::{Generation, Pid, SlotId, WorkerId},
     reason::Failure,
@@ -9,20 +9,8 @@ use einhyrningsins::fsm::{
     signal::Shutdown,
     status::{SlotStatus, Status, UpgradeStatus, WorkerStatus},
     time::Millis,
-    trace,
     worker::PhaseTag,
 };
-
-/// The machine after these events.
-fn after(events: &str) -> Supervisor {
-    let steps = trace::recorded(events).unwrap_or_else(|why| panic!("{why}"));
-    let config = steps.first().and_then(|step| step.config.clone()).expect("a configuration");
-    let mut machine = Supervisor::new(config);
-    for step in steps {
-        machine.step(step.event);
-    }
-    machine
-}
 
 /// Two slots. One worker has pinged; the other fails, its next start fails too, and waits.
 const TROUBLE: &str = "
@@ -85,7 +73,7 @@ fn pings_exits_failures_and_the_next_try_are_told() {
         ],
         workers: vec![WorkerStatus { pinged: Some(Millis(50)), ..worker(1, 0, PhaseTag::Healthy, 100) }],
     };
-    assert_eq!(after(TROUBLE).status(), expected);
+    assert_eq!(after(TROUBLE).0.status(), expected);
 }
 
 #[test]
@@ -98,7 +86,7 @@ fn a_slot_that_was_given_up_waits_for_no_time() {
 @1000 spawned worker=5 pid=105
 @1010 exited pid=105 status=4
 ";
-    let status = after(&format!("{TROUBLE}{more}")).status();
+    let status = after(&format!("{TROUBLE}{more}")).0.status();
     let expected = SlotStatus {
         slot: SlotId(1),
         failures: 3,
@@ -142,7 +130,7 @@ config target=3 listeners=0 ack=manual:1000 retries=3 backoff=100 grace=1000 sto
         retired: 0,
         age: Millis(50),
     };
-    assert_eq!(after(begun).status().upgrade, Some(canaries));
+    assert_eq!(after(begun).0.status().upgrade, Some(canaries));
     let on_trial = format!("{begun}@160 acked pid=105 sender=105\n@260 woke\n");
     let soaking = UpgradeStatus {
         stage: Stage::CanarySoak,
@@ -152,13 +140,13 @@ config target=3 listeners=0 ack=manual:1000 retries=3 backoff=100 grace=1000 sto
         age: Millis(160),
         ..canaries
     };
-    let status = after(&on_trial).status();
+    let status = after(&on_trial).0.status();
     assert_eq!((status.upgrade, status.healthy, status.generation), (Some(soaking), 5, Generation(1)));
 }
 
 #[test]
 fn going_back_tells_of_the_generation_that_comes_back() {
-    let machine = after(
+    let (machine, _) = after(
         "
 config target=2 listeners=0 ack=manual:1000 retries=3 backoff=100 grace=1000 stop=USR2 unacked=1 surge=1
 @0 start
@@ -193,7 +181,7 @@ config target=2 listeners=0 ack=manual:1000 retries=3 backoff=100 grace=1000 sto
 
 #[test]
 fn a_shutdown_is_told() {
-    let status = after(&format!("{TROUBLE}@110 signalled signal=TERM\n")).status();
+    let status = after(&format!("{TROUBLE}@110 signalled signal=TERM\n")).0.status();
     assert_eq!(status.stopping, Some(Shutdown::Fast));
     assert_eq!(status.workers.first().map(|worker| worker.phase), Some(PhaseTag::DrainingTerm));
 }

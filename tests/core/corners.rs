@@ -1,0 +1,143 @@
+//! Corners that arbitrary runs come to seldom or never, one by one.
+
+use crate::{
+    script::after,
+    world::{Depth, Op, World},
+};
+use einhyrningsins::fsm::{
+    action::Action,
+    config::{AckMode, Config},
+    event::{EventKind, ExitStatus},
+    id::SlotId,
+    index::TimerKind,
+    notice::Notice,
+    signal::Signal,
+    supervisor::BURST,
+    time::Millis,
+    worker::PhaseTag,
+};
+
+fn has(orders: &[String], start: &str) -> bool {
+    orders.iter().any(|order| order.starts_with(start))
+}
+
+const ONE: &str = "
+config target=1 listeners=0 ack=manual:1000 retries=3 backoff=100 grace=1000 stop=USR2 unacked=1 surge=1
+@0 start
+@0 pinned generation=1
+@0 spawned worker=1 pid=101
+@10 acked pid=101 sender=101
+";
+
+#[test]
+fn a_hang_up_captures_nothing_before_the_start_is_over_or_once_the_end_has_begun() {
+    let hang_up = "signalled signal=HUP\n";
+    let (_, orders) = after(&format!("{ONE}@20 {hang_up}"));
+    assert_eq!(orders, ["pin generation=2"]);
+    let (machine, orders) = after(&format!("{ONE}@20 signalled signal=TERM\n@30 {hang_up}"));
+    assert!(
+        orders.is_empty() && machine.stage() == einhyrningsins::fsm::rollout::Stage::Settled,
+        "{orders:?}"
+    );
+    let unborn = ONE.lines().take(3).collect::<Vec<_>>().join("\n");
+    let (_, orders) = after(&format!("{unborn}\n@0 {hang_up}"));
+    assert!(orders.is_empty(), "{orders:?}");
+}
+
+/// Two slots; a new version is on trial in both when the service is told to make do with one. The second
+/// stays as long as the first does not serve, but its end says nothing about the new version any more.
+#[test]
+fn the_end_of_a_worker_beyond_the_target_takes_no_release_back() {
+    let begun = "
+config target=2 listeners=0 ack=manual:1000 retries=3 backoff=100 grace=1000 stop=USR2 unacked=2 surge=2
+@0 start
+@0 pinned generation=1
+@0 spawned worker=1 pid=101
+@0 spawned worker=2 pid=102
+@10 acked pid=101 sender=101
+@10 acked pid=102 sender=102
+@20 requested client=1 request=1 upgrade strategy=fleet soak=5000
+@20 pinned generation=2
+@20 woke
+@20 spawned worker=3 pid=103
+@20 spawned worker=4 pid=104
+@30 exited pid=101 status=0
+@30 exited pid=102 status=0
+@40 acked pid=104 sender=104
+";
+    let shrunk = format!("{begun}@50 requested client=1 request=2 dec\n");
+    let (machine, _) = after(&shrunk);
+    let beyond = machine.fleet().slots().get(&SlotId(1)).and_then(|slot| slot.current);
+    assert_eq!(beyond.map(|worker| machine.fleet().is_healthy(worker)), Some(true), "it fills in");
+    let (machine, orders) = after(&format!("{shrunk}@60 exited pid=104 status=1\n"));
+    assert!(has(&orders, "notice crashed worker=4") && !has(&orders, "notice rolling-back"), "{orders:?}");
+    assert!(orders[0].ends_with("retry_in=0"), "{orders:?}");
+    assert!(machine.stage().is_forward());
+    // The same within the target is the end of the trial.
+    let (_, orders) = after(&format!("{begun}@60 exited pid=104 status=1\n"));
+    assert!(has(&orders, "notice rolling-back generation=2 to=1 cause=died slot=1"), "{orders:?}");
+}
+
+/// Where health takes no time, an exec failure of the first second is one of the start; after it is not.
+#[test]
+fn the_first_moment_ends_with_the_first_second() {
+    let begun = "
+config target=1 listeners=0 ack=after:0 retries=3 backoff=100 grace=1000 stop=USR2 unacked=1 surge=1
+@0 start
+@0 pinned generation=1
+@0 spawned worker=1 pid=101
+";
+    let failure = "exited pid=101 status=127 error=exec:2:not-found\n";
+    let (_, orders) = after(&format!("{begun}@999 {failure}"));
+    assert!(has(&orders, "exit code=127"), "{orders:?}");
+    let (_, orders) = after(&format!("{begun}@1000 {failure}"));
+    assert!(has(&orders, "notice start-failed") && !has(&orders, "exit "), "{orders:?}");
+}
+
+fn large(target: u32) -> World {
+    let config = Config { target, ack: AckMode::Manual(Millis(1_000)), ..Config::default() };
+    let mut world = World::new(config, Depth::Step).expect("a start");
+    world.tracing = false;
+    world
+}
+
+fn spawned(actions: &[Action]) -> u32 {
+    let spawns = actions.iter().filter(|action| matches!(action, Action::Spawn { .. }));
+    u32::try_from(spawns.count()).expect("a number")
+}
+
+/// A step does a bounded part of what there is to do, and asks to be woken at once for the rest.
+#[test]
+fn a_thousand_workers_are_started_a_burst_at_a_time() {
+    let mut world = large(1_000);
+    let kind = world.event(Op::Answer).expect("a program to capture");
+    let mut started = vec![spawned(&world.step(kind).expect("nothing wrong"))];
+    while world.supervisor.next_deadline() == Some((world.now, TimerKind::Unfinished)) {
+        started.push(spawned(&world.step(EventKind::Woke).expect("nothing wrong")));
+    }
+    assert_eq!(started, [BURST, BURST, BURST, 1_000 - 3 * BURST]);
+}
+
+/// A shutdown reaches a burst of workers at a time. One that it has not reached yet and that fails to
+/// start is not tried again.
+#[test]
+fn a_start_that_fails_amid_a_shutdown_is_not_tried_again() {
+    let mut world = large(2 * BURST);
+    world.answer_all().expect("nothing wrong");
+    world.step(EventKind::Woke).expect("nothing wrong");
+    world.answer_all().expect("nothing wrong");
+    world.step(EventKind::Signalled { signal: Signal::Term }).expect("nothing wrong");
+    let pending =
+        |(_, worker): &(_, &einhyrningsins::fsm::worker::Worker)| worker.phase.tag() == PhaseTag::PendingAck;
+    let workers = world.supervisor.fleet().workers();
+    let pid = workers.iter().find(pending).and_then(|(_, worker)| worker.phase.pid()).expect("one is left");
+    let exit = EventKind::Exited { pid, status: ExitStatus::Code(1), error: None, orphans: false };
+    let actions = world.step(exit).expect("nothing wrong");
+    let failed = actions.iter().find_map(|action| match action {
+        Action::Notice { notice: Notice::StartFailed { failures, retry_in, .. } } => {
+            Some((*failures, *retry_in))
+        }
+        _ => None,
+    });
+    assert_eq!(failed, Some((0, None)));
+}
