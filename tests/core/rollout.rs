@@ -4,6 +4,7 @@ use einhyrningsins::fsm::{
     event::Strategy,
     rollout::{Counts, Decision, Limits, Stage, plan},
     text::Field as _,
+    time::Millis,
 };
 use std::{collections::BTreeSet, fs};
 
@@ -196,4 +197,22 @@ fn workers_that_keep_ending_hold_nothing_up_that_goes_back() {
         let alike = with_one_more == decided || stage.is_forward() || !possible;
         assert!(alike, "{decided:?}, and with one more {with_one_more:?}: {stage} {strategy} {counts:?}");
     });
+}
+
+#[test]
+fn stages_come_in_their_order_and_trials_only_with_a_soak() {
+    let from = |first: Stage, soak: Millis| -> Vec<Stage> {
+        let next = |stage: &Stage| (*stage != Stage::Proven).then(|| stage.next(soak));
+        std::iter::successors(Some(first), next).collect()
+    };
+    let [soak, none] = [Millis(1), Millis(0)];
+    let all = [Stage::Canary, Stage::CanarySoak, Stage::Spread, Stage::Probation, Stage::Proven];
+    assert_eq!(from(Stage::Canary, soak), all);
+    assert_eq!(from(Stage::Canary, none), [Stage::Canary, Stage::Spread, Stage::Proven]);
+    assert_eq!(from(Stage::Spread, soak), all[2..]);
+    assert_eq!(
+        [Stage::Back, Stage::Settled, Stage::Proven].map(|stage| stage.next(soak)),
+        [Stage::Settled, Stage::Settled, Stage::Proven]
+    );
+    assert_eq!(Stage::ALL.iter().filter(|stage| stage.is_trial()).count(), 2);
 }

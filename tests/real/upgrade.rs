@@ -201,27 +201,29 @@ fn a_client_whose_upgrade_is_superseded_fails() {
 }
 
 #[test]
-fn a_hundred_upgrades_at_once_all_get_an_answer_and_the_fleet_settles() {
+fn a_thousand_upgrades_at_once_all_get_an_answer_and_the_fleet_settles() {
     let (mut supervisor, _, old) = releases(3, &[]);
-    let mut clients: Vec<Connection> = (0..100)
+    let upgrade = r#"{"command":"upgrade"}"#;
+    let mut clients: Vec<Connection> = (0..500)
         .map(|_| {
             let mut client = Connection::open(&supervisor.socket()).expect("a connection");
-            client.send(r#"{"command":"upgrade"}"#).expect("it is sent");
+            // The second is taken up once the first is answered.
+            client.send(&format!("{upgrade}\n{upgrade}")).expect("it is sent");
             client
         })
         .collect();
     let mut outcomes = BTreeMap::<String, usize>::new();
-    for client in &mut clients {
-        let last = client.answer().expect("an answer").pop().expect("a line");
+    for client in clients.iter_mut().flat_map(|client| [client.answer(), client.answer()]) {
+        let last = client.expect("an answer").pop().expect("a line");
         *outcomes.entry(text(&last, "outcome").to_owned()).or_default() += 1;
     }
-    assert_eq!(outcomes.values().sum::<usize>(), 100);
+    assert_eq!(outcomes.values().sum::<usize>(), 1_000);
     assert!(
         outcomes.keys().all(|outcome| ["upgraded", "superseded"].contains(&outcome.as_str())),
         "{outcomes:?}"
     );
     assert!(outcomes.contains_key("upgraded"), "{outcomes:?}");
-    let new = await_generation(&mut supervisor, 101, 3);
+    let new = await_generation(&mut supervisor, 1_001, 3);
     assert!(new.iter().all(|pid| !old.contains(pid)));
     judge(&supervisor, 3);
 }
