@@ -243,8 +243,13 @@ impl Supervisor {
         self.act(Action::Pin { generation: self.newest, request: None });
     }
 
+    /// Whether a generation's program may just have been captured, or not.
+    fn is_named(&self, generation: Generation) -> bool {
+        (Generation(1)..=self.newest).contains(&generation) && !self.pinned.contains(&generation)
+    }
+
     fn pinned_as(&mut self, generation: Generation) {
-        if self.pinned.contains(&generation) || generation > self.newest || generation == Generation(0) {
+        if !self.is_named(generation) {
             return self.impossible(format!("generation {generation} pinned unasked"));
         }
         if self.life == Life::Pinning {
@@ -265,7 +270,7 @@ impl Supervisor {
     }
 
     fn pin_failed(&mut self, generation: Generation, error: SpawnError) {
-        if self.pinned.contains(&generation) || generation > self.newest || generation == Generation(0) {
+        if !self.is_named(generation) {
             return self.impossible(format!("generation {generation} not pinned unasked"));
         }
         if self.life == Life::Pinning {

@@ -14,6 +14,7 @@ use einhyrningsins::fsm::{
     signal::Signal,
     supervisor::BURST,
     time::Millis,
+    trace,
     worker::PhaseTag,
 };
 
@@ -42,6 +43,40 @@ fn a_hang_up_captures_nothing_before_the_start_is_over_or_once_the_end_has_begun
     let unborn = ONE.lines().take(3).collect::<Vec<_>>().join("\n");
     let (_, orders) = after(&format!("{unborn}\n@0 {hang_up}"));
     assert!(orders.is_empty(), "{orders:?}");
+}
+
+#[test]
+fn a_socket_that_cannot_be_bound_is_the_end() {
+    let (_, orders) = after(
+        "
+config target=1 listeners=2 ack=manual:1000 retries=3 backoff=100 grace=1000 stop=USR2 unacked=1 surge=1
+@0 start
+@0 pinned generation=1
+@0 bound listener=0
+@0 bind-failed listener=1 errno=98
+",
+    );
+    assert_eq!(orders, ["notice bind-failed listener=1 errno=98", "exit code=1"]);
+}
+
+#[test]
+fn a_program_that_was_not_asked_for_is_neither_captured_nor_failed() {
+    for generation in [0, 1, 3] {
+        for answer in ["pinned", "pin-failed error=pin:2:not-found"] {
+            let (name, rest) = answer.split_once(' ').unwrap_or((answer, ""));
+            let text = format!("{ONE}@20 signalled signal=HUP\n@30 {name} generation={generation} {rest}\n");
+            let told = trace::retell(&text).expect("a trace");
+            let last: Vec<&str> = told.lines().rev().take(2).collect();
+            assert!(last[1].starts_with("> notice impossible what=generation%20"), "{told}");
+        }
+    }
+}
+
+#[test]
+#[cfg(debug_assertions)]
+#[should_panic(expected = "impossible: start after the start")]
+fn what_cannot_happen_is_a_panic_where_bugs_are_to_be_found() {
+    after(&format!("{ONE}@20 start\n"));
 }
 
 /// Two slots; a new version is on trial in both when the service is told to make do with one. The second

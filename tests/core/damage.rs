@@ -4,6 +4,7 @@
 use crate::{
     broken::sealed,
     props::{cases, configs, ops, run},
+    script::after,
     world::{Depth, Op, World},
 };
 use einhyrningsins::fsm::{Supervisor, config::Config, event::EventKind, snapshot::VERSION};
@@ -138,11 +139,71 @@ fn numbers_that_cannot_be_are_refused() {
         (&running, "unacked=1", "unacked=0"),
         (&running, "next_worker=2", "next_worker=1"),
         (&running, "newest=1", "newest=0"),
+        (&running, "phase=spawning/wanted", "phase=healthy"),
+        (&running, "phase=spawning/wanted", "phase=spawning/wanted pid=7"),
+        (&running, "next_worker=2", &format!("next_worker={}", u64::MAX / 2)),
     ] {
         assert!(text.contains(from), "there is no {from} in {text}");
         let refusal = Supervisor::restore(&sealed(&text.replacen(from, to, 1)));
         assert!(refusal.is_err_and(|why| !why.message.starts_with("cannot be")), "{to}");
     }
+}
+
+/// A machine with everything that a snapshot can tell of.
+fn going_back() -> String {
+    let events = "
+config target=2 listeners=0 ack=manual:1000 retries=3 backoff=100 grace=1000 stop=USR2 unacked=1 surge=1
+@0 start
+@0 pinned generation=1
+@0 spawned worker=1 pid=101
+@0 spawned worker=2 pid=102
+@10 acked pid=101 sender=101
+@10 acked pid=102 sender=102
+@20 requested client=1 request=1 upgrade strategy=rolling
+@20 pinned generation=2
+@20 woke
+@20 spawned worker=3 pid=103
+@30 acked pid=103 sender=103
+@40 requested client=1 request=2 abort
+@50 requested client=1 request=3 upgrade strategy=rolling
+";
+    after(events).0.snapshot()
+}
+
+#[test]
+fn what_is_told_twice_is_refused() {
+    let text = going_back();
+    let count = text.lines().count();
+    let mut told = 0;
+    for which in 2..count - 1 {
+        let line = text.lines().nth(which).expect("a line");
+        let doubled = text.replacen(line, &format!("{line}\n{line}"), 1);
+        let refusal = Supervisor::restore(&sealed(&doubled)).expect_err(line);
+        assert!(refusal.message.ends_with(" for the second time"), "{line}: {refusal}");
+        told += 1;
+    }
+    assert!(told >= 10, "only {told} lines in\n{text}");
+}
+
+#[test]
+fn an_upgrade_at_no_stage_is_refused() {
+    let text = going_back();
+    let setback = text.lines().find(|line| line.starts_with("setback ")).expect("it goes back");
+    assert!(text.contains(" stage=back "), "{text}");
+    for (from, to) in [
+        (" stage=back ", " stage=settled "),
+        (" stage=back ", " stage=spread "),
+        (format!("{setback}\n").as_str(), ""),
+    ] {
+        let refusal = Supervisor::restore(&sealed(&text.replacen(from, to, 1))).expect_err(to);
+        assert!(refusal.message.contains("goes back without a reason, or forward with one"), "{refusal}");
+    }
+    let rollout = text.lines().find(|line| line.starts_with("rollout ")).expect("one is under way");
+    let refusal = Supervisor::restore(&sealed(&text.replacen(&format!("{rollout}\n"), "", 1)));
+    assert!(refusal.is_err_and(|why| why.message == "nothing is there that could be set back"));
+    let settled =
+        text.replacen(" stage=back ", " stage=settled ", 1).replacen(&format!("{setback}\n"), "", 1);
+    assert!(Supervisor::restore(&sealed(&settled)).is_err(), "settled, and an upgrade under way");
 }
 
 #[test]
