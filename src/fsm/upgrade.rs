@@ -173,7 +173,7 @@ impl Supervisor {
     pub(super) fn reserved(&self) -> Option<SlotId> {
         let (index, limits) = (self.fleet.index(), self.limits());
         let surge = limits.surge(self.stage(), self.strategy(), as_count(self.fleet.target()));
-        let starting = index.doubled.len() - index.replaced.total() - index.replaced_idle.total();
+        let starting = index.doubled.len() - index.replaced.total();
         let room = index.doubled.len() < surge && starting < limits.unacked;
         index.reserved.iter().next().filter(|_| room)
     }

@@ -129,6 +129,28 @@ config target=1 listeners=0 ack=after:0 retries=3 backoff=100 grace=1000 stop=US
     assert!(has(&orders, "notice start-failed") && !has(&orders, "exit "), "{orders:?}");
 }
 
+/// Slots that were left without a worker of their own, and get another chance, start as many workers next
+/// to those they have as both limits allow.
+#[test]
+fn second_chances_respect_both_limits() {
+    let path = "fsm-spec/traces/regressions/retry-beyond-the-surge.trace";
+    let path: std::path::PathBuf = [env!("CARGO_MANIFEST_DIR"), path].iter().collect();
+    let told = std::fs::read_to_string(path).expect("the trace can be read");
+    for (limits, most) in [
+        ("unacked=1 surge=1", 1),
+        ("unacked=2 surge=1", 1),
+        ("unacked=1 surge=2", 1),
+        ("unacked=2 surge=2", 2),
+    ] {
+        // The second of the two that fail to come back may start with the first or after it.
+        let begun = told.replace("unacked=1 surge=1", limits);
+        let (before, _) = begun.split_once("@2000 ").expect("the second upgrade");
+        let events = format!("{before}@2000 requested client=1 request=3 retry\n@2000 woke\n");
+        let (machine, _) = after(&events);
+        assert_eq!(machine.fleet().index().doubled.len(), most, "{limits}");
+    }
+}
+
 fn large(target: u32) -> World {
     let config = Config { target, ack: AckMode::Manual(Millis(1_000)), ..Config::default() };
     let mut world = World::new(config, Depth::Step).expect("a start");
