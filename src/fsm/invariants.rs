@@ -39,7 +39,7 @@ pub enum Kind {
 }
 
 /// Every invariant, by number.
-pub const ALL: [(u8, Kind); 35] = {
+pub const ALL: [(u8, Kind); 36] = {
     use Kind::{Run, State, Step};
     [
         (1, Run),
@@ -77,6 +77,7 @@ pub const ALL: [(u8, Kind); 35] = {
         (33, Step),
         (34, State),
         (35, Run),
+        (36, State),
     ]
 };
 

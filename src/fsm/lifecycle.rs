@@ -179,9 +179,7 @@ impl Supervisor {
     }
 
     pub(super) fn spawn_failed(&mut self, worker: WorkerId, error: SpawnError) {
-        let generation = self.fleet.worker(worker).map(|worker| worker.generation);
         self.change(worker, Change::SpawnFailed, Failure::Spawn(error));
-        generation.into_iter().for_each(|generation| self.forget_if_unused(generation));
     }
 
     pub(super) fn exited(&mut self, pid: Pid, status: ExitStatus, error: Option<SpawnError>, orphans: bool) {
@@ -200,7 +198,6 @@ impl Supervisor {
             if moved.before.tag().is_draining() {
                 self.notice(Notice::Gone { worker, slot, generation, pid, status });
             }
-            self.forget_if_unused(generation);
         }
     }
 

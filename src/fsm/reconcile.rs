@@ -24,6 +24,9 @@ impl Supervisor {
         }
         self.tell_progress();
         self.note_up();
+        if self.life != Life::Done {
+            self.forget_unused();
+        }
     }
 
     /// Takes one decision. Returns whether there may be another.
@@ -75,9 +78,8 @@ impl Supervisor {
                 self.give_back(id);
                 true
             }
-            Some((generation, false)) => {
+            Some((_, false)) => {
                 self.fleet.reassign(id, stable);
-                self.forget_if_unused(generation);
                 true
             }
             None => false,
@@ -166,6 +168,7 @@ impl Supervisor {
         while let Some(request) = self.waiting.keys().next().copied() {
             self.reply(request, Reply::NotRunning);
         }
+        self.forget_unused();
         self.life = Life::Done;
         self.act(Action::Exit { code });
     }

@@ -313,7 +313,6 @@ impl Supervisor {
         if let Some(request) = request {
             self.reply(request, reply);
         }
-        self.forget_unused();
         true
     }
 
@@ -335,21 +334,19 @@ impl Supervisor {
     }
 
     /// Releases every captured program that nothing runs or will run.
-    fn forget_unused(&mut self) {
-        let pinned: Vec<Generation> = self.pinned.iter().copied().collect();
-        pinned.into_iter().for_each(|generation| self.forget_if_unused(generation));
-    }
-
-    /// Releases a captured program if nothing runs or will run it.
-    pub(super) fn forget_if_unused(&mut self, generation: Generation) {
-        let index = self.fleet.index();
-        let needed = generation == self.stable
-            || generation == self.wanted()
-            || index.generations.contains_key(&generation)
-            || index.slots.count(generation) > 0;
-        if !needed && self.pinned.remove(&generation) {
+    pub(super) fn forget_unused(&mut self) {
+        while let Some(generation) = self.pinned.iter().copied().find(|pinned| !self.is_used(*pinned)) {
+            self.pinned.remove(&generation);
             self.act(Action::Forget { generation });
         }
+    }
+
+    fn is_used(&self, generation: Generation) -> bool {
+        let index = self.fleet.index();
+        generation == self.stable
+            || generation == self.wanted()
+            || index.generations.contains_key(&generation)
+            || index.slots.count(generation) > 0
     }
 }
 

@@ -47,6 +47,10 @@ config target=2 listeners=0 ack=manual:1000 retries=3 backoff=100 grace=1000 sto
 @30 pinned generation=2
 @30 woke
 
+refused: serving
+@20 signalled signal=HUP
+@30 pin-failed generation=2 error=pin:2:not-found
+
 coming: serving
 @20 requested client=1 request=1 upgrade strategy=rolling
 @30 pinned generation=2
@@ -279,7 +283,7 @@ I33 canary: too soon
 type Edit = (&'static str, &'static str);
 
 /// States that break an invariant: which, in what way, and the end of which run with what changed.
-const BAD_STATES: [(u8, &str, &str, Edit); 10] = [
+const BAD_STATES: [(u8, &str, &str, Edit); 11] = [
     (2, "one worker twice in its slot", "serving", (" current=1 ", " current=1 outgoing=1 ")),
     (6, "one process for two workers", "two", ("pid=102", "pid=101")),
     (30, "up and in no slot", "serving", (" current=1 ", " ")),
@@ -289,6 +293,12 @@ const BAD_STATES: [(u8, &str, &str, Edit); 10] = [
     (30, "too few slots", "serving", ("target=1 stable", "target=2 stable")),
     (30, "a slot beyond the target, and empty", "serving", ("slot slot=0", EMPTY_SLOT)),
     (32, "more slots ahead than canaries", "canary", ("canary=1", "canary=0")),
+    (
+        36,
+        "captured for nothing",
+        "refused",
+        ("pinned generation=1", "pinned generation=1\npinned generation=2"),
+    ),
     (34, "a slot that serves and never has", "serving", (" served=yes", "")),
 ];
 

@@ -2,12 +2,16 @@
 
 use super::{Violation, holds};
 use crate::fsm::{
+    id::Generation,
     index::TimerKind,
     rollout::Stage,
     supervisor::Supervisor,
     worker::{Phase, PhaseTag},
 };
-use alloc::{collections::BTreeMap, format};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    format,
+};
 
 /// Everything that is to be looked at in a state by itself.
 pub(super) fn all(state: &Supervisor) -> Result<(), Violation> {
@@ -16,7 +20,16 @@ pub(super) fn all(state: &Supervisor) -> Result<(), Violation> {
     occupants(state)?;
     deadlines(state)?;
     status(state)?;
+    captured(state)?;
     canaries(state)
+}
+
+fn captured(state: &Supervisor) -> Result<(), Violation> {
+    let mut used: BTreeSet<Generation> = [state.stable(), state.wanted()].into();
+    used.extend(state.fleet().workers().values().map(|worker| worker.generation));
+    used.extend(state.fleet().slots().values().map(|slot| slot.generation));
+    let unused = state.pinned().difference(&used).next();
+    holds(36, unused.is_none(), || format!("{unused:?} is captured for nothing"))
 }
 
 fn canaries(state: &Supervisor) -> Result<(), Violation> {
