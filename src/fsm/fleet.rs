@@ -260,13 +260,9 @@ impl Fleet {
             return Applied::Unknown;
         };
         let before = worker.phase;
-        let (next, effects) = match transition(before.tag(), change.input()) {
-            Outcome::Move(next, effects) => (next, effects),
-            Outcome::Stay => return Applied::Stayed,
-            Outcome::Reject => return Applied::Rejected(before.tag()),
-        };
-        let Some(after) = enter(next, before, change) else {
-            return Applied::Rejected(before.tag());
+        let (after, effects) = match move_of(before, change) {
+            Ok(found) => found,
+            Err(unmoved) => return unmoved,
         };
         let (slot_id, surplus) = (worker.slot, worker.slot.0 >= *target);
         let changed = Worker { phase: after, since: now, ..worker };
@@ -278,9 +274,9 @@ impl Fleet {
             };
             let slot_before = entries(slot, before);
             role = if surplus { Role::Loose } else { slot.role(id) };
-            if !next.is_up() {
+            if !after.tag().is_up() {
                 slot.leave(id);
-            } else if next == PhaseTag::Healthy && slot.current == Some(id) {
+            } else if after.tag() == PhaseTag::Healthy && slot.current == Some(id) {
                 slot.served = true;
             }
             index.slot(slot_id, slot_before, entries(slot, after));
@@ -389,6 +385,18 @@ fn occupants(
         _ => workers.get(&occupant?).map(|worker| worker.phase.tag()),
     };
     Occupants { current: tag(slot.current), outgoing: tag(slot.outgoing) }
+}
+
+/// Where a change takes a worker, and with what effects, or what comes of it instead.
+fn move_of(before: Phase, change: Change) -> Result<(Phase, &'static [Effect]), Applied> {
+    let rejected = Applied::Rejected(before.tag());
+    match transition(before.tag(), change.input()) {
+        Outcome::Move(next, effects) => {
+            enter(next, before, change).map(|after| (after, effects)).ok_or(rejected)
+        }
+        Outcome::Stay => Err(Applied::Stayed),
+        Outcome::Reject => Err(rejected),
+    }
 }
 
 /// The phase a move leads to, with its data. `None` if the data is not to be had, which the table

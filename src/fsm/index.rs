@@ -148,8 +148,8 @@ pub struct Index {
     pub unready: Shelf,
     /// Those of them that were given up.
     pub gave_up: Shelf,
-    /// Those without a healthy current worker that had one of their generation, are neither given up nor
-    /// among the `reserved`.
+    /// Those of `unready` that are neither given up nor `reserved` and have had a healthy worker of their
+    /// generation.
     pub lapsed: Shelf,
     /// Those of them that have no worker being replaced, so that they can be taken over.
     pub open: Shelf,

@@ -24,9 +24,7 @@ impl Supervisor {
         }
         self.tell_progress();
         self.note_up();
-        if self.life != Life::Done {
-            self.forget_unused();
-        }
+        self.forget_unused();
     }
 
     /// Takes one decision. Returns whether there may be another.

@@ -132,7 +132,7 @@ pub struct Counts {
     pub gave_up: usize,
     /// Those of them that may start a worker beyond the target as soon as there is room for one.
     pub reserved: usize,
-    /// Those of them, not among the last two, that have had a healthy worker of that generation.
+    /// Those of them that are neither and have had a healthy worker of that generation.
     pub lapsed: usize,
     /// Slots with a worker being replaced, less those that were given up: each has, or will have, a
     /// worker beyond the target.
