@@ -8,7 +8,7 @@ use einhyrningsins::fsm::{
     action::Action,
     config::{AckMode, Config},
     event::{EventKind, ExitStatus},
-    id::SlotId,
+    id::{Generation, SlotId, WorkerId},
     index::TimerKind,
     notice::Notice,
     signal::Signal,
@@ -157,6 +157,33 @@ fn second_chances_respect_both_limits() {
         assert_eq!(machine.fleet().index().replaced.total(), 1, "{limits}");
         assert_eq!(machine.fleet().index().doubled.len(), surge, "{limits}");
     }
+}
+
+/// A fleet upgrade may have as many workers more as there are, a rolling one that supersedes it fewer. Where
+/// a superseded worker ends, its slot is given back at once, whether there is room beyond the target or not.
+#[test]
+fn a_superseded_slot_goes_back_even_without_room() {
+    let (machine, _) = after(
+        "
+config target=2 listeners=0 ack=after:0 retries=2 backoff=0 grace=0 stop=USR2 unacked=2 surge=1
+@0 start
+@0 pinned generation=1
+@0 spawned worker=1 pid=101
+@0 spawned worker=2 pid=102
+@0 requested client=1 request=1 upgrade strategy=fleet soak=20
+@0 pinned generation=2
+@0 woke
+@0 spawned worker=3 pid=103
+@0 spawned worker=4 pid=104
+@0 requested client=1 request=2 upgrade strategy=rolling
+@0 pinned generation=3
+@0 exited pid=103 status=0
+",
+    );
+    let first = machine.fleet().slots().get(&SlotId(0)).expect("a slot");
+    assert_eq!((first.current, first.outgoing, first.generation), (Some(WorkerId(1)), None, Generation(1)));
+    let second = machine.fleet().slots().get(&SlotId(1)).expect("a slot");
+    assert_eq!((second.current, second.outgoing), (Some(WorkerId(4)), Some(WorkerId(2))));
 }
 
 fn large(target: u32) -> World {
