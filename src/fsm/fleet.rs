@@ -240,8 +240,10 @@ impl Fleet {
 
     /// Starts a worker for a slot within the target that has no current worker.
     pub fn spawn(&mut self, slot: SlotId, now: Time) -> Option<(WorkerId, Generation)> {
-        let vacant = |found: &&Slot| found.current.is_none() && !self.is_surplus(slot);
-        let generation = self.slots.get(&slot).filter(vacant)?.generation;
+        if self.is_surplus(slot) {
+            return None;
+        }
+        let generation = self.slots.get(&slot).filter(|slot| slot.current.is_none())?.generation;
         let id = self.next_worker;
         self.next_worker = WorkerId(id.0 + 1);
         let phase = Phase::Spawning { wanted: true };
