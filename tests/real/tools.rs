@@ -206,12 +206,24 @@ pub(crate) fn descriptors(pid: u32) -> BTreeMap<String, usize> {
     found
 }
 
-/// What an idle supervisor's descriptors lead to. Whoever has hung up before is gone by then: hanging up
-/// wakes it, and it sleeps again only when it has seen to it.
+/// What an idle supervisor's descriptors lead to, once nobody is connected to it: a worker may still hold
+/// the connection that it has acknowledged over. Whoever has hung up is gone by then: hanging up wakes the
+/// supervisor, and it sleeps again only when it has seen to it.
 #[track_caller]
 pub(crate) fn quiet(supervisor: &mut Supervisor) -> BTreeMap<String, usize> {
-    supervisor.eventually("it is idle", |me| (state(me.pid())? == "S").then_some(()));
+    let socket = supervisor.socket().display().to_string();
+    supervisor.eventually("nobody is connected, and it is idle", |me| {
+        (connected(&socket) == 0 && state(me.pid())? == "S").then_some(())
+    });
     descriptors(supervisor.pid())
+}
+
+/// How many connections to the control socket at that path the kernel knows of, see proc_pid_net(5): the
+/// last field is the path, and the sixth the state, which is 1 for the one that listens.
+fn connected(path: &str) -> usize {
+    let table = fs::read_to_string("/proc/net/unix").expect("the kernel tells");
+    let is_one = |line: &&str| line.split_whitespace().nth(5) != Some("01") && line.ends_with(path);
+    table.lines().filter(is_one).count()
 }
 
 /// Lets this process open many files.
