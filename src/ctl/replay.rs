@@ -225,7 +225,7 @@ mod tests {
              > notice up workers=1 took=12
              slot 0: worker 1 pid 101 healthy g1
       61.000 exited pid=101 status=0
-             > notice crashed worker=1 slot=0 generation=1 pid=101 status=0 retry_in=0
+             > notice crashed worker=1 slot=0 generation=1 pid=101 status=0 next=in:0
              > spawn worker=2 slot=0 generation=1
              slot 0: worker 2 spawning/wanted g1
       61.001 signalled signal=INT

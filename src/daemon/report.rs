@@ -4,7 +4,11 @@
 //! INFO for what changes, DEBUG for the rest.
 
 use crate::{
-    fsm::{notice::Notice, reason::Why},
+    fsm::{
+        notice::Notice,
+        reason::{Next, Why},
+        time::Millis,
+    },
     protocol::words::{count, exit_status, failure, setback, span, spawn_error, times},
 };
 use log::Level;
@@ -24,23 +28,20 @@ pub(crate) fn words(
             "worker {worker}: pid {pid} in slot {slot}, generation {generation}, is healthy after {}",
             span(*took)
         ),
-        Notice::StartFailed { worker, slot, generation, failure: why, failures, retries, retry_in } => {
-            let next = match retry_in {
-                Some(delay) => format!("trying again in {}", span(*delay)),
-                None => "not tried again".into(),
-            };
+        Notice::StartFailed { worker, slot, generation, failure: why, failures, retries, next } => {
+            let counted = failures.map(|failures| format!(" (failure {failures} of {retries} in a row)"));
             format!(
-                "worker {worker}: start in slot {slot}, generation {generation} ({}), failed: {} \
-                 (failure {failures} of {retries} in a row); {next}",
+                "worker {worker}: start in slot {slot}, generation {generation} ({}), failed: {}{}; {}",
                 program(generation.0),
-                failure(why)
+                failure(why),
+                counted.unwrap_or_default(),
+                what_next("trying again", *next)
             )
         }
-        Notice::Crashed { worker, slot, generation, pid, status, retry_in } => format!(
-            "worker {worker}: pid {pid} in slot {slot}, generation {generation}, {} without being asked to; \
-             replaced in {}",
+        Notice::Crashed { worker, slot, generation, pid, status, next } => format!(
+            "worker {worker}: pid {pid} in slot {slot}, generation {generation}, {} without being asked to; {}",
             exit_status(*status),
-            span(*retry_in)
+            what_next("replaced", *next)
         ),
         Notice::Gone { worker, slot, generation, pid, status } => format!(
             "worker {worker}: pid {pid} of slot {slot}, generation {generation}, {} as asked",
@@ -123,6 +124,16 @@ pub(crate) fn words(
         }
     };
     (level(notice), text)
+}
+
+/// What comes in the place of a worker; another is `done` sooner or later.
+fn what_next(done: &str, next: Next) -> String {
+    match next {
+        Next::In(Millis(0)) => format!("{done} at once"),
+        Next::In(delay) => format!("{done} in {}", span(delay)),
+        Next::GivenUp { .. } => "not tried again".into(),
+        Next::NotReplaced => "no other is started in its place".into(),
+    }
 }
 
 fn reason(why: Why) -> &'static str {

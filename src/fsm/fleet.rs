@@ -12,8 +12,8 @@ use super::{
     event::ExitStatus,
     id::{Generation, Pid, SlotId, WorkerId},
     index::{Index, Occupants, SlotEntries, WorkerEntries},
-    reason::{Failure, Why},
-    slot::{Role, Slot, Verdict},
+    reason::{Failure, Next, Why},
+    slot::{Role, Slot},
     time::{Millis, Time},
     worker::{Change, Effect, Outcome, Phase, PhaseTag, Rung, Worker, transition},
 };
@@ -321,14 +321,13 @@ impl Fleet {
     }
 
     /// Counts a failed start of a slot. A `lasting` failure is not worth another try.
-    pub fn fail(&mut self, id: SlotId, failure: Failure, lasting: bool, now: Time) -> (u32, Verdict) {
-        let counted = self.edit_slot(id, |slot, config| slot.fail(id, failure, lasting, (now, config)));
-        counted.unwrap_or((0, Verdict::GiveUp))
+    pub fn fail(&mut self, id: SlotId, failure: Failure, lasting: bool, now: Time) -> Option<Next> {
+        self.edit_slot(id, |slot, config| slot.fail(id, failure, lasting, (now, config)))
     }
 
     /// Notes that a slot lost a worker that had served for `served`. Returns when the next starts.
-    pub fn crash(&mut self, id: SlotId, served: Millis, now: Time) -> Millis {
-        self.edit_slot(id, |slot, config| slot.crash(id, served, (now, config))).unwrap_or_default()
+    pub fn crash(&mut self, id: SlotId, served: Millis, now: Time) -> Option<Millis> {
+        self.edit_slot(id, |slot, config| slot.crash(id, served, (now, config)))
     }
 
     /// Lets a slot that backs off try again now.

@@ -10,7 +10,7 @@ use super::{
     event::{Command, Event, EventKind, Strategy},
     id::{ClientId, Generation, ListenerId, Pid, RequestId, SlotId, WorkerId},
     notice::Notice,
-    reason::Why,
+    reason::{Next, Why},
     signal::{Shutdown, Signal},
     supervisor::{Life, Supervisor},
     time::{Millis, Time},
@@ -274,9 +274,9 @@ impl Monitor {
                 let crossed = deadline.is_some_and(|deadline| before < deadline && deadline <= now);
                 holds(18, !crossed, || format!("a gap led from {before:?} to {now:?}, past {deadline:?}"))
             }
-            Notice::StartFailed { slot, generation, failures, retry_in, .. } => {
-                self.delay(*slot, *generation, *failures, *retry_in)
-            }
+            Notice::StartFailed {
+                slot, generation, failures: Some(failures), next: Next::In(delay), ..
+            } => self.delay(*slot, *generation, *failures, *delay),
             Notice::Target { old, new } => {
                 let before = self.target.replace(*new);
                 holds(14, before == Some(*old), || format!("told it was {old}, and it was {before:?}"))
@@ -334,11 +334,8 @@ impl Monitor {
         slot: SlotId,
         generation: Generation,
         failures: u32,
-        retry_in: Option<Millis>,
+        delay: Millis,
     ) -> Result<(), Violation> {
-        let Some(delay) = retry_in else {
-            return Ok(());
-        };
         holds(15, delay <= BACKOFF_MAX, || format!("slot {slot} waits {delay:?}"))?;
         if let Some((last_generation, last_failures, last)) = self.delays.get(&slot) {
             let consecutive =

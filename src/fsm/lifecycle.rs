@@ -5,12 +5,12 @@ use super::{
     config::AckMode,
     event::{ExitStatus, SpawnError},
     fleet::{Applied, Moved},
-    id::{Generation, Pid, RequestId, WorkerId},
+    id::{Generation, Pid, RequestId, SlotId, WorkerId},
     index::TimerKind,
     notice::Notice,
-    reason::Failure,
+    reason::{Failure, Next},
     signal::Signal,
-    slot::{Role, Verdict},
+    slot::Role,
     supervisor::{BURST, Life, Supervisor},
     time::{Millis, Time},
     worker::{Change, Effect, Phase, PhaseTag},
@@ -22,13 +22,12 @@ const FIRST_MOMENT: Time = Time(1_000);
 
 impl Supervisor {
     /// The one way to change a worker: applies the table and orders what follows from the move.
-    /// `failure` is how a start failed, should this turn out to be the end of one.
-    pub(super) fn change(&mut self, worker: WorkerId, change: Change, failure: Failure) -> Option<Moved> {
+    pub(super) fn change(&mut self, worker: WorkerId, change: Change) -> Option<Moved> {
         match self.fleet.apply(worker, change, self.clock.now()) {
             Applied::Moved(moved) => {
                 self.announce(&moved);
                 for effect in moved.effects {
-                    self.follow(&moved, *effect, failure);
+                    self.follow(&moved, *effect, change.failure());
                 }
                 Some(moved)
             }
@@ -42,11 +41,6 @@ impl Supervisor {
                 None
             }
         }
-    }
-
-    /// Changes a worker in a way that cannot be the end of a start.
-    pub(super) fn direct(&mut self, worker: WorkerId, change: Change) -> Option<Moved> {
-        self.change(worker, change, Failure::Unacknowledged)
     }
 
     fn announce(&mut self, moved: &Moved) {
@@ -66,14 +60,18 @@ impl Supervisor {
         }
     }
 
-    fn follow(&mut self, moved: &Moved, effect: Effect, failure: Failure) {
-        match effect {
-            Effect::SignalStop => self.send(moved, self.fleet.config().stop_signal, Scope::Process),
-            Effect::SignalTerm => self.send(moved, Signal::Term, Scope::Process),
-            Effect::SignalKill => self.send(moved, Signal::Kill, Scope::Group),
-            Effect::FailedStart => self.count_failure(moved, failure),
-            Effect::Crash => self.count_crash(moved, failure),
-            Effect::ReportStuck => {
+    fn follow(&mut self, moved: &Moved, effect: Effect, failure: Option<Failure>) {
+        match (effect, failure) {
+            (Effect::SignalStop, _) => self.send(moved, self.fleet.config().stop_signal, Scope::Process),
+            (Effect::SignalTerm, _) => self.send(moved, Signal::Term, Scope::Process),
+            (Effect::SignalKill, _) => self.send(moved, Signal::Kill, Scope::Group),
+            (Effect::FailedStart, Some(failure)) => self.count_failure(moved, failure),
+            // Counted as healthy before it had become the program, which takes `--ack-after 0`.
+            (Effect::Crash, Some(failure @ Failure::Spawn(_))) => self.count_failure(moved, failure),
+            (Effect::Crash, Some(Failure::Exited(status))) => self.count_crash(moved, status),
+            // The table has these effects only where a worker ends.
+            (Effect::FailedStart | Effect::Crash, _) => {}
+            (Effect::ReportStuck, _) => {
                 if let Some(pid) = moved.after.pid() {
                     self.notice(Notice::Stuck { worker: moved.worker, pid });
                 }
@@ -97,21 +95,33 @@ impl Supervisor {
         let Moved { worker, slot, generation, .. } = *moved;
         let retries = self.fleet.config().retries;
         let lasting = self.is_lasting(generation, failure);
-        let (failures, verdict) = match moved.role {
-            Role::Current if self.life == Life::Running => {
-                self.fleet.fail(slot, failure, lasting.is_some(), self.clock.now())
-            }
-            Role::Current | Role::Outgoing | Role::Loose => (0, Verdict::GiveUp),
-        };
-        let retry_in = if let Verdict::RetryIn(delay) = verdict { Some(delay) } else { None };
-        self.notice(Notice::StartFailed { worker, slot, generation, failure, failures, retries, retry_in });
-        if failures > 0 && verdict == Verdict::GiveUp {
-            self.notice(Notice::GaveUp { slot, generation, failures, failure });
-        }
+        let counted =
+            self.concerns_its_slot(moved).then(|| self.fail(slot, failure, lasting.is_some())).flatten();
+        let (failures, next) = counted.map_or((None, Next::NotReplaced), |(count, next)| (Some(count), next));
+        self.notice(Notice::StartFailed { worker, slot, generation, failure, failures, retries, next });
+        self.tell_if_given_up(moved, next, failure);
         match lasting {
             // The very first program cannot run at all, and will not: say so with the exit status.
             Some(code) if self.rollout.is_none() => self.abandon(code, failure),
             Some(_) | None => {}
+        }
+    }
+
+    /// Whether the end of a worker concerns its slot: it was the one to fill it, and it is to be filled.
+    fn concerns_its_slot(&self, moved: &Moved) -> bool {
+        moved.role == Role::Current && self.life == Life::Running
+    }
+
+    /// Counts a failure of a slot: how many in a row that makes, and what comes next.
+    fn fail(&mut self, slot: SlotId, failure: Failure, lasting: bool) -> Option<(u32, Next)> {
+        let next = self.fleet.fail(slot, failure, lasting, self.clock.now())?;
+        Some((self.fleet.slots().get(&slot)?.failures, next))
+    }
+
+    fn tell_if_given_up(&mut self, moved: &Moved, next: Next, failure: Failure) {
+        if let Next::GivenUp { failures } = next {
+            let Moved { slot, generation, .. } = *moved;
+            self.notice(Notice::GaveUp { slot, generation, failures, failure });
         }
     }
 
@@ -134,35 +144,28 @@ impl Supervisor {
         self.fleet.config().ack == AckMode::After(Millis(0)) && self.clock.now() < FIRST_MOMENT
     }
 
-    fn count_crash(&mut self, moved: &Moved, failure: Failure) {
+    /// A worker that served has ended unasked.
+    fn count_crash(&mut self, moved: &Moved, status: ExitStatus) {
         let Moved { worker, slot, generation, .. } = *moved;
-        // Counted as healthy before it had become the program, which takes `--ack-after 0`.
-        if matches!(failure, Failure::Spawn(_)) {
-            return self.count_failure(moved, failure);
-        }
-        let Failure::Exited(status) = failure else {
-            return;
+        let failure = Failure::Exited(status);
+        let coming =
+            self.stage().is_forward() && generation == self.wanted() && self.concerns_its_slot(moved);
+        let next = if coming {
+            // A release that is not proven yet gets no benefit of the doubt: an end is a failure, and on
+            // trial the last one.
+            let counted = self.fail(slot, failure, false).map(|(_, next)| next);
+            counted.filter(|next| !(self.soaks() && matches!(next, Next::In(_))))
+        } else if self.concerns_its_slot(moved) {
+            self.fleet.crash(slot, moved.lasted, self.clock.now()).map(Next::In)
+        } else {
+            None
         };
-        let (now, failure) = (self.clock.now(), Failure::Exited(status));
-        let coming = self.stage().is_forward() && generation == self.wanted();
-        let (retry_in, failures) = match moved.role {
-            // A release that is not proven yet gets no benefit of the doubt: an end is a failure.
-            Role::Current if coming && self.life == Life::Running => {
-                match self.fleet.fail(slot, failure, false, now) {
-                    (_, Verdict::RetryIn(delay)) => (delay, None),
-                    (failures, Verdict::GiveUp) => (Millis(0), Some(failures)),
-                }
-            }
-            Role::Current => (self.fleet.crash(slot, moved.lasted, now), None),
-            Role::Outgoing | Role::Loose => (Millis(0), None),
-        };
+        let next = next.unwrap_or(Next::NotReplaced);
         if let Some(pid) = moved.before.pid() {
-            self.notice(Notice::Crashed { worker, slot, generation, pid, status, retry_in });
+            self.notice(Notice::Crashed { worker, slot, generation, pid, status, next });
         }
-        if let Some(failures) = failures {
-            self.notice(Notice::GaveUp { slot, generation, failures, failure });
-        }
-        if coming && moved.role == Role::Current {
+        self.tell_if_given_up(moved, next, failure);
+        if coming {
             self.died_on_trial(slot, failure);
         }
     }
@@ -171,15 +174,15 @@ impl Supervisor {
         if self.fleet.by_pid(pid).is_some() {
             return self.impossible(format!("pid {pid} of worker {worker} belongs to another"));
         }
-        let moved = self.direct(worker, Change::Spawned(pid));
+        let moved = self.change(worker, Change::Spawned(pid));
         let at_once = self.fleet.config().ack == AckMode::After(Millis(0));
         if at_once && moved.is_some_and(|moved| moved.after.tag() == PhaseTag::PendingAck) {
-            self.direct(worker, Change::Ack);
+            self.change(worker, Change::Ack);
         }
     }
 
     pub(super) fn spawn_failed(&mut self, worker: WorkerId, error: SpawnError) {
-        self.change(worker, Change::SpawnFailed, Failure::Spawn(error));
+        self.change(worker, Change::SpawnFailed(error));
     }
 
     pub(super) fn exited(&mut self, pid: Pid, status: ExitStatus, error: Option<SpawnError>, orphans: bool) {
@@ -192,7 +195,7 @@ impl Supervisor {
             self.act(Action::Sweep { pid });
         }
         let failure = error.map_or(Failure::Exited(status), Failure::Spawn);
-        if let Some(moved) = self.change(worker, Change::Exited, failure) {
+        if let Some(moved) = self.change(worker, Change::Exited(failure)) {
             let Moved { slot, generation, .. } = moved;
             self.fleet.note_exit(slot, status);
             if moved.before.tag().is_draining() {
@@ -206,11 +209,11 @@ impl Supervisor {
             Err(refusal) => refusal,
             Ok((_, PhaseTag::Healthy)) => Reply::AlreadyAcked { pid },
             Ok((worker, PhaseTag::PendingAck)) => {
-                self.direct(worker, Change::Ack);
+                self.change(worker, Change::Ack);
                 Reply::Acked { pid }
             }
             Ok((worker, _)) => {
-                self.direct(worker, Change::Ack);
+                self.change(worker, Change::Ack);
                 Reply::AckedWhileDraining { pid }
             }
         };
@@ -277,13 +280,13 @@ impl Supervisor {
         match kind {
             TimerKind::Unfinished | TimerKind::Soak => {}
             TimerKind::AckAfter(worker) => {
-                self.direct(worker, Change::Ack);
+                self.change(worker, Change::Ack);
             }
             TimerKind::AckTimeout(worker) => {
-                self.direct(worker, Change::AckExpired);
+                self.change(worker, Change::AckExpired);
             }
             TimerKind::Rung(worker) => {
-                self.direct(worker, Change::RungExpired);
+                self.change(worker, Change::RungExpired);
             }
             TimerKind::Backoff(slot) => self.fleet.release(slot),
         }

@@ -3,7 +3,7 @@
 use super::{
     event::{ExitStatus, SpawnError, Strategy},
     id::{Errno, Generation, ListenerId, Pid, SlotId, WorkerId},
-    reason::{Cause, Failure, Why},
+    reason::{Cause, Failure, Next, Why},
     signal::{Shutdown, Signal},
     text::records,
     time::Millis,
@@ -47,12 +47,12 @@ records! {
             generation: Generation,
             /// How.
             failure: Failure,
-            /// How often in a row this slot has failed.
-            failures: u32,
+            /// How often in a row its slot has failed, if this counts against that.
+            failures: Option<u32>,
             /// How often it may.
             retries: u32,
-            /// The next try, if there is one.
-            retry_in: Option<Millis>,
+            /// What comes in its place.
+            next: Next,
         },
         /// A healthy worker ended without being asked to.
         "crashed" => Crashed {
@@ -66,8 +66,8 @@ records! {
             pid: Pid,
             /// How it ended.
             status: ExitStatus,
-            /// When its replacement starts.
-            retry_in: Millis,
+            /// What comes in its place.
+            next: Next,
         },
         /// A worker that was asked to go is gone.
         "gone" => Gone {

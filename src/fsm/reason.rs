@@ -3,6 +3,7 @@
 use super::{
     event::{ExitStatus, SpawnError},
     text::{BadText, Field, put_display, words},
+    time::Millis,
 };
 use alloc::string::String;
 
@@ -38,6 +39,39 @@ impl Field for Failure {
             Some(("exited", status)) => ExitStatus::get(status).map(Self::Exited),
             _ if word == "unacknowledged" => Ok(Self::Unacknowledged),
             _ => Err(BadText::new(format_args!("`{word}` is none of: spawn:…, exited:…, unacknowledged"))),
+        }
+    }
+}
+
+/// What comes in the place of a worker that ended, or that could not be started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Its slot starts another after this time.
+    In(Millis),
+    /// Its slot has failed so often in a row that it starts none any more.
+    GivenUp {
+        /// How often.
+        failures: u32,
+    },
+    /// None: it was not the one to stay in its slot, or nothing more of its generation is wanted.
+    NotReplaced,
+}
+
+impl Field for Next {
+    fn put(&self, out: &mut String) {
+        match self {
+            Self::In(Millis(after)) => put_display(out, format_args!("in:{after}")),
+            Self::GivenUp { failures } => put_display(out, format_args!("given-up:{failures}")),
+            Self::NotReplaced => out.push_str("not-replaced"),
+        }
+    }
+
+    fn get(word: &str) -> Result<Self, BadText> {
+        match word.split_once(':') {
+            Some(("in", after)) => Millis::get(after).map(Self::In),
+            Some(("given-up", failures)) => u32::get(failures).map(|failures| Self::GivenUp { failures }),
+            _ if word == "not-replaced" => Ok(Self::NotReplaced),
+            _ => Err(BadText::new(format_args!("`{word}` is none of: in:MS, given-up:COUNT, not-replaced"))),
         }
     }
 }

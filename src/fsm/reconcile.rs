@@ -89,7 +89,7 @@ impl Supervisor {
         let spare = self.fleet.healthy() > self.fleet.target();
         match self.fleet.index().surplus.first().copied() {
             Some((healthy, _, worker)) if spare || !healthy => {
-                self.direct(worker, Change::Drain(Why::Surplus));
+                self.change(worker, Change::Drain(Why::Surplus));
                 true
             }
             Some(_) | None => false,
@@ -125,7 +125,7 @@ impl Supervisor {
             Shutdown::Quick => Change::Terminate(Why::Shutdown),
             Shutdown::Kill => Change::Kill(Why::Shutdown),
         };
-        self.direct(worker, change).is_some()
+        self.change(worker, change).is_some()
     }
 
     /// A worker in a phase up to `last`, those that nobody wants any more but have no process yet

@@ -6,7 +6,7 @@ use super::{
     config::{Config, SETTLED},
     event::ExitStatus,
     id::{Generation, SlotId, WorkerId},
-    reason::Failure,
+    reason::{Failure, Next},
     time::{Millis, Time},
 };
 
@@ -55,15 +55,6 @@ pub enum Role {
     Outgoing,
     /// None of it: it was asked to go before, or the slot is beyond the target.
     Loose,
-}
-
-/// What a failed start means for its slot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// It tries again after this time.
-    RetryIn(Millis),
-    /// It does not try again.
-    GiveUp,
 }
 
 impl Slot {
@@ -151,25 +142,24 @@ impl Slot {
         }
     }
 
-    /// Counts a failed start. A `lasting` failure is not worth another try. Returns the failures in a
-    /// row, and what follows.
+    /// Counts a failed start. A `lasting` failure is not worth another try.
     pub(super) fn fail(
         &mut self,
         id: SlotId,
         failure: Failure,
         lasting: bool,
         (now, config): (Time, &Config),
-    ) -> (u32, Verdict) {
+    ) -> Next {
         self.failures = self.failures.saturating_add(1);
         self.strikes = self.strikes.saturating_add(1);
         self.last_failure = Some(failure);
         if lasting || self.failures >= config.retries {
             self.hold = Hold::GaveUp;
-            return (self.failures, Verdict::GiveUp);
+            return Next::GivenUp { failures: self.failures };
         }
         let delay = backoff::delay(config.backoff, self.strikes, id);
         self.wait(now, delay);
-        (self.failures, Verdict::RetryIn(delay))
+        Next::In(delay)
     }
 
     /// Notes the end of a worker that had served for `served`. Returns when the next starts.

@@ -74,10 +74,14 @@ impl Supervisor {
         }
     }
 
+    /// Whether a new generation must pass a trial.
+    pub(super) fn soaks(&self) -> bool {
+        self.rollout.as_ref().is_some_and(|rollout| rollout.terms.soak > Millis(0))
+    }
+
     /// A worker of the coming generation ended unasked. With a soak that is enough to go back.
     pub(super) fn died_on_trial(&mut self, slot: SlotId, failure: Failure) {
-        let soaks = self.rollout.as_ref().is_some_and(|rollout| rollout.terms.soak > Millis(0));
-        if soaks && self.stage().is_forward() {
+        if self.soaks() && self.stage().is_forward() {
             let failures = self.fleet.slots().get(&slot).map_or(1, |slot| slot.failures);
             let (slot, failure) = (Some(slot), Some(failure));
             self.set_back(Setback { cause: Cause::Died, slot, failures, failure });
@@ -134,7 +138,7 @@ impl Supervisor {
     /// serve yet, else when it can be spared.
     pub(super) fn give_back(&mut self, slot: SlotId) {
         if let Some(worker) = self.fleet.revert(slot).filter(|worker| !self.fleet.is_healthy(*worker)) {
-            self.direct(worker, Change::Drain(Why::Withdrawn));
+            self.change(worker, Change::Drain(Why::Withdrawn));
         }
     }
 
@@ -242,7 +246,7 @@ impl Supervisor {
 
     fn retire_worker(&mut self, worker: WorkerId, why: Why) {
         let healthy = self.fleet.is_healthy(worker);
-        self.direct(worker, Change::Drain(why));
+        self.change(worker, Change::Drain(why));
         if let Some(rollout) = self.rollout.as_mut().filter(|_| healthy) {
             rollout.retired = rollout.retired.saturating_add(1);
         }

@@ -7,8 +7,9 @@
 //! worker.
 
 use super::{
+    event::SpawnError,
     id::{Generation, Pid, SlotId, WorkerId},
-    reason::Why,
+    reason::{Failure, Why},
     text::words,
     time::Time,
 };
@@ -275,10 +276,10 @@ pub fn transition(phase: PhaseTag, input: Input) -> Outcome {
 pub enum Change {
     /// The process exists.
     Spawned(Pid),
-    /// There will be no process.
-    SpawnFailed,
-    /// The process was reaped.
-    Exited,
+    /// There will be no process, and why not.
+    SpawnFailed(SpawnError),
+    /// The process was reaped, and how it came to its end.
+    Exited(Failure),
     /// It is known to work.
     Ack,
     /// It has not said in time that it works.
@@ -299,8 +300,8 @@ impl Change {
     pub fn input(&self) -> Input {
         match self {
             Self::Spawned(_) => Input::Spawned,
-            Self::SpawnFailed => Input::SpawnFailed,
-            Self::Exited => Input::Exited,
+            Self::SpawnFailed(_) => Input::SpawnFailed,
+            Self::Exited(_) => Input::Exited,
             Self::Ack => Input::Ack,
             Self::AckExpired => Input::AckExpired,
             Self::Drain(_) => Input::Drain,
@@ -322,7 +323,23 @@ impl Change {
         match self {
             Self::Drain(why) | Self::Terminate(why) | Self::Kill(why) => Some(*why),
             Self::AckExpired => Some(Why::Unacknowledged),
-            Self::Spawned(_) | Self::SpawnFailed | Self::Exited | Self::Ack | Self::RungExpired => None,
+            Self::Spawned(_) | Self::SpawnFailed(_) | Self::Exited(_) | Self::Ack | Self::RungExpired => None,
+        }
+    }
+
+    /// How the worker failed, should this be the end of its start or of its service.
+    #[must_use]
+    pub fn failure(&self) -> Option<Failure> {
+        match self {
+            Self::SpawnFailed(error) => Some(Failure::Spawn(*error)),
+            Self::Exited(failure) => Some(*failure),
+            Self::AckExpired => Some(Failure::Unacknowledged),
+            Self::Spawned(_)
+            | Self::Ack
+            | Self::Drain(_)
+            | Self::Terminate(_)
+            | Self::Kill(_)
+            | Self::RungExpired => None,
         }
     }
 }

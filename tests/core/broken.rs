@@ -189,12 +189,12 @@ I14 serving: no number is told
 
 I15 pending: longer than any delay
 @20 woke
-> notice start-failed worker=1 slot=0 generation=1 failure=exited:1 failures=1 retries=3 retry_in=30001
+> notice start-failed worker=1 slot=0 generation=1 failure=exited:1 failures=1 retries=3 next=in:30001
 
 I15 pending: shorter than the delay before
 @20 woke
-> notice start-failed worker=1 slot=0 generation=1 failure=exited:1 failures=1 retries=3 retry_in=100
-> notice start-failed worker=2 slot=0 generation=1 failure=exited:1 failures=2 retries=3 retry_in=99
+> notice start-failed worker=1 slot=0 generation=1 failure=exited:1 failures=1 retries=3 next=in:100
+> notice start-failed worker=2 slot=0 generation=1 failure=exited:1 failures=2 retries=3 next=in:99
 
 I16 serving: an answer to nobody
 @20 woke

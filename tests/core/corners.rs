@@ -11,6 +11,7 @@ use einhyrningsins::fsm::{
     id::{Generation, SlotId, WorkerId},
     index::TimerKind,
     notice::Notice,
+    reason::Next,
     signal::Signal,
     supervisor::BURST,
     time::Millis,
@@ -106,7 +107,7 @@ config target=2 listeners=0 ack=manual:1000 retries=3 backoff=100 grace=1000 sto
     assert_eq!(beyond.map(|worker| machine.fleet().is_healthy(worker)), Some(true), "it fills in");
     let (machine, orders) = after(&format!("{shrunk}@60 exited pid=104 status=1\n"));
     assert!(has(&orders, "notice crashed worker=4") && !has(&orders, "notice rolling-back"), "{orders:?}");
-    assert!(orders[0].ends_with("retry_in=0"), "{orders:?}");
+    assert!(orders[0].ends_with("next=not-replaced"), "{orders:?}");
     assert!(machine.stage().is_forward());
     // The same within the target is the end of the trial.
     let (_, orders) = after(&format!("{begun}@60 exited pid=104 status=1\n"));
@@ -226,10 +227,8 @@ fn a_start_that_fails_amid_a_shutdown_is_not_tried_again() {
     let exit = EventKind::Exited { pid, status: ExitStatus::Code(1), error: None, orphans: false };
     let actions = world.step(exit).expect("nothing wrong");
     let failed = actions.iter().find_map(|action| match action {
-        Action::Notice { notice: Notice::StartFailed { failures, retry_in, .. } } => {
-            Some((*failures, *retry_in))
-        }
+        Action::Notice { notice: Notice::StartFailed { failures, next, .. } } => Some((*failures, *next)),
         _ => None,
     });
-    assert_eq!(failed, Some((0, None)));
+    assert_eq!(failed, Some((None, Next::NotReplaced)));
 }

@@ -9,7 +9,7 @@ use einhyrningsins::fsm::{
     event::{EventKind, ExitStatus},
     id::SlotId,
     notice::Notice,
-    reason::Failure,
+    reason::{Failure, Next},
     signal::Signal as Sent,
     time::Millis,
 };
@@ -37,9 +37,9 @@ fn gives_up<S: AsRef<str>>(args: &[S]) -> (String, Trace) {
 }
 
 /// How starts failed, and how long the slot was to wait after each.
-fn failed_starts(trace: &Trace) -> Vec<(Failure, Option<Millis>)> {
+fn failed_starts(trace: &Trace) -> Vec<(Failure, Next)> {
     let failed = trace.notices(|notice| match notice {
-        Notice::StartFailed { failure, retry_in, .. } => Some((*failure, *retry_in)),
+        Notice::StartFailed { failure, next, .. } => Some((*failure, *next)),
         _ => None,
     });
     failed.into_iter().map(|failed| failed.what).collect()
@@ -86,8 +86,9 @@ fn await_phase(supervisor: &mut Supervisor, slot: i64, wanted: &str) -> u32 {
 fn a_worker_that_exits_at_once_is_tried_again_ever_later_and_given_up() {
     let (log, trace) = gives_up(&["-r", "4", "-s", "0.04", "/bin/sh", "-c", "exit 7"]);
     let failure = Failure::Exited(ExitStatus::Code(7));
-    let delays = [Some(Millis(40)), Some(Millis(60)), Some(Millis(90)), None];
-    assert_eq!(failed_starts(&trace), delays.map(|delay| (failure, delay)));
+    let next =
+        [Next::In(Millis(40)), Next::In(Millis(60)), Next::In(Millis(90)), Next::GivenUp { failures: 4 }];
+    assert_eq!(failed_starts(&trace), next.map(|next| (failure, next)));
     let (spawns, exits) = (spawns(&trace), exits(&trace));
     assert_eq!((spawns.len(), exits.len()), (4, 4));
     for (delay, (exit, next)) in [40, 60, 90].into_iter().zip(exits.iter().zip(spawns.iter().skip(1))) {
@@ -109,7 +110,10 @@ fn a_worker_that_exits_before_it_counts_as_healthy_has_failed_to_start() {
     let words = ["-r", "2", "-s", "0.02", "--ack-after", "60", "/bin/sh", "-c", "sleep 0.1; exit 3"];
     let (_, trace) = gives_up(&words);
     let failure = Failure::Exited(ExitStatus::Code(3));
-    assert_eq!(failed_starts(&trace), [(failure, Some(Millis(20))), (failure, None)]);
+    assert_eq!(
+        failed_starts(&trace),
+        [(failure, Next::In(Millis(20))), (failure, Next::GivenUp { failures: 2 })]
+    );
 
     let (log, trace) =
         gives_up(&with(&["-m", "-r", "2", "-s", "0.02"], rogue(&["exit", "0", "after", "0.1"])));
@@ -124,7 +128,10 @@ fn a_worker_that_dies_by_a_signal_is_told_with_its_name() {
     // Real-time signals have no names, and some libraries do not know them.
     let (log, trace) = gives_up(&with(&["-m", "-r", "1"], rogue(&["die-by", "40"])));
     assert!(log.contains("killed by signal 40"), "{log}");
-    assert_eq!(failed_starts(&trace), [(Failure::Exited(ExitStatus::Signal(40)), None)]);
+    assert_eq!(
+        failed_starts(&trace),
+        [(Failure::Exited(ExitStatus::Signal(40)), Next::GivenUp { failures: 1 })]
+    );
 }
 
 #[test]
@@ -282,7 +289,7 @@ fn a_worker_that_keeps_ending_early_backs_off_but_is_never_given_up() {
     supervisor.signal(Signal::SIGTERM);
     assert_eq!(supervisor.await_exit(), 0);
     let delays = Trace::read(&file).notices(|notice| match notice {
-        Notice::Crashed { retry_in, .. } => Some(retry_in.0),
+        Notice::Crashed { next: Next::In(delay), .. } => Some(delay.0),
         _ => None,
     });
     let delays: Vec<u64> = delays.into_iter().map(|delay| delay.what).take(5).collect();

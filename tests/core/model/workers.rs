@@ -7,10 +7,10 @@ use einhyrningsins::fsm::{
     backoff,
     config::{AckMode, SETTLED},
     event::ExitStatus,
-    id::{Pid, SlotId, WorkerId},
+    id::{Generation, Pid, SlotId, WorkerId},
     index::TimerKind,
     notice::Notice,
-    reason::{Cause, Failure, Why},
+    reason::{Cause, Failure, Next, Why},
     signal::{Shutdown, Signal},
     slot::Hold,
     supervisor::Life,
@@ -123,22 +123,10 @@ impl Model<'_> {
         };
         let code = if let Failure::Spawn(error) = failure { error.exit_code() } else { None };
         let lasting = code.is_some() && coming;
-        let (failures, retry_in) = match counts && self.life == Life::Running {
-            true => self.count(slot, lasting),
-            false => (0, None),
-        };
-        self.must_tell(Notice::StartFailed {
-            worker,
-            slot,
-            generation,
-            failure,
-            failures,
-            retries,
-            retry_in,
-        })?;
-        if failures > 0 && retry_in.is_none() {
-            self.must_tell(Notice::GaveUp { slot, generation, failures, failure })?;
-        }
+        let counted = (counts && self.life == Life::Running).then(|| self.count(slot, lasting)).flatten();
+        let (failures, next) = counted.map_or((None, Next::NotReplaced), |(count, next)| (Some(count), next));
+        self.must_tell(Notice::StartFailed { worker, slot, generation, failure, failures, retries, next })?;
+        self.must_tell_if_given_up((slot, generation), next, failure)?;
         if lasting && self.upgrade.is_none() && self.life == Life::Running {
             self.life = Life::Stopping(Shutdown::Kill);
             self.pinning = None;
@@ -147,21 +135,34 @@ impl Model<'_> {
         Ok(())
     }
 
-    /// Counts a failure of a slot: how often it has failed, and when it tries again, if it does.
-    fn count(&mut self, slot: SlotId, lasting: bool) -> (u32, Option<Millis>) {
-        let Some(place) = self.slots.get_mut(&slot) else {
-            return (0, None);
-        };
+    fn must_tell_if_given_up(
+        &mut self,
+        (slot, generation): (SlotId, Generation),
+        next: Next,
+        failure: Failure,
+    ) -> Result<(), Wrong> {
+        match next {
+            Next::GivenUp { failures } => {
+                self.must_tell(Notice::GaveUp { slot, generation, failures, failure })
+            }
+            Next::In(_) | Next::NotReplaced => Ok(()),
+        }
+    }
+
+    /// Counts a failure of a slot: how often it has failed, and what comes next.
+    fn count(&mut self, slot: SlotId, lasting: bool) -> Option<(u32, Next)> {
+        let place = self.slots.get_mut(&slot)?;
         place.failures += 1;
         place.strikes += 1;
         let delay = backoff::delay(self.config.backoff, place.strikes, slot);
-        let retry_in = (!lasting && place.failures < self.config.retries).then_some(delay);
-        place.hold = match retry_in {
-            None => Hold::GaveUp,
-            Some(Millis(0)) => Hold::Ready,
-            Some(delay) => Hold::Until(self.now + delay),
+        let again = !lasting && place.failures < self.config.retries;
+        place.hold = match delay {
+            _ if !again => Hold::GaveUp,
+            Millis(0) => Hold::Ready,
+            delay => Hold::Until(self.now + delay),
         };
-        (place.failures, retry_in)
+        let failures = place.failures;
+        Some((failures, if again { Next::In(delay) } else { Next::GivenUp { failures } }))
     }
 
     fn crashed(
@@ -178,27 +179,30 @@ impl Model<'_> {
         let failure = Failure::Exited(status);
         let Known { slot, generation, pid, .. } = *before;
         let pid = pid.ok_or("a worker served without a process")?;
+        let counts = counts && self.life == Life::Running;
         let coming = self.coming().filter(|upgrade| counts && upgrade.generation == generation);
-        let (mut retry_in, mut given_up) = (Millis(0), None);
-        if coming.is_some() {
-            // What is not proven gets no benefit of the doubt.
-            let (failures, delay) = self.count(slot, false);
-            (retry_in, given_up) = (delay.unwrap_or_default(), delay.is_none().then_some(failures));
+        let mut next = Next::NotReplaced;
+        if let Some(upgrade) = coming {
+            // What is not proven gets no benefit of the doubt, and on trial no second chance.
+            next = self.count(slot, false).map_or(next, |(_, next)| next);
+            if upgrade.soak > Millis(0) && matches!(next, Next::In(_)) {
+                next = Next::NotReplaced;
+            }
         } else if let Some(place) = self.slots.get_mut(&slot).filter(|_| counts) {
+            let mut delay = Millis(0);
             if self.now.since(before.since) >= SETTLED {
                 (place.failures, place.strikes) = (0, 0);
             } else {
-                retry_in = backoff::delay(self.config.backoff, place.strikes, slot);
+                delay = backoff::delay(self.config.backoff, place.strikes, slot);
                 place.strikes += 1;
             }
-            if retry_in > Millis(0) {
-                place.hold = Hold::Until(self.now + retry_in);
+            if delay > Millis(0) {
+                place.hold = Hold::Until(self.now + delay);
             }
+            next = Next::In(delay);
         }
-        self.must_tell(Notice::Crashed { worker, slot, generation, pid, status, retry_in })?;
-        if let Some(failures) = given_up {
-            self.must_tell(Notice::GaveUp { slot, generation, failures, failure })?;
-        }
+        self.must_tell(Notice::Crashed { worker, slot, generation, pid, status, next })?;
+        self.must_tell_if_given_up((slot, generation), next, failure)?;
         match coming {
             Some(upgrade) if upgrade.soak > Millis(0) => self.set_back(Cause::Died, Some((slot, failure))),
             _ => Ok(()),
