@@ -7,15 +7,22 @@
 //! Whatever is changed is looked up once and brings its derived entries along: with many workers, looking
 //! things up is most of what a step costs.
 
-use super::{
+pub mod backoff;
+pub mod index;
+pub mod slot;
+pub mod worker;
+
+use self::{
+    index::{Index, Occupants, SlotEntries, WorkerEntries},
+    slot::{Role, Slot},
+    worker::{Change, Effect, Outcome, Phase, PhaseTag, Rung, Worker, transition},
+};
+use crate::fsm::words::{
     config::Config,
     event::ExitStatus,
     id::{Generation, Pid, SlotId, WorkerId},
-    index::{Index, Occupants, SlotEntries, WorkerEntries},
     reason::{Failure, Next, Why},
-    slot::{Role, Slot},
     time::{Millis, Time},
-    worker::{Change, Effect, Outcome, Phase, PhaseTag, Rung, Worker, transition},
 };
 use alloc::{collections::BTreeMap, vec::Vec};
 
@@ -83,7 +90,7 @@ impl Fleet {
     }
 
     /// A fleet put together again.
-    pub(super) fn from_parts(
+    pub(in crate::fsm) fn from_parts(
         config: Config,
         target: u32,
         workers: BTreeMap<WorkerId, Worker>,
@@ -127,7 +134,7 @@ impl Fleet {
 
     /// The same, for tests that spoil it.
     #[cfg(test)]
-    pub(super) fn index_mut(&mut self) -> &mut Index {
+    pub(in crate::fsm) fn index_mut(&mut self) -> &mut Index {
         &mut self.index
     }
 

@@ -20,6 +20,17 @@
 //! assert_eq!(actions, [Action::Pin { generation: Generation(1), request: None }]);
 //! ```
 //!
+//! # Rooms
+//!
+//! | Room | For | Knows |
+//! |---|---|---|
+//! | `words` | events, actions, and the values in them, with their text form | nothing |
+//! | [`fleet`] | workers and slots, and what follows from them; the only writer of both | `words` |
+//! | `machine` | the decisions: what an event means, what is to be done next | `words`, `fleet` |
+//! | `view` | status, trace, snapshot, invariants: reads, and puts together again | all of them |
+//!
+//! What is public is named without its room: `fsm::event`, `fsm::worker`, `fsm::status`.
+//!
 //! # Theory of operation
 //!
 //! A [step](Supervisor::step) has two halves. The event is applied to what it concerns: a worker, by
@@ -59,29 +70,12 @@
 //! or of the machine. In debug builds it is a panic, so that tests find it; in release builds it is a
 //! notice that changes nothing, for a supervisor that stops takes a service with it.
 
-pub mod action;
-pub mod backoff;
-mod command;
-pub mod config;
-pub mod event;
 pub mod fleet;
-pub mod id;
-pub mod index;
-pub mod invariants;
-mod lifecycle;
-pub mod notice;
-pub mod reason;
-mod reconcile;
-pub mod rollout;
-pub mod signal;
-pub mod slot;
-pub mod snapshot;
-pub mod status;
-pub mod supervisor;
-pub mod text;
-pub mod time;
-pub mod trace;
-mod upgrade;
-pub mod worker;
+mod machine;
+mod view;
+mod words;
 
-pub use supervisor::Supervisor;
+pub use fleet::{backoff, index, slot, worker};
+pub use machine::{rollout, supervisor, supervisor::Supervisor};
+pub use view::{invariants, snapshot, status, trace};
+pub use words::{action, config, event, id, notice, reason, signal, text, time, upgrade};

@@ -4,7 +4,7 @@ use super::{
     json::{members, number, text},
     reply::Envelope,
 };
-use crate::fsm::{id::Generation, rollout::Stage, text::Field as _};
+use crate::fsm::{id::Generation, text::Field as _, upgrade::Stage};
 use core::fmt;
 use miniserde::json::{Number, Object, Value};
 

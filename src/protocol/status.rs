@@ -7,9 +7,9 @@ use super::{
 };
 use crate::fsm::{
     id::SlotId,
-    rollout::Stage,
     status::{SlotStatus, Status, UpgradeStatus, WorkerStatus},
     time::Millis,
+    upgrade::Stage,
     worker::PhaseTag,
 };
 use core::fmt::Write as _;

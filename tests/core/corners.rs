@@ -38,7 +38,7 @@ fn a_hang_up_captures_nothing_before_the_start_is_over_or_once_the_end_has_begun
     assert_eq!(orders, ["pin generation=2"]);
     let (machine, orders) = after(&format!("{ONE}@20 signalled signal=TERM\n@30 {hang_up}"));
     assert!(
-        orders.is_empty() && machine.stage() == einhyrningsins::fsm::rollout::Stage::Settled,
+        orders.is_empty() && machine.stage() == einhyrningsins::fsm::upgrade::Stage::Settled,
         "{orders:?}"
     );
     let unborn = ONE.lines().take(3).collect::<Vec<_>>().join("\n");

@@ -2,9 +2,10 @@
 
 use einhyrningsins::fsm::{
     event::Strategy,
-    rollout::{Counts, Decision, Limits, Stage, plan},
+    rollout::{Counts, Decision, Limits, plan},
     text::Field as _,
     time::Millis,
+    upgrade::Stage,
 };
 use std::{collections::BTreeSet, fs};
 

@@ -5,10 +5,10 @@ use einhyrningsins::fsm::{
     event::{ExitStatus, Strategy},
     id::{Generation, Pid, SlotId, WorkerId},
     reason::Failure,
-    rollout::Stage,
     signal::Shutdown,
     status::{SlotStatus, Status, UpgradeStatus, WorkerStatus},
     time::Millis,
+    upgrade::Stage,
     worker::PhaseTag,
 };
 

@@ -10,10 +10,10 @@ use einhyrningsins::fsm::{
     id::{Generation, RequestId},
     index::TimerKind,
     reason::Why,
-    rollout::Terms,
     slot::Hold,
     supervisor::Life,
     time::Time,
+    upgrade::Terms,
     worker::{Phase, Rung, Worker},
 };
 use std::collections::BTreeSet;

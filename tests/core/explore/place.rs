@@ -9,9 +9,9 @@ use einhyrningsins::fsm::{
     id::Generation,
     invariants::Monitor,
     notice::Notice,
-    rollout::Terms,
     supervisor::Life,
     time::Time,
+    upgrade::Terms,
 };
 use std::collections::BTreeSet;
 

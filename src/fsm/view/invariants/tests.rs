@@ -5,12 +5,12 @@ use super::{
     Monitor,
     state::{deadlines, derived, status},
 };
-use crate::fsm::{
-    Supervisor,
+use crate::fsm::Supervisor;
+use crate::fsm::fleet::index::{Index, Tally, TimerKind};
+use crate::fsm::words::{
     config::Config,
     event::{Event, EventKind},
     id::{Generation, Pid, SlotId, WorkerId},
-    index::{Index, Tally, TimerKind},
     time::Time,
 };
 

@@ -1,14 +1,15 @@
 //! The second half of every step: brings what is closer to what is wanted, until nothing is left to
 //! decide, or [`BURST`] decisions are made and the rest is left to the next step.
 
-use super::{
+use super::supervisor::{BURST, Life, Supervisor};
+use crate::fsm::fleet::worker::{Change, PhaseTag};
+use crate::fsm::words::{
     action::{Action, Reply},
     id::{SlotId, WorkerId},
     notice::Notice,
     reason::{Failure, Why},
     signal::Shutdown,
-    supervisor::{BURST, Life, Supervisor},
-    worker::{Change, PhaseTag},
+    time::Time,
 };
 
 impl Supervisor {
@@ -176,7 +177,7 @@ impl Supervisor {
         if all && !self.was_up {
             self.was_up = true;
             let workers = self.fleet.target();
-            self.notice(Notice::Up { workers, took: self.clock.now().since(super::time::Time(0)) });
+            self.notice(Notice::Up { workers, took: self.clock.now().since(Time(0)) });
         }
     }
 }

@@ -1,14 +1,14 @@
 //! The machine: one event in, the actions it calls for out.
 
-use super::{
+use super::rollout::Rollout;
+use crate::fsm::fleet::{Fleet, index::TimerKind};
+use crate::fsm::words::upgrade::{Stage, Terms};
+use crate::fsm::words::{
     action::Action,
     config::Config,
     event::{Command, Event, EventKind, SpawnError},
-    fleet::Fleet,
     id::{ClientId, Errno, Generation, ListenerId, RequestId},
-    index::TimerKind,
     notice::Notice,
-    rollout::{Rollout, Stage, Terms},
     signal::Shutdown,
     time::{Clock, Time},
 };
@@ -52,30 +52,30 @@ pub struct Pinning {
     pub request: Option<RequestId>,
 }
 
-/// The machine. See the [module](super) for how it works and what the shell owes it.
+/// The machine. See the [module](crate::fsm) for how it works and what the shell owes it.
 #[derive(Clone, Debug)]
 pub struct Supervisor {
-    pub(super) clock: Clock,
-    pub(super) life: Life,
-    pub(super) fleet: Fleet,
+    pub(in crate::fsm) clock: Clock,
+    pub(in crate::fsm) life: Life,
+    pub(in crate::fsm) fleet: Fleet,
     /// The generation that is proven.
-    pub(super) stable: Generation,
+    pub(in crate::fsm) stable: Generation,
     /// The generation that was named last.
-    pub(super) newest: Generation,
+    pub(in crate::fsm) newest: Generation,
     /// Generations whose program is captured.
-    pub(super) pinned: BTreeSet<Generation>,
-    pub(super) pinning: Option<Pinning>,
-    pub(super) rollout: Option<Rollout>,
+    pub(in crate::fsm) pinned: BTreeSet<Generation>,
+    pub(in crate::fsm) pinning: Option<Pinning>,
+    pub(in crate::fsm) rollout: Option<Rollout>,
     /// Requests that wait for an answer, and who sent them.
-    pub(super) waiting: BTreeMap<RequestId, ClientId>,
+    pub(in crate::fsm) waiting: BTreeMap<RequestId, ClientId>,
     /// The exit status to end with.
-    pub(super) code: u8,
+    pub(in crate::fsm) code: u8,
     /// Whether every slot had a healthy worker at some time.
-    pub(super) was_up: bool,
+    pub(in crate::fsm) was_up: bool,
     /// Whether any worker was ever healthy.
-    pub(super) ever_healthy: bool,
+    pub(in crate::fsm) ever_healthy: bool,
     /// Whether the last step left something undone.
-    pub(super) unfinished: bool,
+    pub(in crate::fsm) unfinished: bool,
     /// Whether the impossible is a panic.
     strict: bool,
     /// What the present step has ordered so far; empty between steps.
@@ -153,7 +153,8 @@ impl Supervisor {
     }
 
     /// When the trial of the new generation is over, if it is on trial.
-    pub(super) fn trial_end(&self) -> Option<Time> {
+    #[must_use]
+    pub fn trial_end(&self) -> Option<Time> {
         let rollout = self.rollout.as_ref().filter(|rollout| rollout.stage.is_trial())?;
         Some(rollout.stage_since + rollout.terms.soak)
     }

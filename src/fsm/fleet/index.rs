@@ -6,12 +6,14 @@
 //! and [`Index`] is `Eq` so that a check can build one anew and compare.
 
 use super::{
+    slot::{Hold, Slot},
+    worker::{Phase, PhaseTag, Rung, Worker},
+};
+use crate::fsm::words::{
     config::{AckMode, Config, KILL_AFTER},
     id::{Generation, Pid, SlotId, WorkerId},
     reason::Why,
-    slot::{Hold, Slot},
     time::{Millis, Time},
-    worker::{Phase, PhaseTag, Rung, Worker},
 };
 use alloc::collections::{BTreeMap, BTreeSet};
 

@@ -1,17 +1,24 @@
 //! A state that is being put together again from the lines of a snapshot.
 
 use super::{BadSnapshot, Entry, whole};
-use crate::fsm::{
-    config::{Config, TARGET_MAX},
-    fleet::Fleet,
-    id::{ClientId, Generation, Pid, RequestId, SlotId, WorkerId},
-    invariants::Monitor,
-    reason::Why,
-    rollout::{Rollout, Setback, Stage, Terms},
+use crate::fsm::fleet::{
+    Fleet,
     slot::Slot,
-    supervisor::{Life, Pinning, Supervisor},
-    time::Clock,
     worker::{Phase, PhaseTag, Rung, Worker},
+};
+use crate::fsm::view::invariants::Monitor;
+use crate::fsm::words::{
+    config::{Config, TARGET_MAX},
+    id::{ClientId, Generation, Pid, RequestId, SlotId, WorkerId},
+    reason::Why,
+    time::Clock,
+};
+use crate::fsm::{
+    machine::{
+        rollout::{Rollout, Setback},
+        supervisor::{Life, Pinning, Supervisor},
+    },
+    words::upgrade::{Stage, Terms},
 };
 use alloc::{
     collections::{BTreeMap, BTreeSet},

@@ -1,6 +1,6 @@
 //! When a slot may try again.
 
-use super::{config::BACKOFF_MAX, id::SlotId, time::Millis};
+use crate::fsm::words::{config::BACKOFF_MAX, id::SlotId, time::Millis};
 
 /// The delay before the next try after `strikes` failures in a row: `first` × 1.5^(strikes − 1), at
 /// most [`BACKOFF_MAX`], less a part that depends on the slot. Zero after none.

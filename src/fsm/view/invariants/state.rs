@@ -1,13 +1,12 @@
 //! What holds of a state, whatever led to it.
 
 use super::{Violation, holds};
-use crate::fsm::{
-    id::Generation,
+use crate::fsm::fleet::{
     index::TimerKind,
-    rollout::Stage,
-    supervisor::Supervisor,
     worker::{Phase, PhaseTag},
 };
+use crate::fsm::words::id::Generation;
+use crate::fsm::{machine::supervisor::Supervisor, words::upgrade::Stage};
 use alloc::{
     collections::{BTreeMap, BTreeSet},
     format,

@@ -1,15 +1,18 @@
 //! Carries out what [`rollout::plan`](super::rollout::plan) decides, and answers for it.
 
 use super::{
+    rollout::{Counts, Decision, Limits, Rollout, Setback, plan},
+    supervisor::{Pinning, Supervisor},
+};
+use crate::fsm::fleet::worker::Change;
+use crate::fsm::words::upgrade::{Stage, Terms};
+use crate::fsm::words::{
     action::{Action, Reply},
     event::{SpawnError, Strategy},
     id::{Generation, RequestId, SlotId, WorkerId},
     notice::Notice,
     reason::{Cause, Failure, Why},
-    rollout::{Counts, Decision, Limits, Rollout, Setback, Stage, Terms, plan},
-    supervisor::{Pinning, Supervisor},
     time::Millis,
-    worker::Change,
 };
 use alloc::vec::Vec;
 
@@ -126,7 +129,7 @@ impl Supervisor {
     }
 
     /// Gives slots that are in the middle of a change back to their outgoing workers.
-    fn withdraw(&mut self, chosen: impl Fn(&super::fleet::Fleet, SlotId) -> bool) {
+    fn withdraw(&mut self, chosen: impl Fn(&crate::fsm::fleet::Fleet, SlotId) -> bool) {
         let slots: Vec<SlotId> =
             self.fleet.index().replacing.iter().copied().filter(|slot| chosen(&self.fleet, *slot)).collect();
         for slot in slots {

@@ -1,8 +1,8 @@
 //! A position that is to be filled with a worker, and what it remembers from one worker to the next:
-//! failures, back-off, generation. Changed by the [`fleet`](super::fleet) only.
+//! failures, back-off, generation. Changed by the [`fleet`](super) only.
 
-use super::{
-    backoff,
+use super::backoff;
+use crate::fsm::words::{
     config::{Config, SETTLED},
     event::ExitStatus,
     id::{Generation, SlotId, WorkerId},

@@ -3,10 +3,10 @@
 //! [`transition`] is the whole table in one match; `fsm-spec/worker.table` is the same table for
 //! people, and normative: it is edited first, and a test compares the two cell by cell. The table
 //! runs on tags, so it is finite; the data of a phase lives in [`Phase`], so that a healthy worker
-//! without a process cannot be written down. Only [`Fleet::apply`](super::fleet::Fleet) moves a
+//! without a process cannot be written down. Only [`Fleet::apply`](crate::fsm::fleet::Fleet) moves a
 //! worker.
 
-use super::{
+use crate::fsm::words::{
     event::SpawnError,
     id::{Generation, Pid, SlotId, WorkerId},
     reason::{Failure, Why},

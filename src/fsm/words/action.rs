@@ -1,16 +1,16 @@
 //! What to do: orders to the shell. They are to be performed in the order given; see the
-//! [module's](super) ordering obligations.
+//! [module's](crate::fsm) ordering obligations.
 
 use super::{
     event::SpawnError,
     id::{Generation, ListenerId, Pid, RequestId, SlotId, WorkerId},
     notice::Notice,
     reason::{Cause, Failure},
-    rollout::Stage,
     signal::{Shutdown, Signal},
     text::{records, words},
     time::Millis,
 };
+use crate::fsm::words::upgrade::Stage;
 use alloc::vec::Vec;
 
 records! {

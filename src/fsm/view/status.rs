@@ -1,15 +1,16 @@
 //! How things stand, as plain data. A picture taken on request; nothing here is state.
 
-use super::{
+use crate::fsm::fleet::{slot::Hold, worker::PhaseTag};
+use crate::fsm::words::{
     event::{ExitStatus, Strategy},
     id::{Generation, Pid, SlotId, WorkerId},
     reason::Failure,
-    rollout::Stage,
     signal::Shutdown,
-    slot::Hold,
-    supervisor::{Life, Supervisor},
     time::Millis,
-    worker::PhaseTag,
+};
+use crate::fsm::{
+    machine::supervisor::{Life, Supervisor},
+    words::upgrade::Stage,
 };
 use alloc::vec::Vec;
 

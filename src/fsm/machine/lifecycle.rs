@@ -1,19 +1,21 @@
 //! What happens to single workers: answers to `Spawn`, exits, acks, deadlines.
 
-use super::{
+use super::supervisor::{BURST, Life, Supervisor};
+use crate::fsm::fleet::{
+    Applied, Moved,
+    index::TimerKind,
+    slot::Role,
+    worker::{Change, Effect, Phase, PhaseTag},
+};
+use crate::fsm::words::{
     action::{Action, Reply, Scope},
     config::AckMode,
     event::{ExitStatus, SpawnError},
-    fleet::{Applied, Moved},
     id::{Generation, Pid, RequestId, SlotId, WorkerId},
-    index::TimerKind,
     notice::Notice,
     reason::{Failure, Next},
     signal::Signal,
-    slot::Role,
-    supervisor::{BURST, Life, Supervisor},
     time::{Millis, Time},
-    worker::{Change, Effect, Phase, PhaseTag},
 };
 use alloc::format;
 

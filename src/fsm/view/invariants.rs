@@ -4,7 +4,9 @@
 //! from events and actions alone, so that it does not believe what it is to check. The machine itself
 //! never calls it.
 
-use super::{
+use crate::fsm::fleet::worker::PhaseTag;
+use crate::fsm::machine::supervisor::{Life, Supervisor};
+use crate::fsm::words::{
     action::{Action, Reply, Scope},
     config::{BACKOFF_MAX, KILL_AFTER, TARGET_MAX},
     event::{Command, Event, EventKind, Strategy},
@@ -12,9 +14,7 @@ use super::{
     notice::Notice,
     reason::{Next, Why},
     signal::{Shutdown, Signal},
-    supervisor::{Life, Supervisor},
     time::{Millis, Time},
-    worker::PhaseTag,
 };
 use alloc::{
     collections::{BTreeMap, BTreeSet},

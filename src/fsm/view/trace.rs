@@ -12,11 +12,12 @@
 //! Events alone determine everything else, so a trace can be written with its events only and told
 //! anew by [`retell`].
 
-use super::{
+use crate::fsm::fleet::worker::PhaseTag;
+use crate::fsm::machine::supervisor::Supervisor;
+use crate::fsm::words::{
     action::Action,
     config::{Config, TARGET_MAX},
     event::{Event, EventKind},
-    supervisor::Supervisor,
     text::{BadText, Field, Record, Words, put_display, put_field},
     time::Time,
 };
@@ -58,8 +59,8 @@ impl State {
         let census = &supervisor.fleet().index().census;
         Self {
             healthy: supervisor.fleet().healthy(),
-            starting: census.count_where(super::worker::PhaseTag::is_starting),
-            draining: census.total() - census.count_where(super::worker::PhaseTag::is_up),
+            starting: census.count_where(PhaseTag::is_starting),
+            draining: census.total() - census.count_where(PhaseTag::is_up),
             next: supervisor.next_deadline().map(|(time, _)| time),
         }
     }

@@ -15,18 +15,25 @@
 //! short or damaged, and the state is checked against the invariants, so that a snapshot that is
 //! whole but makes no sense is refused too.
 
-use super::{
+use crate::fsm::fleet::{
+    slot::{Hold, Slot},
+    worker::{PhaseTag, Worker},
+};
+use crate::fsm::words::{
     config::Config,
     event::{ExitStatus, Strategy},
     id::{ClientId, Generation, Pid, RequestId, SlotId, WorkerId},
     reason::{Cause, Failure, Why},
-    rollout::{Setback, Stage},
     signal::Shutdown,
-    slot::{Hold, Slot},
-    supervisor::{Life, Supervisor},
     text::{BadText, Field, Record as _, get_number, put_display, records},
     time::{Millis, Time},
-    worker::{PhaseTag, Worker},
+};
+use crate::fsm::{
+    machine::{
+        rollout::Setback,
+        supervisor::{Life, Supervisor},
+    },
+    words::upgrade::Stage,
 };
 use alloc::{
     format,

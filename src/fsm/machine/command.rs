@@ -1,14 +1,14 @@
 //! What people ask for: commands of clients, and signals to the supervisor.
 
-use super::{
+use super::supervisor::{Life, Supervisor};
+use crate::fsm::words::upgrade::Terms;
+use crate::fsm::words::{
     action::{Action, Reply, Scope},
     config::TARGET_MAX,
     event::{Command, Strategy},
     id::{ClientId, Pid, RequestId, WorkerId},
     notice::Notice,
-    rollout::Terms,
     signal::{Shutdown, Signal},
-    supervisor::{Life, Supervisor},
     time::Millis,
 };
 use alloc::vec::Vec;

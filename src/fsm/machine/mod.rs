@@ -1,0 +1,9 @@
+//! The machine itself: takes events in, decides, and orders. Changes workers and slots through the
+//! [`fleet`](super::fleet) only.
+
+mod command;
+mod lifecycle;
+mod reconcile;
+pub mod rollout;
+pub mod supervisor;
+mod upgrade;
