@@ -129,11 +129,11 @@ type Picture = BTreeMap<SlotId, (Option<Hold>, Vec<Seen>)>;
 
 fn picture(supervisor: &Supervisor) -> Picture {
     let fleet = supervisor.fleet();
-    let slots = fleet.slots().iter().map(|(id, slot)| (*id, (Some(slot.hold), Vec::new())));
+    let slots = fleet.slots().iter().map(|(id, slot)| (*id, (Some(slot.hold()), Vec::new())));
     let mut picture: Picture = slots.collect();
     for worker in fleet.workers().values() {
-        let seen = (worker.id, worker.phase.pid(), worker.phase.tag(), worker.generation);
-        picture.entry(worker.slot).or_default().1.push(seen);
+        let seen = (worker.id(), worker.phase().pid(), worker.phase().tag(), worker.generation());
+        picture.entry(worker.slot()).or_default().1.push(seen);
     }
     picture
 }

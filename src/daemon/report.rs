@@ -142,7 +142,7 @@ fn reason(why: Why) -> &'static str {
         Why::Withdrawn => "its generation is withdrawn",
         Why::Surplus => "fewer workers are wanted",
         Why::Unacknowledged => "it did not acknowledge in time",
-        Why::Shutdown | Why::FastShutdown => "the supervisor is shutting down",
+        Why::Shutdown => "the supervisor is shutting down",
     }
 }
 

@@ -14,14 +14,15 @@ pub mod worker;
 
 use self::{
     index::{Index, Occupants, SlotEntries, WorkerEntries},
-    slot::{Role, Slot},
-    worker::{Change, Effect, Outcome, Phase, PhaseTag, Rung, Worker, transition},
+    slot::{Role, Slot, SlotChange, SlotRejected},
+    worker::{Change, Effect, Phase, PhaseTag, Step, Worker},
 };
 use crate::fsm::words::{
-    config::Config,
+    config::{Config, TARGET_MAX},
     event::ExitStatus,
     id::{Generation, Pid, SlotId, WorkerId},
-    reason::{Failure, Next, Why},
+    reason::{Failure, Next},
+    text::record,
     time::{Millis, Time},
 };
 use alloc::{collections::BTreeMap, vec::Vec};
@@ -62,15 +63,25 @@ pub struct Moved {
     pub effects: &'static [Effect],
 }
 
+record! {
+    /// The numbers of a fleet.
+    #[derive(Copy)]
+    pub struct Extent {
+        /// How many slots are to be filled.
+        pub target: u32,
+        /// The name the next worker will get.
+        pub next_worker: WorkerId,
+    }
+}
+
 /// All workers and slots.
 #[derive(Clone, Debug)]
 pub struct Fleet {
     config: Config,
-    target: u32,
+    extent: Extent,
     workers: BTreeMap<WorkerId, Worker>,
     slots: BTreeMap<SlotId, Slot>,
     index: Index,
-    next_worker: WorkerId,
     touched: u64,
 }
 
@@ -80,26 +91,37 @@ impl Fleet {
     pub fn new(config: Config) -> Self {
         Self {
             config,
-            target: 0,
+            extent: Extent { target: 0, next_worker: WorkerId(1) },
             workers: BTreeMap::new(),
             slots: BTreeMap::new(),
             index: Index::default(),
-            next_worker: WorkerId(1),
             touched: 0,
         }
     }
 
     /// A fleet put together again.
+    ///
+    /// # Errors
+    /// If its numbers are of no fleet that there can be.
     pub(in crate::fsm) fn from_parts(
         config: Config,
-        target: u32,
+        extent: Extent,
         workers: BTreeMap<WorkerId, Worker>,
         slots: BTreeMap<SlotId, Slot>,
-        next_worker: WorkerId,
-    ) -> Self {
-        let mut fleet = Self { target, workers, slots, next_worker, ..Self::new(config) };
+    ) -> Result<Self, &'static str> {
+        let Extent { target, next_worker } = extent;
+        if target > TARGET_MAX {
+            return Err("the number of workers is out of bounds");
+        }
+        if workers.keys().any(|worker| *worker >= next_worker) {
+            return Err("the next worker's name is taken");
+        }
+        if next_worker.0 >= u64::MAX / 2 {
+            return Err("no names are left for workers");
+        }
+        let mut fleet = Self { extent, workers, slots, ..Self::new(config) };
         fleet.index = fleet.reindexed();
-        fleet
+        Ok(fleet)
     }
 
     /// What the command line said.
@@ -111,7 +133,13 @@ impl Fleet {
     /// How many slots are to be filled.
     #[must_use]
     pub fn target(&self) -> u32 {
-        self.target
+        self.extent.target
+    }
+
+    /// Its numbers.
+    #[must_use]
+    pub fn extent(&self) -> Extent {
+        self.extent
     }
 
     /// Every worker, in the order of their start.
@@ -141,7 +169,7 @@ impl Fleet {
     /// The name the next worker will get.
     #[must_use]
     pub fn next_worker(&self) -> WorkerId {
-        self.next_worker
+        self.extent.next_worker
     }
 
     /// How many workers and slots were changed so far: a measure of cost, not of state.
@@ -177,11 +205,11 @@ impl Fleet {
     /// Whether a worker is healthy.
     #[must_use]
     pub fn is_healthy(&self, worker: WorkerId) -> bool {
-        self.worker(worker).is_some_and(|worker| worker.phase.tag() == PhaseTag::Healthy)
+        self.worker(worker).is_some_and(|worker| worker.phase().tag() == PhaseTag::Healthy)
     }
 
     fn is_surplus(&self, slot: SlotId) -> bool {
-        slot.0 >= self.target
+        slot.0 >= self.extent.target
     }
 
     /// What a slot has in the index; `None` for one beyond the target.
@@ -192,7 +220,7 @@ impl Fleet {
 
     fn worker_entries(&self, id: WorkerId) -> Option<WorkerEntries> {
         let worker = self.workers.get(&id)?;
-        Some(WorkerEntries::of(worker, self.is_surplus(worker.slot), &self.config))
+        Some(WorkerEntries::of(worker, self.is_surplus(worker.slot()), &self.config))
     }
 
     /// Changes a slot and its entries. Slots beyond the target change by their workers going only.
@@ -219,19 +247,20 @@ impl Fleet {
     /// Changes the number of slots to fill; new ones are to run `generation`. Slots beyond the
     /// target stay for as long as they have workers.
     pub fn set_target(&mut self, target: u32, generation: Generation) {
-        let crossing: Vec<SlotId> = (self.target.min(target)..self.target.max(target)).map(SlotId).collect();
+        let before = self.extent.target;
+        let crossing: Vec<SlotId> = (before.min(target)..before.max(target)).map(SlotId).collect();
         let slots: Vec<(SlotId, Option<SlotEntries>)> =
             crossing.iter().map(|id| (*id, self.slot_entries(*id))).collect();
         let found = crossing.iter().filter_map(|id| self.slots.get(id));
         let workers: Vec<(WorkerId, Option<WorkerEntries>)> = found
-            .flat_map(|slot| [slot.current, slot.outgoing])
+            .flat_map(|slot| [slot.current(), slot.outgoing()])
             .flatten()
             .map(|worker| (worker, self.worker_entries(worker)))
             .collect();
-        for id in (self.target..target).map(SlotId) {
+        for id in (before..target).map(SlotId) {
             self.slots.entry(id).or_insert_with(|| Slot::new(generation));
         }
-        self.target = target;
+        self.extent.target = target;
         for (id, before) in workers {
             let after = self.worker_entries(id);
             self.index.worker(before, after);
@@ -250,11 +279,10 @@ impl Fleet {
         if self.is_surplus(slot) {
             return None;
         }
-        let generation = self.slots.get(&slot).filter(|slot| slot.current.is_none())?.generation;
-        let id = self.next_worker;
-        self.next_worker = WorkerId(id.0 + 1);
-        let phase = Phase::Spawning { wanted: true };
-        let worker = Worker { id, slot, generation, born: now, since: now, phase, pinged: None };
+        let generation = self.slots.get(&slot).filter(|slot| slot.current().is_none())?.generation();
+        let id = self.extent.next_worker;
+        self.extent.next_worker = WorkerId(id.0 + 1);
+        let worker = Worker::new(id, slot, generation, now);
         self.index.worker(None, Some(WorkerEntries::of(&worker, false, &self.config)));
         self.workers.insert(id, worker);
         self.touched += 1;
@@ -264,17 +292,18 @@ impl Fleet {
 
     /// Applies a change to a worker: its phase, its place in its slot, counts and deadlines together.
     pub fn apply(&mut self, id: WorkerId, change: Change, now: Time) -> Applied {
-        let Self { config, target, workers, slots, index, touched, .. } = self;
+        let Self { config, extent, workers, slots, index, touched, .. } = self;
         let Some(worker) = workers.get(&id).copied() else {
             return Applied::Unknown;
         };
-        let before = worker.phase;
-        let (after, effects) = match move_of(before, change) {
-            Ok(found) => found,
-            Err(unmoved) => return unmoved,
+        let mut changed = worker;
+        let effects = match changed.apply(change, now) {
+            Step::Moved(effects) => effects,
+            Step::Stayed => return Applied::Stayed,
+            Step::Rejected => return Applied::Rejected(worker.phase().tag()),
         };
-        let (slot_id, surplus) = (worker.slot, worker.slot.0 >= *target);
-        let changed = Worker { phase: after, since: now, ..worker };
+        let (before, after) = (worker.phase(), changed.phase());
+        let (slot_id, surplus) = (worker.slot(), worker.slot().0 >= extent.target);
         let mut role = Role::Loose;
         if let Some(slot) = slots.get_mut(&slot_id) {
             let entries = |slot: &Slot, phase: Phase| {
@@ -285,8 +314,8 @@ impl Fleet {
             role = if surplus { Role::Loose } else { slot.role(id) };
             if !after.tag().is_up() {
                 slot.leave(id);
-            } else if after.tag() == PhaseTag::Healthy && slot.current == Some(id) {
-                slot.served = true;
+            } else if after.tag() == PhaseTag::Healthy && slot.current() == Some(id) {
+                slot.serve();
             }
             index.slot(slot_id, slot_before, entries(slot, after));
         }
@@ -303,11 +332,11 @@ impl Fleet {
         Applied::Moved(Moved {
             worker: id,
             slot: slot_id,
-            generation: worker.generation,
+            generation: worker.generation(),
             before,
             after,
-            lasted: now.since(worker.since),
-            age: now.since(worker.born),
+            lasted: now.since(worker.since()),
+            age: now.since(worker.born()),
             role,
             effects,
         })
@@ -316,60 +345,99 @@ impl Fleet {
     /// Notes a sign of life.
     pub fn ping(&mut self, id: WorkerId, now: Time) {
         if let Some(worker) = self.workers.get_mut(&id) {
-            worker.pinged = Some(now);
+            worker.ping(now);
         }
     }
 
-    /// Notes how a slot's worker ended.
-    pub fn note_exit(&mut self, slot: SlotId, status: ExitStatus) {
+    /// Notes how a slot's worker of that generation ended.
+    pub fn note_exit(&mut self, slot: SlotId, generation: Generation, status: ExitStatus) {
         if let Some(slot) = self.slots.get_mut(&slot) {
-            slot.last_exit = Some(status);
+            slot.note_exit(generation, status);
         }
     }
 
-    /// Counts a failed start of a slot. A `lasting` failure is not worth another try.
-    pub fn fail(&mut self, id: SlotId, failure: Failure, lasting: bool, now: Time) -> Option<Next> {
-        self.edit_slot(id, |slot, config| slot.fail(id, failure, lasting, (now, config)))
+    /// Changes a slot by its table.
+    fn change_slot(&mut self, id: SlotId, change: SlotChange, now: Time) -> Result<(), SlotRejected> {
+        self.edit_slot(id, |slot, _| slot.apply(change, now)).unwrap_or(Ok(()))
     }
 
-    /// Notes that a slot lost a worker that had served for `served`. Returns when the next starts.
-    pub fn crash(&mut self, id: SlotId, served: Millis, now: Time) -> Option<Millis> {
-        self.edit_slot(id, |slot, config| slot.crash(id, served, (now, config)))
+    /// Counts a failed start of a slot, and says what comes next. A `lasting` failure is not worth another
+    /// try. `None` if the slot is not within the target.
+    ///
+    /// # Errors
+    /// If no start of it can have failed now.
+    pub fn fail(
+        &mut self,
+        id: SlotId,
+        failure: Failure,
+        lasting: bool,
+        now: Time,
+    ) -> Result<Option<Next>, SlotRejected> {
+        let count = |slot: &mut Slot, config: &Config| {
+            let next = slot.after_failure(id, lasting, config);
+            slot.apply(SlotChange::Fail(failure, next), now).map(|()| next)
+        };
+        self.edit_slot(id, count).transpose()
+    }
+
+    /// Notes that a slot lost a worker that had served for `served`, and says when the next starts. `None`
+    /// if the slot is not within the target.
+    ///
+    /// # Errors
+    /// If it can have lost none now.
+    pub fn crash(&mut self, id: SlotId, served: Millis, now: Time) -> Result<Option<Millis>, SlotRejected> {
+        let count = |slot: &mut Slot, config: &Config| {
+            let crash = slot.after_crash(id, served, config);
+            slot.apply(SlotChange::Crash(crash), now).map(|()| crash.delay())
+        };
+        self.edit_slot(id, count).transpose()
     }
 
     /// Lets a slot that backs off try again now.
-    pub fn release(&mut self, id: SlotId) {
-        self.edit_slot(id, |slot, _| slot.release());
+    ///
+    /// # Errors
+    /// If it does not.
+    pub fn release(&mut self, id: SlotId, now: Time) -> Result<(), SlotRejected> {
+        self.change_slot(id, SlotChange::Release, now)
     }
 
     /// Lets every slot that was given up try again. Returns how many there were.
-    pub fn retry(&mut self) -> u32 {
+    pub fn retry(&mut self, now: Time) -> u32 {
         let slots: Vec<SlotId> = self.index.gave_up.iter().collect();
-        for id in &slots {
-            self.edit_slot(*id, |slot, _| slot.forgive());
-        }
-        u32::try_from(slots.len()).unwrap_or(u32::MAX)
+        let forgiven = slots.iter().filter(|id| self.change_slot(**id, SlotChange::Forgive, now).is_ok());
+        u32::try_from(forgiven.count()).unwrap_or(u32::MAX)
     }
 
     /// Makes a slot run another generation: its current worker, if it has one, becomes outgoing.
-    pub fn begin(&mut self, id: SlotId, generation: Generation) {
-        self.edit_slot(id, |slot, _| slot.begin(generation));
+    ///
+    /// # Errors
+    /// If it is in the middle of a change already.
+    pub fn begin(&mut self, id: SlotId, generation: Generation, now: Time) -> Result<(), SlotRejected> {
+        self.change_slot(id, SlotChange::Begin(generation), now)
     }
 
     /// Undoes [`begin`](Self::begin): the outgoing worker becomes current again. Returns the worker
     /// that was to replace it, which is outgoing now.
-    pub fn revert(&mut self, id: SlotId) -> Option<WorkerId> {
-        let back = self.worker(self.slots.get(&id)?.outgoing?)?;
-        let (generation, serves) = (back.generation, back.phase.tag() == PhaseTag::Healthy);
-        self.edit_slot(id, |slot, _| {
-            slot.revert(generation, serves);
-            slot.outgoing
-        })?
+    ///
+    /// # Errors
+    /// If it is not in the middle of a change.
+    pub fn revert(&mut self, id: SlotId, now: Time) -> Result<Option<WorkerId>, SlotRejected> {
+        let outgoing = self.slots.get(&id).and_then(|slot| self.worker(slot.outgoing()?));
+        let Some((generation, phase)) = outgoing.map(|worker| (worker.generation(), worker.phase().tag()))
+        else {
+            return Ok(None);
+        };
+        let serves = phase == PhaseTag::Healthy;
+        self.change_slot(id, SlotChange::Revert { generation, serves }, now)?;
+        Ok(self.slots.get(&id).and_then(Slot::outgoing))
     }
 
     /// Makes an empty slot run another generation from its next worker on.
-    pub fn reassign(&mut self, id: SlotId, generation: Generation) {
-        self.edit_slot(id, |slot, _| slot.turn_to(generation));
+    ///
+    /// # Errors
+    /// If it is not empty.
+    pub fn reassign(&mut self, id: SlotId, generation: Generation, now: Time) -> Result<(), SlotRejected> {
+        self.change_slot(id, SlotChange::Reassign(generation), now)
     }
 
     /// Builds the index anew from workers and slots; equal to [`index`](Self::index) at all times.
@@ -382,46 +450,14 @@ impl Fleet {
     }
 }
 
+/// A worker of which the phase is known already.
+type KnownPhase = (WorkerId, PhaseTag);
+
 /// The phases of a slot's workers, of which that of one may be `known`.
-fn occupants(
-    workers: &BTreeMap<WorkerId, Worker>,
-    slot: &Slot,
-    known: Option<(WorkerId, PhaseTag)>,
-) -> Occupants {
+fn occupants(workers: &BTreeMap<WorkerId, Worker>, slot: &Slot, known: Option<KnownPhase>) -> Occupants {
     let tag = |occupant: Option<WorkerId>| match known {
         Some((id, tag)) if occupant == Some(id) => Some(tag),
-        _ => workers.get(&occupant?).map(|worker| worker.phase.tag()),
+        _ => workers.get(&occupant?).map(|worker| worker.phase().tag()),
     };
-    Occupants { current: tag(slot.current), outgoing: tag(slot.outgoing) }
-}
-
-/// Where a change takes a worker, and with what effects, or what comes of it instead.
-fn move_of(before: Phase, change: Change) -> Result<(Phase, &'static [Effect]), Applied> {
-    let rejected = Applied::Rejected(before.tag());
-    match transition(before.tag(), change.input()) {
-        Outcome::Move(next, effects) => {
-            enter(next, before, change).map(|after| (after, effects)).ok_or(rejected)
-        }
-        Outcome::Stay => Err(Applied::Stayed),
-        Outcome::Reject => Err(rejected),
-    }
-}
-
-/// The phase a move leads to, with its data. `None` if the data is not to be had, which the table
-/// rules out.
-fn enter(next: PhaseTag, before: Phase, change: Change) -> Option<Phase> {
-    let pid = change.pid().or(before.pid());
-    let why = change.why().or(before.why()).unwrap_or(Why::Withdrawn);
-    let draining = |rung| pid.map(|pid| Phase::Draining { pid, why, rung });
-    match next {
-        PhaseTag::SpawningWanted => Some(Phase::Spawning { wanted: true }),
-        PhaseTag::SpawningUnwanted => Some(Phase::Spawning { wanted: false }),
-        PhaseTag::PendingAck => pid.map(|pid| Phase::PendingAck { pid }),
-        PhaseTag::Healthy => pid.map(|pid| Phase::Healthy { pid }),
-        PhaseTag::DrainingStop => draining(Rung::Stop),
-        PhaseTag::DrainingTerm => draining(Rung::Term),
-        PhaseTag::DrainingKill => draining(Rung::Kill),
-        PhaseTag::DrainingStuck => draining(Rung::Stuck),
-        PhaseTag::Dead => Some(Phase::Dead),
-    }
+    Occupants { current: tag(slot.current()), outgoing: tag(slot.outgoing()) }
 }

@@ -42,10 +42,13 @@
 //!
 //! * A **worker** ([`worker`]) is one process. What can happen to it in which phase stands in one table.
 //! * A **slot** ([`slot`]) is a position to be filled. It outlives its workers, and carries what they
-//!   have in common: failures, back-off, generation.
+//!   have in common: failures, back-off, generation. Whether it may start a worker has a table of its own.
+//! * The supervisor's own **life** ([`life`]), from the start to the end, has one too.
 //! * The [`fleet`] owns both, and is the only writer of a phase, a slot, a count or a deadline. What
 //!   follows from them ([`index`]) is derived in the same place.
-//! * A **rollout** ([`rollout`]) is an upgrade. It decides from counts alone. Going back is the same
+//! * Generations, and the upgrade from one to the next, are [`releases`], which nothing else writes.
+//! * A **rollout** ([`rollout`]) is an upgrade. It decides from counts alone, by the first row of its table
+//!   that holds. Going back is the same
 //!   machinery with the proven generation as the wanted one.
 //! * **Deadlines** follow from the phase, its beginning and the configuration. Nothing is set or
 //!   cancelled, so nothing stale can fire. [`Supervisor::next_deadline`] says when to wake up; waking
@@ -76,6 +79,6 @@ mod view;
 mod words;
 
 pub use fleet::{backoff, index, slot, worker};
-pub use machine::{rollout, supervisor, supervisor::Supervisor};
+pub use machine::{life, releases, requests, rollout, supervisor, supervisor::Supervisor};
 pub use view::{invariants, snapshot, status, trace};
-pub use words::{action, config, event, id, notice, reason, signal, text, time, upgrade};
+pub use words::{action, config, event, id, notice, reason, signal, table, text, time, upgrade};

@@ -287,18 +287,13 @@ const BAD_STATES: [(u8, &str, &str, Edit); 11] = [
     (2, "one worker twice in its slot", "serving", (" current=1 ", " current=1 outgoing=1 ")),
     (6, "one process for two workers", "two", ("pid=102", "pid=101")),
     (30, "up and in no slot", "serving", (" current=1 ", " ")),
-    (30, "in a slot and draining", "serving", ("healthy pid=101", "draining/stop pid=101 why=surplus")),
+    (30, "in a slot and draining", "serving", ("healthy pid=101", "draining pid=101 why=surplus rung=stop")),
     (30, "in a slot and unheard of", "serving", (" current=1 ", " current=1 outgoing=7 ")),
     (30, "in another's slot", "two", ("worker worker=2 slot=1", "worker worker=2 slot=0")),
-    (30, "too few slots", "serving", ("target=1 stable", "target=2 stable")),
+    (30, "too few slots", "serving", ("fleet target=1", "fleet target=2")),
     (30, "a slot beyond the target, and empty", "serving", ("slot slot=0", EMPTY_SLOT)),
     (32, "more slots ahead than canaries", "canary", ("canary=1", "canary=0")),
-    (
-        36,
-        "captured for nothing",
-        "refused",
-        ("pinned generation=1", "pinned generation=1\npinned generation=2"),
-    ),
+    (36, "captured for nothing", "refused", (" pinned=1", " pinned=1,2")),
     (34, "a slot that serves and never has", "serving", (" served=yes", "")),
 ];
 
@@ -414,7 +409,7 @@ fn i2_more_workers_than_a_rolling_upgrade_may_have_are_found_out() {
 #[test]
 fn i10_a_phase_that_goes_backwards_is_found_out() {
     let (supervisor, mut monitor) = good(&beginning("serving"));
-    let text = edited(&supervisor.snapshot(), ("phase=healthy", "phase=pending-ack"));
+    let text = edited(&supervisor.snapshot(), (" healthy pid=101", " pending-ack pid=101"));
     let back = Supervisor::restore(&text).expect("by itself it can be");
     assert_eq!(Monitor::new().state(&back), Ok(()));
     assert_eq!(number(monitor.state(&back)), Some(10));

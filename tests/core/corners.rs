@@ -75,7 +75,7 @@ fn a_program_that_was_not_asked_for_is_neither_captured_nor_failed() {
 
 #[test]
 #[cfg(debug_assertions)]
-#[should_panic(expected = "impossible: start after the start")]
+#[should_panic(expected = "impossible: the supervisor is up, and now start")]
 fn what_cannot_happen_is_a_panic_where_bugs_are_to_be_found() {
     after(&format!("{ONE}@20 start\n"));
 }
@@ -103,7 +103,7 @@ config target=2 listeners=0 ack=manual:1000 retries=3 backoff=100 grace=1000 sto
 ";
     let shrunk = format!("{begun}@50 requested client=1 request=2 dec\n");
     let (machine, _) = after(&shrunk);
-    let beyond = machine.fleet().slots().get(&SlotId(1)).and_then(|slot| slot.current);
+    let beyond = machine.fleet().slots().get(&SlotId(1)).and_then(|slot| slot.current());
     assert_eq!(beyond.map(|worker| machine.fleet().is_healthy(worker)), Some(true), "it fills in");
     let (machine, orders) = after(&format!("{shrunk}@60 exited pid=104 status=1\n"));
     assert!(has(&orders, "notice crashed worker=4") && !has(&orders, "notice rolling-back"), "{orders:?}");
@@ -182,9 +182,12 @@ config target=2 listeners=0 ack=after:0 retries=2 backoff=0 grace=0 stop=USR2 un
 ",
     );
     let first = machine.fleet().slots().get(&SlotId(0)).expect("a slot");
-    assert_eq!((first.current, first.outgoing, first.generation), (Some(WorkerId(1)), None, Generation(1)));
+    assert_eq!(
+        (first.current(), first.outgoing(), first.generation()),
+        (Some(WorkerId(1)), None, Generation(1))
+    );
     let second = machine.fleet().slots().get(&SlotId(1)).expect("a slot");
-    assert_eq!((second.current, second.outgoing), (Some(WorkerId(4)), Some(WorkerId(2))));
+    assert_eq!((second.current(), second.outgoing()), (Some(WorkerId(4)), Some(WorkerId(2))));
 }
 
 fn large(target: u32) -> World {
@@ -220,10 +223,11 @@ fn a_start_that_fails_amid_a_shutdown_is_not_tried_again() {
     world.step(EventKind::Woke).expect("nothing wrong");
     world.answer_all().expect("nothing wrong");
     world.step(EventKind::Signalled { signal: Signal::Term }).expect("nothing wrong");
-    let pending =
-        |(_, worker): &(_, &einhyrningsins::fsm::worker::Worker)| worker.phase.tag() == PhaseTag::PendingAck;
+    let pending = |(_, worker): &(_, &einhyrningsins::fsm::worker::Worker)| {
+        worker.phase().tag() == PhaseTag::PendingAck
+    };
     let workers = world.supervisor.fleet().workers();
-    let pid = workers.iter().find(pending).and_then(|(_, worker)| worker.phase.pid()).expect("one is left");
+    let pid = workers.iter().find(pending).and_then(|(_, worker)| worker.phase().pid()).expect("one is left");
     let exit = EventKind::Exited { pid, status: ExitStatus::Code(1), error: None, orphans: false };
     let actions = world.step(exit).expect("nothing wrong");
     let failed = actions.iter().find_map(|action| match action {

@@ -16,11 +16,11 @@ use einhyrningsins::fsm::{
     event::{Event, EventKind},
     id::{Generation, Pid, RequestId, SlotId, WorkerId},
     index::TimerKind,
+    life::Life,
     notice::Notice,
     reason::{Cause, Failure, Why},
     signal::{Shutdown, Signal},
     slot::Hold,
-    supervisor::Life,
     time::{CATCH_UP, LATE, Millis, Time},
     worker::{Input, PhaseTag},
 };
@@ -49,6 +49,8 @@ pub struct Known {
     pub tag: PhaseTag,
     pub pid: Option<Pid>,
     pub why: Option<Why>,
+    /// Whether it has all the time there is after TERM.
+    pub patient: bool,
     pub born: Time,
     pub since: Time,
 }
@@ -100,7 +102,6 @@ pub struct Model<'a> {
     upgrade: Option<Upgrade>,
     /// The generation whose program is being captured.
     pinning: Option<Generation>,
-    ever_healthy: bool,
     last_worker: WorkerId,
     pub workers: BTreeMap<WorkerId, Known>,
     pub slots: BTreeMap<SlotId, Place>,
@@ -137,7 +138,6 @@ impl<'a> Model<'a> {
             stable: Generation(0),
             upgrade: None,
             pinning: None,
-            ever_healthy: false,
             last_worker: WorkerId(0),
             workers: BTreeMap::new(),
             slots: BTreeMap::new(),
@@ -150,13 +150,25 @@ impl<'a> Model<'a> {
             model.take_in(&event.kind)?;
             model.accept_decisions()?;
             let mut pins = actions.iter().filter_map(|action| match action {
-                Action::Pin { generation, .. } if model.life == Life::Running => Some(*generation),
+                Action::Pin { generation, .. } if model.life.is_running() => Some(*generation),
                 _ => None,
             });
             model.pinning = pins.next_back().or(model.pinning);
             taken.iter().try_for_each(|slot| model.take_over(*slot))?;
+            model.look_whether_up();
         }
         Ok(model)
+    }
+
+    /// Once all slots have a healthy worker at the end of a step, the service is up.
+    fn look_whether_up(&mut self) {
+        let serves = |id: u32| {
+            let current = self.slots.get(&SlotId(id)).and_then(|place| place.current);
+            self.tag(current) == Some(PhaseTag::Healthy)
+        };
+        if self.life == Life::Serving && (0..self.target).all(serves) {
+            self.life = Life::Up;
+        }
     }
 
     /// The nearest deadline of a worker or a slot, on the machine's own clock: a matter of phase, hold
@@ -168,9 +180,7 @@ impl<'a> Model<'a> {
                 (PhaseTag::PendingAck, AckMode::After(time)) => (time, TimerKind::AckAfter(*id)),
                 (PhaseTag::PendingAck, AckMode::Manual(time)) => (time, TimerKind::AckTimeout(*id)),
                 (PhaseTag::DrainingStop, _) => (grace, TimerKind::Rung(*id)),
-                (PhaseTag::DrainingTerm, _) if known.why == Some(Why::FastShutdown) => {
-                    (grace, TimerKind::Rung(*id))
-                }
+                (PhaseTag::DrainingTerm, _) if known.patient => (grace, TimerKind::Rung(*id)),
                 (PhaseTag::DrainingTerm | PhaseTag::DrainingKill, _) => (KILL_AFTER, TimerKind::Rung(*id)),
                 _ => return None,
             };
@@ -250,7 +260,7 @@ impl<'a> Model<'a> {
     }
 
     fn take_in(&mut self, kind: &EventKind) -> Result<(), Wrong> {
-        let running = self.life == Life::Running;
+        let running = self.life.is_running();
         if let EventKind::Pinned { generation } | EventKind::PinFailed { generation, .. } = kind {
             self.pinning = self.pinning.filter(|pinning| pinning != generation);
         }
@@ -258,11 +268,11 @@ impl<'a> Model<'a> {
             EventKind::Start if self.life == Life::New => self.life = Life::Pinning,
             EventKind::Pinned { generation: Generation(1) } if self.life == Life::Pinning => {
                 self.stable = Generation(1);
-                self.life = Life::Binding(0);
+                self.life = Life::Binding { done: 0 };
                 self.run_if_bound();
             }
-            EventKind::Bound { listener } if self.life == Life::Binding(listener.0) => {
-                self.life = Life::Binding(listener.0 + 1);
+            EventKind::Bound { listener } if self.life == (Life::Binding { done: listener.0 }) => {
+                self.life = Life::Binding { done: listener.0 + 1 };
                 self.run_if_bound();
             }
             EventKind::Pinned { generation } if running => return self.upgrade(*generation),
@@ -302,8 +312,8 @@ impl<'a> Model<'a> {
     }
 
     fn run_if_bound(&mut self) {
-        if self.life == Life::Binding(self.config.listeners) {
-            self.life = Life::Running;
+        if self.life == (Life::Binding { done: self.config.listeners }) {
+            self.life = Life::Starting;
             self.set_target(self.config.target);
         }
     }

@@ -10,7 +10,6 @@ use einhyrningsins::fsm::{
     id::{ClientId, Errno, Generation, ListenerId, Pid, RequestId, SlotId, WorkerId},
     signal::Signal,
     slot::Slot,
-    supervisor::Life,
     text::Record as _,
     time::{Millis, Time},
     trace,
@@ -155,14 +154,14 @@ fn nonsense() -> impl Strategy<Value = (u64, EventKind)> {
 /// slot wait for another, nor a shutdown that does not wait for all.
 fn unrelated(machine: &Supervisor, first: u8, second: u8) -> Option<(Pid, Pid)> {
     let fleet = machine.fleet();
-    let calm = |slot: &Slot| slot.outgoing.is_none() && slot.generation == machine.stable();
+    let calm = |slot: &Slot| slot.outgoing().is_none() && slot.generation() == machine.stable();
     let all: Vec<(Pid, SlotId)> =
-        fleet.workers().values().filter_map(|worker| Some((worker.phase.pid()?, worker.slot))).collect();
+        fleet.workers().values().filter_map(|worker| Some((worker.phase().pid()?, worker.slot()))).collect();
     let (pid, slot) = *all.get(usize::from(first).checked_rem(all.len())?)?;
     let others: Vec<Pid> = all.iter().filter(|(_, other)| *other != slot).map(|(pid, _)| *pid).collect();
     let other = *others.get(usize::from(second).checked_rem(others.len())?)?;
     let waits_for_all =
-        machine.life() == Life::Running || fleet.index().census.count(PhaseTag::DrainingStuck) == 0;
+        machine.life().is_running() || fleet.index().census.count(PhaseTag::DrainingStuck) == 0;
     let calm = machine.rollout().is_none() && waits_for_all && fleet.slots().values().all(calm);
     calm.then_some((pid, other))
 }

@@ -14,12 +14,12 @@ use einhyrningsins::fsm::{
     event::{Event, EventKind},
     id::{Generation, Pid, SlotId, WorkerId},
     index::TimerKind,
+    life::Life,
     notice::Notice,
     slot::Slot,
-    supervisor::Life,
     time::Time,
     trace,
-    worker::{PhaseTag, Worker},
+    worker::{Phase, PhaseTag, Rung, Worker},
 };
 use proptest::prelude::*;
 use std::{collections::BTreeMap, sync::LazyLock};
@@ -52,7 +52,7 @@ impl Picture {
             life: model.life,
             target: model.target,
             stable: model.stable,
-            next: model.next().filter(|_| model.life != Life::Done),
+            next: model.next().filter(|_| !model.life.is_done()),
             processes: model.workers.iter().filter_map(|(id, known)| Some((known.pid?, *id))).collect(),
             healthy: census[&PhaseTag::Healthy],
             census,
@@ -90,19 +90,27 @@ impl Picture {
 
 fn known(worker: &Worker) -> Known {
     Known {
-        slot: worker.slot,
-        generation: worker.generation,
-        tag: worker.phase.tag(),
-        pid: worker.phase.pid(),
-        why: worker.phase.why(),
-        born: worker.born,
-        since: worker.since,
+        slot: worker.slot(),
+        generation: worker.generation(),
+        tag: worker.phase().tag(),
+        pid: worker.phase().pid(),
+        why: worker.phase().why(),
+        patient: matches!(worker.phase(), Phase::Draining { rung: Rung::PatientTerm, .. }),
+        born: worker.born(),
+        since: worker.since(),
     }
 }
 
 fn place(slot: &Slot) -> Place {
-    let Slot { current, outgoing, generation, served, failures, strikes, hold, .. } = *slot;
-    Place { current, outgoing, generation, served, failures, strikes, hold }
+    Place {
+        current: slot.current(),
+        outgoing: slot.outgoing(),
+        generation: slot.generation(),
+        served: slot.served(),
+        failures: slot.failures(),
+        strikes: slot.strikes(),
+        hold: slot.hold(),
+    }
 }
 
 /// Follows the instructions and compares after every step. Returns the history.

@@ -1,81 +1,56 @@
-//! `fsm-spec/rollout.table` against `rollout::plan`, over every combination of small counts.
+//! `fsm-spec/rollout.table` against the rows in the code, and what follows from them over every combination
+//! of small counts.
 
 use einhyrningsins::fsm::{
     event::Strategy,
-    rollout::{Counts, Decision, Limits, plan},
+    rollout::{Condition, Counts, Decision, Limits, Row, Situation, plan, rows},
     text::Field as _,
     time::Millis,
     upgrade::Stage,
 };
 use std::{collections::BTreeSet, fs};
 
-struct Row {
-    stage: Stage,
-    conditions: Vec<String>,
-    decision: Decision,
-}
-
-fn decision(word: &str) -> Decision {
-    match word {
-        "collapse" => Decision::Collapse,
-        "retire-idle" => Decision::RetireIdle,
-        "retire" => Decision::Retire,
-        "retire-before" => Decision::RetireBefore,
-        "begin-idle" => Decision::BeginIdle,
-        "begin" => Decision::Begin,
-        "advance" => Decision::Advance,
-        "finish" => Decision::Finish,
-        "wait" => Decision::Wait,
-        other => panic!("`{other}` is no decision"),
-    }
-}
-
-fn table() -> Vec<Row> {
+/// The rows of the table, with their stages.
+fn table() -> Vec<(Stage, Vec<Condition>, Decision)> {
     let text =
         fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/fsm-spec/rollout.table")).expect("a table");
     let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default().split_whitespace());
-    lines
-        .map(Iterator::collect::<Vec<_>>)
-        .filter(|words| !words.is_empty())
-        .map(|words| {
-            let (stage, rest) = words.split_first().expect("a stage");
-            let (last, conditions) = rest.split_last().expect("a decision");
-            let conditions = conditions.iter().filter(|word| **word != "-").map(|word| (*word).to_owned());
-            Row {
-                stage: Stage::get(stage).expect("a stage"),
-                conditions: conditions.collect(),
-                decision: decision(last),
-            }
-        })
-        .collect()
+    let read = |words: Vec<&str>| {
+        let (stage, rest) = words.split_first().expect("a stage");
+        let (decision, conditions) = rest.split_last().expect("a decision");
+        let conditions = conditions.iter().filter(|word| **word != "-");
+        let conditions = conditions.map(|word| Condition::get(word).expect("a condition")).collect();
+        (Stage::get(stage).expect("a stage"), conditions, Decision::get(decision).expect("a decision"))
+    };
+    lines.map(Iterator::collect::<Vec<_>>).filter(|words| !words.is_empty()).map(read).collect()
 }
 
-/// What the words of the table mean.
-fn holds(condition: &str, strategy: Strategy, stage: Stage, counts: &Counts, limits: &Limits) -> bool {
+/// What the legend of the table says that a condition means.
+fn means(condition: Condition, situation: &Situation<'_>) -> bool {
+    let Situation { stage, strategy, counts, limits } = *situation;
     let proven = matches!(stage, Stage::Settled | Stage::Back);
     let fleet = strategy == Strategy::Fleet && !proven;
     let lapsed = if proven { counts.lapsed } else { 0 };
     let on_the_way = counts.unready.saturating_sub(counts.gave_up + counts.reserved + lapsed);
     match condition {
-        "spare" => counts.healthy > counts.target,
-        "rolling" => strategy == Strategy::Rolling,
-        "gave-up" => counts.gave_up > 0,
-        "replaced-idle" => counts.replaced_idle > 0,
-        "replaced" => counts.replaced > 0,
-        "replaced-before" => counts.replaced_before > 0,
-        "slack" => on_the_way < limits.unacked,
-        "few" => counts.begun < counts.canary,
-        "idle" => counts.idle > 0,
-        "open" => counts.open > 0,
-        "room" => counts.replacing < if fleet { counts.target } else { limits.surge },
-        "enough" => counts.begun >= counts.canary || counts.untouched == 0,
-        "ready" => counts.unready == 0,
-        "complete" => counts.untouched == 0 && counts.unready == 0,
-        "nobody-leaves" => fleet || counts.replacing == 0,
-        "all-left" => counts.replacing == 0,
-        "settled-down" => on_the_way == 0,
-        "all-back" => counts.untouched == 0,
-        other => panic!("`{other}` is no condition"),
+        Condition::Spare => counts.healthy > counts.target,
+        Condition::Rolling => strategy == Strategy::Rolling,
+        Condition::GaveUp => counts.gave_up > 0,
+        Condition::ReplacedIdle => counts.replaced_idle > 0,
+        Condition::Replaced => counts.replaced > 0,
+        Condition::ReplacedBefore => counts.replaced_before > 0,
+        Condition::Slack => on_the_way < limits.unacked,
+        Condition::Few => counts.begun < counts.canary,
+        Condition::Idle => counts.idle > 0,
+        Condition::Open => counts.open > 0,
+        Condition::Room => counts.replacing < if fleet { counts.target } else { limits.surge },
+        Condition::Enough => counts.begun >= counts.canary || counts.untouched == 0,
+        Condition::Ready => counts.unready == 0,
+        Condition::Complete => counts.untouched == 0 && counts.unready == 0,
+        Condition::NobodyLeaves => fleet || counts.replacing == 0,
+        Condition::AllLeft => counts.replacing == 0,
+        Condition::SettledDown => on_the_way == 0,
+        Condition::AllBack => counts.untouched == 0,
     }
 }
 
@@ -107,27 +82,31 @@ fn everything() -> impl Iterator<Item = (Counts, Limits)> {
 }
 
 #[test]
-fn the_code_decides_what_the_table_says() {
+fn the_rows_of_the_table_are_those_of_the_code() {
+    let in_code = Stage::ALL.iter().flat_map(|stage| rows(*stage).iter().map(|row| (*stage, row)));
+    let in_code: Vec<_> = in_code.map(|(stage, Row(when, then))| (stage, when.to_vec(), *then)).collect();
+    assert_eq!(in_code, table());
+    for stage in Stage::ALL {
+        let last = rows(*stage).last().expect("a row");
+        assert_eq!(last.0, [], "{stage}: the last row always applies");
+    }
+}
+
+#[test]
+fn the_first_row_that_holds_is_the_decision_and_each_is_once() {
     let table = table();
     let mut used = BTreeSet::new();
     for stage in Stage::ALL {
-        let rows: Vec<(usize, &Row)> =
-            table.iter().enumerate().filter(|(_, row)| row.stage == *stage).collect();
-        for strategy in [Strategy::Rolling, Strategy::Fleet] {
+        for strategy in Strategy::ALL {
             for (counts, limits) in everything() {
-                let applies = |row: &Row| {
-                    row.conditions
-                        .iter()
-                        .all(|condition| holds(condition, strategy, *stage, &counts, &limits))
+                let situation =
+                    Situation { stage: *stage, strategy: *strategy, counts: &counts, limits: &limits };
+                let applies = |(of, when, _): &(Stage, Vec<Condition>, Decision)| {
+                    of == stage && when.iter().all(|condition| means(*condition, &situation))
                 };
-                let (number, row) =
-                    rows.iter().find(|(_, row)| applies(row)).expect("the last row always applies");
-                used.insert(*number);
-                let decided = plan(*stage, strategy, &counts, &limits);
-                assert_eq!(
-                    decided, row.decision,
-                    "{stage} {strategy} {counts:?} {limits:?}: code, and table"
-                );
+                let number = table.iter().position(applies).expect("the last row always applies");
+                used.insert(number);
+                assert_eq!(plan(situation), table[number].2, "{situation:?}: code, and table");
             }
         }
     }
@@ -135,12 +114,28 @@ fn the_code_decides_what_the_table_says() {
     assert!(unused.is_empty(), "rows that never apply: {unused:?}");
 }
 
+#[test]
+fn the_legend_of_the_table_has_every_condition_once() {
+    let text = include_str!("../../fsm-spec/rollout.table");
+    for condition in Condition::ALL {
+        let explains = |line: &&str| {
+            line.strip_prefix("# ").and_then(|rest| rest.split("  ").next()) == Some(condition.word())
+        };
+        assert_eq!(text.lines().filter(explains).count(), 1, "{condition}");
+    }
+}
+
+/// Decides as of these.
+fn decide(stage: Stage, strategy: Strategy, counts: &Counts, limits: &Limits) -> Decision {
+    plan(Situation { stage, strategy, counts, limits })
+}
+
 /// Asks `check` about every small case and the decision in it.
 fn in_every_case(check: impl Fn(Decision, (Stage, Strategy), &Counts, &Limits)) {
     for stage in Stage::ALL {
         for strategy in Strategy::ALL {
             for (counts, limits) in everything() {
-                let decided = plan(*stage, *strategy, &counts, &limits);
+                let decided = decide(*stage, *strategy, &counts, &limits);
                 check(decided, (*stage, *strategy), &counts, &limits);
             }
         }
@@ -174,7 +169,7 @@ fn a_generation_that_failed_is_left_before_anything_else() {
 #[test]
 fn without_an_upgrade_and_going_back_the_strategy_does_not_matter() {
     in_every_case(|decided, (stage, _), counts, limits| {
-        let rolling = plan(stage, Strategy::Rolling, counts, limits);
+        let rolling = decide(stage, Strategy::Rolling, counts, limits);
         assert!(stage.is_forward() || decided == rolling, "{stage}: {counts:?} {limits:?}");
     });
 }
@@ -183,7 +178,7 @@ fn without_an_upgrade_and_going_back_the_strategy_does_not_matter() {
 fn more_room_never_turns_work_into_waiting() {
     in_every_case(|decided, (stage, strategy), counts, limits| {
         let more = Limits { unacked: limits.unacked + 1, surge: limits.surge + 1 };
-        let gained = plan(stage, strategy, counts, &more) != Decision::Wait || decided == Decision::Wait;
+        let gained = decide(stage, strategy, counts, &more) != Decision::Wait || decided == Decision::Wait;
         assert!(gained, "{decided:?} with {limits:?}, waiting with {more:?}: {stage} {strategy} {counts:?}");
     });
 }
@@ -192,7 +187,7 @@ fn more_room_never_turns_work_into_waiting() {
 fn workers_that_keep_ending_hold_nothing_up_that_goes_back() {
     in_every_case(|decided, (stage, strategy), counts, limits| {
         let ended = Counts { unready: counts.unready + 1, lapsed: counts.lapsed + 1, ..*counts };
-        let with_one_more = plan(stage, strategy, &ended, limits);
+        let with_one_more = decide(stage, strategy, &ended, limits);
         // More unready slots than there are is no case.
         let possible = counts.unready >= counts.gave_up + counts.reserved + counts.lapsed;
         let alike = with_one_more == decided || stage.is_forward() || !possible;

@@ -19,8 +19,8 @@ use einhyrningsins::fsm::{
     config::{AckMode, BACKOFF_MAX, Config, KILL_AFTER},
     event::{Command, EventKind, Strategy},
     id::{ClientId, RequestId},
+    life::Life,
     signal::{Shutdown, Signal},
-    supervisor::Life,
     time::Millis,
     worker::PhaseTag,
 };
@@ -290,7 +290,7 @@ impl Sim {
             self.turn()?;
         }
         match self.world.supervisor.life() {
-            Life::Done => Ok(()),
+            Life::Done { .. } => Ok(()),
             other => Err(self.fail(format!("ended, and is {other:?}"))),
         }
     }

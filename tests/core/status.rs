@@ -185,3 +185,42 @@ fn a_shutdown_is_told() {
     assert_eq!(status.stopping, Some(Shutdown::Fast));
     assert_eq!(status.workers.first().map(|worker| worker.phase), Some(PhaseTag::DrainingTerm));
 }
+
+/// Told of the end of the trace of that name.
+fn told_at_the_end_of(regression: &str) -> Status {
+    let path = format!("{}/fsm-spec/traces/regressions/{regression}.trace", env!("CARGO_MANIFEST_DIR"));
+    after(&std::fs::read_to_string(path).expect("the trace can be read")).0.status()
+}
+
+#[test]
+fn what_an_upgrade_that_was_taken_back_tried_is_not_told_of_the_slot() {
+    let status = told_at_the_end_of("rolled-back-slots-keep-their-history");
+    assert_eq!(status.slots, [SLOT], "its worker has served all the time");
+}
+
+#[test]
+fn a_slot_tells_of_the_generation_it_is_of() {
+    let upgraded = "
+config target=1 listeners=0 ack=manual:1000 retries=3 backoff=100 grace=1000 stop=USR2 unacked=1 surge=1
+@0 start
+@0 pinned generation=1
+@0 spawned worker=1 pid=101
+@10 acked pid=101 sender=101
+@20 exited pid=101 status=3
+@20 spawned worker=2 pid=102
+@30 acked pid=102 sender=102
+";
+    let mut expected = SlotStatus { restarts: 1, last_exit: Some(ExitStatus::Code(3)), ..SLOT };
+    assert_eq!(after(upgraded).0.status().slots, [expected]);
+    let begun = format!(
+        "{upgraded}@100 signalled signal=HUP\n@100 pinned generation=2\n@100 woke\n@100 spawned worker=3 pid=103\n"
+    );
+    assert_eq!(after(&begun).0.status().slots, [SLOT], "nothing is known of the new generation yet");
+    let back = format!("{begun}@110 exited pid=103 status=4\n@120 requested client=1 request=1 abort\n");
+    assert_eq!(after(&back).0.status().slots, [expected], "and all of the old one again");
+    let done = format!("{begun}@110 acked pid=103 sender=103\n@120 exited pid=102 status=0\n");
+    assert_eq!(after(&done).0.status().slots, [SLOT], "its own worker has not ended");
+    expected = SlotStatus { restarts: 1, last_exit: Some(ExitStatus::Signal(9)), ..SLOT };
+    let more = format!("{done}@20000 exited pid=103 status=signal:9\n@20000 spawned worker=4 pid=104\n");
+    assert_eq!(after(&more).0.status().slots, [expected]);
+}

@@ -6,13 +6,14 @@ use einhyrningsins::fsm::{
     config::{AckMode, Config},
     event::{EventKind, SpawnError},
     id::{Pid, WorkerId},
-    reason::Failure,
+    life::Life,
+    reason::{Failure, Next},
     slot::Hold,
-    supervisor::Life,
     text::{Field, Record as _},
     time::Millis,
     trace,
 };
+use std::collections::BTreeSet;
 
 /// Why a word is not a value of that kind.
 fn refusal<T: Field + core::fmt::Debug>(word: &str) -> String {
@@ -32,8 +33,8 @@ fn a_word_that_is_no_value_is_refused_with_what_is_accepted() {
         (refusal::<AckMode>("never:1"), "is neither after:MS nor manual:MS"),
         (refusal::<SpawnError>("exec:2"), "`exec:2` is not STAGE:ERRNO:PROSPECT"),
         (refusal::<SpawnError>("exec"), "`exec` is not STAGE:ERRNO:PROSPECT"),
-        (refusal::<Life>("resting"), "`resting` is no part of a supervisor's life"),
-        (refusal::<Life>("binding:x"), "`x` is not a number in range"),
+        (refusal::<Next>("soon"), "`soon` is none of: in:MS, given-up:COUNT, not-replaced"),
+        (refusal::<Next>("in:x"), "`x` is not a number in range"),
         (refusal::<Hold>("later"), "`later` is none of: ready, until:MS, gave-up"),
         (refusal::<bool>("maybe"), "`maybe` is none of: yes, no"),
         (refusal::<Pid>("-1"), "`-1` is not a number in range"),
@@ -55,10 +56,16 @@ fn every_value_is_read_as_it_is_written() {
     }
     both_ways::<Failure>(&["spawn:exec:2:not-found", "exited:3", "exited:signal:9", "unacknowledged"]);
     both_ways::<AckMode>(&["after:0", "manual:1000"]);
-    both_ways::<Life>(&["new", "pinning", "binding:1", "running", "stopping:graceful", "done"]);
+    both_ways::<Next>(&["in:0", "given-up:5", "not-replaced"]);
+    both_ways::<BTreeSet<Pid>>(&["1", "1,2,3"]);
     both_ways::<Hold>(&["ready", "until:7", "gave-up"]);
     both_ways::<Vec<Pid>>(&["1", "1,2,3"]);
     both_ways::<bool>(&["yes", "no"]);
+    let lives =
+        ["new", "pinning", "binding done=1", "serving", "stopping shutdown=fast code=1", "done code=0"];
+    for line in lives {
+        assert_eq!(Life::from_line(line).map(|life| life.to_line()), Ok(line.to_owned()));
+    }
 }
 
 #[test]

@@ -7,13 +7,12 @@
 
 use super::{
     slot::{Hold, Slot},
-    worker::{Phase, PhaseTag, Rung, Worker},
+    worker::{Phase, PhaseTag, Worker},
 };
 use crate::fsm::words::{
-    config::{AckMode, Config, KILL_AFTER},
+    config::{AckMode, Config},
     id::{Generation, Pid, SlotId, WorkerId},
-    reason::Why,
-    time::{Millis, Time},
+    time::Time,
 };
 use alloc::collections::{BTreeMap, BTreeSet};
 
@@ -146,16 +145,16 @@ pub struct Index {
     pub surplus: BTreeSet<(bool, core::cmp::Reverse<SlotId>, WorkerId)>,
     /// Slots within the target, by their generation.
     pub slots: Shelf,
-    /// Those of them that have no healthy current worker.
+    /// Slots within the target without a healthy current worker.
     pub unready: Shelf,
-    /// Those of them that were given up.
+    /// Slots within the target that were given up.
     pub gave_up: Shelf,
     /// Those of `unready` that are neither given up nor `reserved` and have had a healthy worker of their
     /// generation.
     pub lapsed: Shelf,
-    /// Those of them that have no worker being replaced, so that they can be taken over.
+    /// Slots within the target without a worker that is being replaced, so that they can be taken over.
     pub open: Shelf,
-    /// Those of the latter that have no current worker either.
+    /// Those of `open` that have no current worker either.
     pub idle: Shelf,
     /// Slots within the target that have no worker at all and may start one now.
     pub vacant: BTreeSet<SlotId>,
@@ -164,13 +163,13 @@ pub struct Index {
     pub reserved: Shelf,
     /// Slots within the target that have a worker being replaced.
     pub replacing: BTreeSet<SlotId>,
-    /// Those of them that were given up: they wait for nobody.
+    /// Those of `replacing` that were given up: they wait for nobody.
     pub stalled: BTreeSet<SlotId>,
-    /// Those of them that have a current worker too.
+    /// Those of `replacing` that have a current worker too.
     pub doubled: BTreeSet<SlotId>,
-    /// Those of them whose current worker is healthy and whose outgoing worker is not.
+    /// Those of `doubled` whose current worker is healthy and whose outgoing worker is not.
     pub replaced_idle: Shelf,
-    /// Those of them whose current worker and outgoing worker are both healthy.
+    /// Those of `doubled` whose current worker and outgoing worker are both healthy.
     pub replaced: Shelf,
 }
 
@@ -189,14 +188,14 @@ pub(super) struct WorkerEntries {
 impl WorkerEntries {
     /// `surplus`: its slot is beyond the target.
     pub(super) fn of(worker: &Worker, surplus: bool, config: &Config) -> Self {
-        let tag = worker.phase.tag();
+        let tag = worker.phase().tag();
         Self {
-            id: worker.id,
-            generation: worker.generation,
+            id: worker.id(),
+            generation: worker.generation(),
             tag,
-            pid: worker.phase.pid(),
+            pid: worker.phase().pid(),
             deadline: deadline(worker, config),
-            surplus: (surplus && tag.is_up()).then_some(worker.slot),
+            surplus: (surplus && tag.is_up()).then_some(worker.slot()),
         }
     }
 
@@ -230,11 +229,11 @@ impl SlotEntries {
     pub(super) fn of(slot: &Slot, occupants: Occupants) -> Self {
         let serves = |tag: Option<PhaseTag>| tag == Some(PhaseTag::Healthy);
         Self {
-            generation: slot.generation,
-            hold: slot.hold,
-            served: slot.served,
-            empty: slot.current.is_none(),
-            open: slot.outgoing.is_none(),
+            generation: slot.generation(),
+            hold: slot.hold(),
+            served: slot.served(),
+            empty: slot.current().is_none(),
+            open: slot.outgoing().is_none(),
             ready: serves(occupants.current),
             outgoing_serves: serves(occupants.outgoing),
         }
@@ -341,25 +340,13 @@ pub(super) struct Occupants {
 
 /// A worker's one deadline: a function of its phase, of when that began, and of the configuration.
 fn deadline(worker: &Worker, config: &Config) -> Option<(Time, TimerKind)> {
-    let id = worker.id;
-    match worker.phase {
+    let id = worker.id();
+    match worker.phase() {
         Phase::PendingAck { .. } => Some(match config.ack {
-            AckMode::After(time) => (worker.since + time, TimerKind::AckAfter(id)),
-            AckMode::Manual(time) => (worker.since + time, TimerKind::AckTimeout(id)),
+            AckMode::After(time) => (worker.since() + time, TimerKind::AckAfter(id)),
+            AckMode::Manual(time) => (worker.since() + time, TimerKind::AckTimeout(id)),
         }),
-        Phase::Draining { why, rung, .. } => {
-            Some((worker.since + patience(why, rung, config)?, TimerKind::Rung(id)))
-        }
+        Phase::Draining { rung, .. } => Some((worker.since() + rung.patience(config)?, TimerKind::Rung(id))),
         Phase::Spawning { .. } | Phase::Healthy { .. } | Phase::Dead => None,
-    }
-}
-
-/// How long a rung lasts before the next.
-fn patience(why: Why, rung: Rung, config: &Config) -> Option<Millis> {
-    match rung {
-        Rung::Stop => Some(config.grace),
-        Rung::Term if why == Why::FastShutdown => Some(config.grace),
-        Rung::Term | Rung::Kill => Some(KILL_AFTER),
-        Rung::Stuck => None,
     }
 }

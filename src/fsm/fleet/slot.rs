@@ -1,5 +1,9 @@
 //! A position that is to be filled with a worker, and what it remembers from one worker to the next:
 //! failures, back-off, generation. Changed by the [`fleet`](super) only.
+//!
+//! Whether it may start a worker, its [`Hold`], is a machine of its own: [`transition`] is
+//! `fsm-spec/slot.table`, which is edited first, and a test compares the two cell by cell. Who is in it
+//! follows from what becomes of its workers.
 
 use super::backoff;
 use crate::fsm::words::{
@@ -7,32 +11,48 @@ use crate::fsm::words::{
     event::ExitStatus,
     id::{Generation, SlotId, WorkerId},
     reason::{Failure, Next},
+    table::Outcome,
+    text::{BadText, Field, get_number, put_display, record, words},
     time::{Millis, Time},
 };
+use alloc::string::String;
 
-/// A position that is to be filled with a worker.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Slot {
-    /// The worker that is to stay.
-    pub current: Option<WorkerId>,
-    /// The worker it takes over from.
-    pub outgoing: Option<WorkerId>,
-    /// What the current worker runs, or the next one will.
-    pub generation: Generation,
-    /// Whether a current worker of that generation has been healthy here.
-    pub served: bool,
-    /// Consecutive failed starts; too many of them and the slot is given up.
-    pub failures: u32,
-    /// The same, and healthy workers that ended too soon; the back-off grows with them.
-    pub strikes: u32,
-    /// Whether it may start a worker.
-    pub hold: Hold,
-    /// How many workers were started for it.
-    pub starts: u32,
-    /// How the last failed start failed.
-    pub last_failure: Option<Failure>,
-    /// How its last worker ended.
-    pub last_exit: Option<ExitStatus>,
+record! {
+    /// A position that is to be filled with a worker.
+    #[derive(Copy)]
+    pub opaque struct Slot {
+        /// The worker that is to stay.
+        current: Option<WorkerId>,
+        /// The worker it takes over from.
+        outgoing: Option<WorkerId>,
+        /// What the current worker runs, or the next one will.
+        generation: Generation,
+        /// Whether a current worker of that generation has been healthy here.
+        served: bool,
+        /// Consecutive failed starts; too many of them and the slot is given up.
+        failures: u32,
+        /// The same, and healthy workers that ended too soon; the back-off grows with them.
+        strikes: u32,
+        /// Whether it may start a worker.
+        hold: Hold;
+        /// What there is to tell of its workers of that generation.
+        past: Past,
+        /// The same of the outgoing worker's generation, in case the slot goes back to it.
+        past_before: Option<Past>,
+    }
+}
+
+record! {
+    /// What there is to tell of a slot's workers of one generation. For people; nothing is decided by it.
+    #[derive(Copy, Default)]
+    pub struct Past {
+        /// How many were started.
+        pub starts: u32,
+        /// How the last failed start failed.
+        pub last_failure: Option<Failure>,
+        /// How the last one that ended did.
+        pub last_exit: Option<ExitStatus>,
+    }
 }
 
 /// Whether a slot may start a worker.
@@ -46,6 +66,188 @@ pub enum Hold {
     GaveUp,
 }
 
+impl Field for Hold {
+    fn put(&self, out: &mut String) {
+        match self {
+            Self::Ready => out.push_str("ready"),
+            Self::Until(time) => put_display(out, format_args!("until:{}", time.0)),
+            Self::GaveUp => out.push_str("gave-up"),
+        }
+    }
+
+    fn get(word: &str) -> Result<Self, BadText> {
+        match word.split_once(':') {
+            Some(("until", time)) => get_number(time).map(Time).map(Self::Until),
+            None if word == "ready" => Ok(Self::Ready),
+            None if word == "gave-up" => Ok(Self::GaveUp),
+            Some(_) | None => {
+                Err(BadText::new(format_args!("`{word}` is none of: ready, until:MS, gave-up")))
+            }
+        }
+    }
+}
+
+words! {
+    /// A hold without its data: the rows of the table.
+    pub enum HoldTag {
+        /// It may start a worker.
+        "ready" => Ready,
+        /// Not yet.
+        "waiting" => Waiting,
+        /// No more.
+        "gave-up" => GaveUp,
+    }
+}
+
+words! {
+    /// What can happen to a slot: the columns of the table. Guards are resolved before it: how a failure
+    /// and the end of a worker that served weigh is settled by then.
+    pub enum SlotInput {
+        /// A start failed; the next may follow at once.
+        "fail-now" => FailNow,
+        /// A start failed; the next has to wait.
+        "fail-wait" => FailWait,
+        /// A start failed, and that was the last.
+        "fail-last" => FailLast,
+        /// A worker ended that had served for long.
+        "crash-settled" => CrashSettled,
+        /// A worker ended early; the next may follow at once.
+        "crash-now" => CrashNow,
+        /// A worker ended early; the next has to wait.
+        "crash-wait" => CrashWait,
+        /// What failed so far is to count no more.
+        "forgive" => Forgive,
+        /// Its time has come.
+        "release" => Release,
+        /// It is to run another generation; who is in it is to be replaced.
+        "begin" => Begin,
+        /// It goes back to its outgoing worker.
+        "revert" => Revert,
+        /// It is empty, and its next worker is to run another generation.
+        "reassign" => Reassign,
+    }
+}
+
+words! {
+    /// What follows from a move, beyond the move itself.
+    pub enum SlotEffect {
+        /// One more failed start in a row.
+        "count" => Count,
+        /// The back-off grows.
+        "strike" => Strike,
+        /// No failures, no back-off.
+        "clear" => Clear,
+        /// The current worker, if there is one, becomes outgoing.
+        "hand-over" => HandOver,
+        /// Current and outgoing worker change places.
+        "swap" => Swap,
+        /// What was so far says nothing about this generation.
+        "renew" => Renew,
+    }
+}
+
+/// The table. Total: every input in every hold has an outcome.
+#[must_use]
+pub fn transition(hold: HoldTag, input: SlotInput) -> Outcome<HoldTag, SlotEffect> {
+    use HoldTag::{GaveUp, Ready, Waiting};
+    use Outcome::{Move, Reject};
+    use SlotEffect::{Clear, Count, HandOver, Renew, Strike, Swap};
+
+    match (hold, input) {
+        (Ready, SlotInput::FailNow) => Move(Ready, &[Count, Strike]),
+        (Ready, SlotInput::FailWait) => Move(Waiting, &[Count, Strike]),
+        (Ready, SlotInput::FailLast) => Move(GaveUp, &[Count, Strike]),
+        (Ready, SlotInput::CrashSettled) => Move(Ready, &[Clear]),
+        (Ready, SlotInput::CrashNow) => Move(Ready, &[Strike]),
+        (Ready, SlotInput::CrashWait) => Move(Waiting, &[Strike]),
+        (Waiting, SlotInput::Release) => Move(Ready, &[]),
+        (Ready | Waiting | GaveUp, SlotInput::Forgive) => Move(Ready, &[Clear]),
+        (Ready | Waiting | GaveUp, SlotInput::Begin) => Move(Ready, &[HandOver, Renew, Clear]),
+        (Ready | Waiting | GaveUp, SlotInput::Revert) => Move(Ready, &[Swap, Clear]),
+        (Ready | Waiting | GaveUp, SlotInput::Reassign) => Move(Ready, &[Renew, Clear]),
+        (Ready | GaveUp, SlotInput::Release)
+        | (
+            Waiting | GaveUp,
+            SlotInput::FailNow
+            | SlotInput::FailWait
+            | SlotInput::FailLast
+            | SlotInput::CrashSettled
+            | SlotInput::CrashNow
+            | SlotInput::CrashWait,
+        ) => Reject,
+    }
+}
+
+/// An input with the data that belongs to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SlotChange {
+    Fail(Failure, Next),
+    Crash(Crash),
+    Forgive,
+    Release,
+    Begin(Generation),
+    Revert { generation: Generation, serves: bool },
+    Reassign(Generation),
+}
+
+/// How the end of a worker that served weighs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Crash {
+    Settled,
+    Early(Millis),
+}
+
+impl Crash {
+    /// How long the next start has to wait.
+    pub(super) fn delay(self) -> Millis {
+        match self {
+            Self::Settled => Millis(0),
+            Self::Early(delay) => delay,
+        }
+    }
+}
+
+impl SlotChange {
+    fn input(self) -> SlotInput {
+        match self {
+            Self::Fail(_, Next::In(Millis(0))) => SlotInput::FailNow,
+            Self::Fail(_, Next::In(_)) => SlotInput::FailWait,
+            Self::Fail(_, Next::GivenUp { .. } | Next::NotReplaced) => SlotInput::FailLast,
+            Self::Crash(Crash::Settled) => SlotInput::CrashSettled,
+            Self::Crash(Crash::Early(Millis(0))) => SlotInput::CrashNow,
+            Self::Crash(Crash::Early(_)) => SlotInput::CrashWait,
+            Self::Forgive => SlotInput::Forgive,
+            Self::Release => SlotInput::Release,
+            Self::Begin(_) => SlotInput::Begin,
+            Self::Revert { .. } => SlotInput::Revert,
+            Self::Reassign(_) => SlotInput::Reassign,
+        }
+    }
+
+    fn delay(self) -> Option<Millis> {
+        match self {
+            Self::Fail(_, Next::In(delay)) | Self::Crash(Crash::Early(delay)) => Some(delay),
+            Self::Fail(_, Next::GivenUp { .. } | Next::NotReplaced)
+            | Self::Crash(Crash::Settled)
+            | Self::Forgive
+            | Self::Release
+            | Self::Begin(_)
+            | Self::Revert { .. }
+            | Self::Reassign(_) => None,
+        }
+    }
+
+    /// The generation it brings.
+    fn generation(self) -> Option<Generation> {
+        match self {
+            Self::Begin(generation) | Self::Revert { generation, .. } | Self::Reassign(generation) => {
+                Some(generation)
+            }
+            Self::Fail(..) | Self::Crash(_) | Self::Forgive | Self::Release => None,
+        }
+    }
+}
+
 /// What a worker is to its slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -55,6 +257,27 @@ pub enum Role {
     Outgoing,
     /// None of it: it was asked to go before, or the slot is beyond the target.
     Loose,
+}
+
+/// That cannot happen to a slot now; nothing changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlotRejected {
+    /// What it is.
+    pub hold: HoldTag,
+    /// What cannot happen then.
+    pub input: SlotInput,
+}
+
+impl Hold {
+    /// The row of the table.
+    #[must_use]
+    pub fn tag(self) -> HoldTag {
+        match self {
+            Self::Ready => HoldTag::Ready,
+            Self::Until(_) => HoldTag::Waiting,
+            Self::GaveUp => HoldTag::GaveUp,
+        }
+    }
 }
 
 impl Slot {
@@ -68,19 +291,20 @@ impl Slot {
             failures: 0,
             strikes: 0,
             hold: Hold::Ready,
-            starts: 0,
-            last_failure: None,
-            last_exit: None,
+            past: Past::default(),
+            past_before: None,
         }
     }
 
     /// Whether it has no worker at all.
-    pub(super) fn is_empty(&self) -> bool {
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
         self.current.is_none() && self.outgoing.is_none()
     }
 
     /// What a worker is to it.
-    pub(super) fn role(&self, worker: WorkerId) -> Role {
+    #[must_use]
+    pub fn role(&self, worker: WorkerId) -> Role {
         if self.current == Some(worker) {
             Role::Current
         } else if self.outgoing == Some(worker) {
@@ -90,93 +314,108 @@ impl Slot {
         }
     }
 
+    /// What a failed start would lead to. A `lasting` failure is not worth another try.
+    pub(super) fn after_failure(&self, id: SlotId, lasting: bool, config: &Config) -> Next {
+        let failures = self.failures.saturating_add(1);
+        if lasting || failures >= config.retries {
+            return Next::GivenUp { failures };
+        }
+        Next::In(backoff::delay(config.backoff, self.strikes.saturating_add(1), id))
+    }
+
+    /// How the end of a worker weighs that had served for `served`. The first early end costs nothing; a
+    /// slot whose workers keep ending early backs off.
+    pub(super) fn after_crash(&self, id: SlotId, served: Millis, config: &Config) -> Crash {
+        if served >= SETTLED {
+            return Crash::Settled;
+        }
+        Crash::Early(backoff::delay(config.backoff, self.strikes, id))
+    }
+
+    /// The one way from one hold to another.
+    pub(super) fn apply(&mut self, change: SlotChange, now: Time) -> Result<(), SlotRejected> {
+        let (hold, input) = (self.hold.tag(), change.input());
+        let rejected = SlotRejected { hold, input };
+        let possible = match input {
+            SlotInput::Begin => self.outgoing.is_none(),
+            SlotInput::Revert => self.outgoing.is_some(),
+            SlotInput::Reassign => self.is_empty(),
+            SlotInput::FailNow
+            | SlotInput::FailWait
+            | SlotInput::FailLast
+            | SlotInput::CrashSettled
+            | SlotInput::CrashNow
+            | SlotInput::CrashWait
+            | SlotInput::Forgive
+            | SlotInput::Release => true,
+        };
+        let (next, effects) = match transition(hold, input) {
+            Outcome::Move(next, effects) if possible => (next, effects),
+            Outcome::Stay => return Ok(()),
+            Outcome::Move(..) | Outcome::Reject => return Err(rejected),
+        };
+        self.hold = match next {
+            HoldTag::Ready => Hold::Ready,
+            HoldTag::Waiting => Hold::Until(now + change.delay().ok_or(rejected)?),
+            HoldTag::GaveUp => Hold::GaveUp,
+        };
+        effects.iter().for_each(|effect| self.follow(*effect));
+        self.generation = change.generation().unwrap_or(self.generation);
+        match change {
+            SlotChange::Fail(failure, _) => self.past.last_failure = Some(failure),
+            SlotChange::Revert { serves, .. } => self.served = serves,
+            SlotChange::Crash(_)
+            | SlotChange::Forgive
+            | SlotChange::Release
+            | SlotChange::Begin(_)
+            | SlotChange::Reassign(_) => {}
+        }
+        Ok(())
+    }
+
+    fn follow(&mut self, effect: SlotEffect) {
+        match effect {
+            SlotEffect::Count => self.failures = self.failures.saturating_add(1),
+            SlotEffect::Strike => self.strikes = self.strikes.saturating_add(1),
+            SlotEffect::Clear => (self.failures, self.strikes) = (0, 0),
+            SlotEffect::HandOver => {
+                self.outgoing = self.current.take();
+                self.past_before = self.outgoing.map(|_| self.past);
+            }
+            SlotEffect::Swap => {
+                core::mem::swap(&mut self.current, &mut self.outgoing);
+                let before = self.past_before.take().unwrap_or_default();
+                let attempt = core::mem::replace(&mut self.past, before);
+                self.past_before = self.outgoing.map(|_| attempt);
+            }
+            SlotEffect::Renew => (self.past, self.served) = (Past::default(), false),
+        }
+    }
+
     /// Takes in the current worker that was started for it.
     pub(super) fn fill(&mut self, worker: WorkerId) {
         self.current = Some(worker);
-        self.starts = self.starts.saturating_add(1);
+        self.past.starts = self.past.starts.saturating_add(1);
+    }
+
+    /// Its current worker is healthy.
+    pub(super) fn serve(&mut self) {
+        self.served = true;
     }
 
     /// Lets a worker go.
     pub(super) fn leave(&mut self, worker: WorkerId) {
         match self.role(worker) {
             Role::Current => self.current = None,
-            Role::Outgoing => self.outgoing = None,
+            Role::Outgoing => (self.outgoing, self.past_before) = (None, None),
             Role::Loose => {}
         }
     }
 
-    /// Runs another generation from here on. What failed before says nothing about that.
-    pub(super) fn turn_to(&mut self, generation: Generation) {
-        self.generation = generation;
-        self.served = false;
-        self.forgive();
-    }
-
-    /// Runs another generation: its current worker, if it has one, becomes outgoing. Changes nothing if
-    /// it is in the middle of a change already.
-    pub(super) fn begin(&mut self, generation: Generation) {
-        if self.outgoing.is_none() {
-            self.outgoing = self.current.take();
-            self.turn_to(generation);
+    /// Notes how a worker ended, if it was of the generation that the slot is of.
+    pub(super) fn note_exit(&mut self, generation: Generation, status: ExitStatus) {
+        if generation == self.generation {
+            self.past.last_exit = Some(status);
         }
-    }
-
-    /// The outgoing worker becomes current again, and the one that was to replace it outgoing.
-    pub(super) fn revert(&mut self, generation: Generation, serves: bool) {
-        core::mem::swap(&mut self.current, &mut self.outgoing);
-        self.turn_to(generation);
-        self.served = serves;
-    }
-
-    /// May try again as if nothing had failed.
-    pub(super) fn forgive(&mut self) {
-        self.failures = 0;
-        self.strikes = 0;
-        self.hold = Hold::Ready;
-    }
-
-    /// May try again now if it backs off.
-    pub(super) fn release(&mut self) {
-        if matches!(self.hold, Hold::Until(_)) {
-            self.hold = Hold::Ready;
-        }
-    }
-
-    /// Counts a failed start. A `lasting` failure is not worth another try.
-    pub(super) fn fail(
-        &mut self,
-        id: SlotId,
-        failure: Failure,
-        lasting: bool,
-        (now, config): (Time, &Config),
-    ) -> Next {
-        self.failures = self.failures.saturating_add(1);
-        self.strikes = self.strikes.saturating_add(1);
-        self.last_failure = Some(failure);
-        if lasting || self.failures >= config.retries {
-            self.hold = Hold::GaveUp;
-            return Next::GivenUp { failures: self.failures };
-        }
-        let delay = backoff::delay(config.backoff, self.strikes, id);
-        self.wait(now, delay);
-        Next::In(delay)
-    }
-
-    /// Notes the end of a worker that had served for `served`. Returns when the next starts.
-    pub(super) fn crash(&mut self, id: SlotId, served: Millis, (now, config): (Time, &Config)) -> Millis {
-        if served >= SETTLED {
-            self.failures = 0;
-            self.strikes = 0;
-            return Millis(0);
-        }
-        // The first early end costs nothing; a slot whose workers keep ending early backs off.
-        let delay = backoff::delay(config.backoff, self.strikes, id);
-        self.strikes = self.strikes.saturating_add(1);
-        self.wait(now, delay);
-        delay
-    }
-
-    fn wait(&mut self, now: Time, delay: Millis) {
-        self.hold = if delay > Millis(0) { Hold::Until(now + delay) } else { Hold::Ready };
     }
 }

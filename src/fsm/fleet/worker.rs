@@ -7,61 +7,67 @@
 //! worker.
 
 use crate::fsm::words::{
+    config::{Config, KILL_AFTER},
     event::SpawnError,
     id::{Generation, Pid, SlotId, WorkerId},
     reason::{Failure, Why},
-    text::words,
-    time::Time,
+    table::Outcome,
+    text::{record, records, words},
+    time::{Millis, Time},
 };
 
-/// A worker, from the decision to start it to the report of its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Worker {
-    /// Its name.
-    pub id: WorkerId,
-    /// The slot it was started for.
-    pub slot: SlotId,
-    /// The program it runs.
-    pub generation: Generation,
-    /// When it was started.
-    pub born: Time,
-    /// When the present phase (or rung) began; its deadline is derived from this.
-    pub since: Time,
-    /// Where it is.
-    pub phase: Phase,
-    /// When it last pinged.
-    pub pinged: Option<Time>,
+record! {
+    /// A worker, from the decision to start it to the report of its end.
+    #[derive(Copy)]
+    pub opaque struct Worker {
+        /// Its name.
+        id: WorkerId = "worker",
+        /// The slot it was started for.
+        slot: SlotId,
+        /// The program it runs.
+        generation: Generation,
+        /// When it was started.
+        born: Time,
+        /// When the present phase (or rung) began; its deadline is derived from this.
+        since: Time,
+        /// When it last pinged.
+        pinged: Option<Time>;
+        /// Where it is.
+        phase: Phase,
+    }
 }
 
-/// Where a worker is, with what is known there and nowhere else.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// The shell was told to start it and has not answered yet.
-    Spawning {
-        /// Whether it is still wanted.
-        wanted: bool,
-    },
-    /// Its process exists; nobody knows yet whether it works.
-    PendingAck {
-        /// The process.
-        pid: Pid,
-    },
-    /// It serves.
-    Healthy {
-        /// The process.
-        pid: Pid,
-    },
-    /// It was asked to go.
-    Draining {
-        /// The process.
-        pid: Pid,
-        /// The reason.
-        why: Why,
-        /// How it was asked last.
-        rung: Rung,
-    },
-    /// Its process is gone, or never was.
-    Dead,
+records! {
+    /// Where a worker is, with what is known there and nowhere else.
+    #[derive(Copy)]
+    pub enum Phase {
+        /// The shell was told to start it and has not answered yet.
+        "spawning" => Spawning {
+            /// Whether it is still wanted.
+            wanted: bool,
+        },
+        /// Its process exists; nobody knows yet whether it works.
+        "pending-ack" => PendingAck {
+            /// The process.
+            pid: Pid,
+        },
+        /// It serves.
+        "healthy" => Healthy {
+            /// The process.
+            pid: Pid,
+        },
+        /// It was asked to go.
+        "draining" => Draining {
+            /// The process.
+            pid: Pid,
+            /// The reason.
+            why: Why,
+            /// How it was asked last.
+            rung: Rung,
+        },
+        /// Its process is gone, or never was.
+        "dead" => Dead,
+    }
 }
 
 words! {
@@ -69,8 +75,10 @@ words! {
     pub enum Rung {
         /// The stop signal: finish what was begun.
         "stop" => Stop,
-        /// TERM.
+        /// TERM, and soon KILL.
         "term" => Term,
+        /// TERM, with all the time there is to drain.
+        "patient-term" => PatientTerm,
         /// KILL, to its whole process group.
         "kill" => Kill,
         /// KILL did not help either; nothing is left to try.
@@ -145,17 +153,6 @@ words! {
     }
 }
 
-/// What an input means in a phase.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It goes on to that phase, with these effects.
-    Move(PhaseTag, &'static [Effect]),
-    /// Nothing changes, and that is right.
-    Stay,
-    /// That cannot happen; nothing changes, and it is reported.
-    Reject,
-}
-
 impl Phase {
     /// The row of the table.
     #[must_use]
@@ -166,7 +163,7 @@ impl Phase {
             Self::PendingAck { .. } => PhaseTag::PendingAck,
             Self::Healthy { .. } => PhaseTag::Healthy,
             Self::Draining { rung: Rung::Stop, .. } => PhaseTag::DrainingStop,
-            Self::Draining { rung: Rung::Term, .. } => PhaseTag::DrainingTerm,
+            Self::Draining { rung: Rung::Term | Rung::PatientTerm, .. } => PhaseTag::DrainingTerm,
             Self::Draining { rung: Rung::Kill, .. } => PhaseTag::DrainingKill,
             Self::Draining { rung: Rung::Stuck, .. } => PhaseTag::DrainingStuck,
             Self::Dead => PhaseTag::Dead,
@@ -220,7 +217,7 @@ impl PhaseTag {
 
 /// The table. Total: every input in every phase has an outcome.
 #[must_use]
-pub fn transition(phase: PhaseTag, input: Input) -> Outcome {
+pub fn transition(phase: PhaseTag, input: Input) -> Outcome<PhaseTag, Effect> {
     use Effect::{Crash, FailedStart, ReportStuck, SignalKill, SignalStop, SignalTerm};
     use Outcome::{Move, Reject, Stay};
     use PhaseTag as P;
@@ -288,6 +285,8 @@ pub enum Change {
     Drain(Why),
     /// It is to go soon.
     Terminate(Why),
+    /// The same, but with all the time there is to drain.
+    TerminatePatiently(Why),
     /// It is to go now.
     Kill(Why),
     /// The time of its rung has run out.
@@ -305,7 +304,7 @@ impl Change {
             Self::Ack => Input::Ack,
             Self::AckExpired => Input::AckExpired,
             Self::Drain(_) => Input::Drain,
-            Self::Terminate(_) => Input::Terminate,
+            Self::Terminate(_) | Self::TerminatePatiently(_) => Input::Terminate,
             Self::Kill(_) => Input::Kill,
             Self::RungExpired => Input::RungExpired,
         }
@@ -321,7 +320,9 @@ impl Change {
     #[must_use]
     pub fn why(&self) -> Option<Why> {
         match self {
-            Self::Drain(why) | Self::Terminate(why) | Self::Kill(why) => Some(*why),
+            Self::Drain(why) | Self::Terminate(why) | Self::TerminatePatiently(why) | Self::Kill(why) => {
+                Some(*why)
+            }
             Self::AckExpired => Some(Why::Unacknowledged),
             Self::Spawned(_) | Self::SpawnFailed(_) | Self::Exited(_) | Self::Ack | Self::RungExpired => None,
         }
@@ -338,8 +339,82 @@ impl Change {
             | Self::Ack
             | Self::Drain(_)
             | Self::Terminate(_)
+            | Self::TerminatePatiently(_)
             | Self::Kill(_)
             | Self::RungExpired => None,
+        }
+    }
+}
+
+/// What a change came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// The worker is in another phase, with these effects.
+    Moved(&'static [Effect]),
+    /// Nothing changed, and that is right.
+    Stayed,
+    /// That cannot happen to it now; nothing changed.
+    Rejected,
+}
+
+impl Worker {
+    /// A worker that the shell is told to start.
+    pub(super) fn new(id: WorkerId, slot: SlotId, generation: Generation, now: Time) -> Self {
+        let phase = Phase::Spawning { wanted: true };
+        Self { id, slot, generation, born: now, since: now, pinged: None, phase }
+    }
+
+    /// The one way from one phase to another.
+    pub(super) fn apply(&mut self, change: Change, now: Time) -> Step {
+        match transition(self.phase.tag(), change.input()) {
+            Outcome::Move(next, effects) => match enter(next, self.phase, change) {
+                Some(phase) => {
+                    (self.phase, self.since) = (phase, now);
+                    Step::Moved(effects)
+                }
+                None => Step::Rejected,
+            },
+            Outcome::Stay => Step::Stayed,
+            Outcome::Reject => Step::Rejected,
+        }
+    }
+
+    /// Notes a sign of life.
+    pub(super) fn ping(&mut self, now: Time) {
+        self.pinged = Some(now);
+    }
+}
+
+/// The phase a move leads to, with its data. `None` if the data is not to be had, which the table
+/// rules out.
+fn enter(next: PhaseTag, before: Phase, change: Change) -> Option<Phase> {
+    let pid = change.pid().or(before.pid());
+    let why = change.why().or(before.why()).unwrap_or(Why::Withdrawn);
+    let draining = |rung| pid.map(|pid| Phase::Draining { pid, why, rung });
+    match next {
+        PhaseTag::SpawningWanted => Some(Phase::Spawning { wanted: true }),
+        PhaseTag::SpawningUnwanted => Some(Phase::Spawning { wanted: false }),
+        PhaseTag::PendingAck => pid.map(|pid| Phase::PendingAck { pid }),
+        PhaseTag::Healthy => pid.map(|pid| Phase::Healthy { pid }),
+        PhaseTag::DrainingStop => draining(Rung::Stop),
+        PhaseTag::DrainingTerm if matches!(change, Change::TerminatePatiently(_)) => {
+            draining(Rung::PatientTerm)
+        }
+        PhaseTag::DrainingTerm => draining(Rung::Term),
+        PhaseTag::DrainingKill => draining(Rung::Kill),
+        PhaseTag::DrainingStuck => draining(Rung::Stuck),
+        PhaseTag::Dead => Some(Phase::Dead),
+    }
+}
+
+impl Rung {
+    /// How long it lasts before the next one. `None`: there is none.
+    #[must_use]
+    pub fn patience(self, config: &Config) -> Option<Millis> {
+        match self {
+            Self::Stop | Self::PatientTerm => Some(config.grace),
+            Self::Term | Self::Kill => Some(KILL_AFTER),
+            Self::Stuck => None,
         }
     }
 }

@@ -1,7 +1,6 @@
 //! What people ask for: commands of clients, and signals to the supervisor.
 
-use super::supervisor::{Life, Supervisor};
-use crate::fsm::words::upgrade::Terms;
+use super::{life::LifeChange, supervisor::Supervisor};
 use crate::fsm::words::{
     action::{Action, Reply, Scope},
     config::TARGET_MAX,
@@ -10,15 +9,16 @@ use crate::fsm::words::{
     notice::Notice,
     signal::{Shutdown, Signal},
     time::Millis,
+    upgrade::Terms,
 };
-use alloc::vec::Vec;
+use alloc::{format, vec::Vec};
 
 impl Supervisor {
     pub(super) fn requested(&mut self, client: ClientId, request: RequestId, command: Command) {
-        if !self.expect_answer(client, request, &command) {
-            return;
+        if !self.expect_answer(request, client) {
+            return self.impossible(format!("request {request} sent twice: {command:?}"));
         }
-        let running = self.life == Life::Running;
+        let running = self.life().is_running();
         match command {
             Command::Status => self.reply(request, Reply::Status),
             Command::Die { shutdown } => self.die(request, shutdown),
@@ -33,16 +33,9 @@ impl Supervisor {
             Command::Dec => self.set_target(request, self.fleet.target().saturating_sub(1)),
             Command::SetWorkers { count } => self.set_target(request, count),
             Command::Retry => {
-                let slots = self.fleet.retry();
+                let slots = self.fleet.retry(self.clock.now());
                 self.reply(request, Reply::Retrying { slots });
             }
-        }
-    }
-
-    /// The final answer to a request, unless its client has left.
-    pub(super) fn reply(&mut self, request: RequestId, reply: Reply) {
-        if self.waiting.remove(&request).is_some() {
-            self.act(Action::Reply { request, reply });
         }
     }
 
@@ -52,8 +45,8 @@ impl Supervisor {
             return self.reply(request, Reply::TargetRefused { target: old, least: 1, most: TARGET_MAX });
         }
         // Asking for a number is asking for workers: slots that were given up get another chance.
-        self.fleet.retry();
-        self.fleet.set_target(new, self.stable);
+        self.fleet.retry(self.clock.now());
+        self.fleet.set_target(new, self.stable());
         if new != old {
             self.notice(Notice::Target { old, new });
         }
@@ -86,7 +79,7 @@ impl Supervisor {
 
     pub(super) fn signalled(&mut self, signal: Signal) {
         match signal {
-            Signal::Hup if self.life == Life::Running => {
+            Signal::Hup if self.life().is_running() => {
                 self.pin_upgrade(Terms { strategy: Strategy::Rolling, canary: 0, soak: Millis(0) }, None);
             }
             Signal::Ttin | Signal::Ttou | Signal::Usr1 | Signal::Cont => {
@@ -94,7 +87,7 @@ impl Supervisor {
             }
             Signal::Int | Signal::Usr2 | Signal::Term | Signal::Quit => {
                 if let Some(shutdown) = Shutdown::from_signal(signal) {
-                    self.stop(shutdown);
+                    self.live(LifeChange::Stop(shutdown));
                 }
             }
             Signal::Hup
@@ -108,29 +101,11 @@ impl Supervisor {
         }
     }
 
+    /// Begins the shutdown, or makes it harsher.
     fn die(&mut self, request: RequestId, shutdown: Shutdown) {
-        let shutdown = self.stop(shutdown);
-        self.reply(request, Reply::Stopping { shutdown });
-    }
-
-    /// Begins the shutdown, or makes it harsher. Returns how it goes on.
-    pub(super) fn stop(&mut self, shutdown: Shutdown) -> Shutdown {
-        let shutdown = match self.life {
-            Life::Stopping(before) => harsher(before).max(shutdown),
-            Life::New | Life::Pinning | Life::Binding(_) | Life::Running | Life::Done => shutdown,
-        };
-        self.life = Life::Stopping(shutdown);
-        let workers = self.fleet.index().census.total();
-        self.notice(Notice::Stopping { shutdown, workers });
-        self.cancel_upgrade();
-        shutdown
-    }
-}
-
-/// What a second request to shut down makes of the first.
-fn harsher(shutdown: Shutdown) -> Shutdown {
-    match shutdown {
-        Shutdown::Graceful => Shutdown::Quick,
-        Shutdown::Fast | Shutdown::Quick | Shutdown::Kill => Shutdown::Kill,
+        self.live(LifeChange::Stop(shutdown));
+        if let Some(shutdown) = self.life().shutdown() {
+            self.reply(request, Reply::Stopping { shutdown });
+        }
     }
 }

@@ -1,21 +1,26 @@
 //! What happens to single workers: answers to `Spawn`, exits, acks, deadlines.
 
-use super::supervisor::{BURST, Life, Supervisor};
-use crate::fsm::fleet::{
-    Applied, Moved,
-    index::TimerKind,
-    slot::Role,
-    worker::{Change, Effect, Phase, PhaseTag},
+use super::{
+    life::{Life, LifeChange},
+    supervisor::{BURST, Supervisor},
 };
-use crate::fsm::words::{
-    action::{Action, Reply, Scope},
-    config::AckMode,
-    event::{ExitStatus, SpawnError},
-    id::{Generation, Pid, RequestId, SlotId, WorkerId},
-    notice::Notice,
-    reason::{Failure, Next},
-    signal::Signal,
-    time::{Millis, Time},
+use crate::fsm::{
+    fleet::{
+        Applied, Moved,
+        index::TimerKind,
+        slot::{Role, SlotRejected},
+        worker::{Change, Effect, Phase, PhaseTag},
+    },
+    words::{
+        action::{Action, Reply, Scope},
+        config::AckMode,
+        event::{ExitStatus, SpawnError},
+        id::{Generation, Pid, RequestId, SlotId, WorkerId},
+        notice::Notice,
+        reason::{Failure, Next},
+        signal::Signal,
+        time::{Millis, Time},
+    },
 };
 use alloc::format;
 
@@ -52,8 +57,8 @@ impl Supervisor {
                 self.notice(Notice::Spawned { worker, slot, generation, pid });
             }
             (_, Phase::Healthy { pid }) => {
-                self.ever_healthy = true;
                 self.notice(Notice::Healthy { worker, slot, generation, pid, took: moved.age });
+                self.live(LifeChange::Healthy);
             }
             (before, Phase::Draining { pid, why, .. }) if !before.tag().is_draining() => {
                 self.notice(Notice::Draining { worker, slot, generation, pid, why });
@@ -104,20 +109,32 @@ impl Supervisor {
         self.tell_if_given_up(moved, next, failure);
         match lasting {
             // The very first program cannot run at all, and will not: say so with the exit status.
-            Some(code) if self.rollout.is_none() => self.abandon(code, failure),
+            Some(code) if self.rollout().is_none() => self.abandon(code, failure),
             Some(_) | None => {}
+        }
+    }
+
+    /// Reports a change of a slot that its table rejects; there is none that the machine makes on purpose.
+    pub(super) fn allowed<T>(&mut self, slot: SlotId, changed: Result<T, SlotRejected>) -> Option<T> {
+        match changed {
+            Ok(changed) => Some(changed),
+            Err(SlotRejected { hold, input }) => {
+                self.impossible(format!("slot {slot} is {hold} and gets {input}"));
+                None
+            }
         }
     }
 
     /// Whether the end of a worker concerns its slot: it was the one to fill it, and it is to be filled.
     fn concerns_its_slot(&self, moved: &Moved) -> bool {
-        moved.role == Role::Current && self.life == Life::Running
+        moved.role == Role::Current && self.life().is_running()
     }
 
     /// Counts a failure of a slot: how many in a row that makes, and what comes next.
     fn fail(&mut self, slot: SlotId, failure: Failure, lasting: bool) -> Option<(u32, Next)> {
-        let next = self.fleet.fail(slot, failure, lasting, self.clock.now())?;
-        Some((self.fleet.slots().get(&slot)?.failures, next))
+        let failed = self.fleet.fail(slot, failure, lasting, self.clock.now());
+        let next = self.allowed(slot, failed).flatten()?;
+        Some((self.fleet.slots().get(&slot)?.failures(), next))
     }
 
     fn tell_if_given_up(&mut self, moved: &Moved, next: Next, failure: Failure) {
@@ -133,9 +150,9 @@ impl Supervisor {
         let Failure::Spawn(error) = failure else {
             return None;
         };
-        let new = match &self.rollout {
+        let new = match self.rollout() {
             Some(rollout) => rollout.stage.is_forward() && generation == rollout.generation,
-            None => !self.ever_healthy || self.in_first_moment(),
+            None => self.life() == Life::Starting || self.in_first_moment(),
         };
         error.exit_code().filter(|_| new)
     }
@@ -156,9 +173,10 @@ impl Supervisor {
             // A release that is not proven yet gets no benefit of the doubt: an end is a failure, and on
             // trial the last one.
             let counted = self.fail(slot, failure, false).map(|(_, next)| next);
-            counted.filter(|next| !(self.soaks() && matches!(next, Next::In(_))))
+            counted.filter(|next| !(self.releases.soaks() && matches!(next, Next::In(_))))
         } else if self.concerns_its_slot(moved) {
-            self.fleet.crash(slot, moved.lasted, self.clock.now()).map(Next::In)
+            let crashed = self.fleet.crash(slot, moved.lasted, self.clock.now());
+            self.allowed(slot, crashed).flatten().map(Next::In)
         } else {
             None
         };
@@ -189,7 +207,7 @@ impl Supervisor {
 
     pub(super) fn exited(&mut self, pid: Pid, status: ExitStatus, error: Option<SpawnError>, orphans: bool) {
         // A stranger: a child of ours by inheritance only.
-        let Some(worker) = self.fleet.by_pid(pid).map(|worker| worker.id) else {
+        let Some(worker) = self.fleet.by_pid(pid).map(|worker| worker.id()) else {
             return;
         };
         if orphans {
@@ -199,7 +217,7 @@ impl Supervisor {
         let failure = error.map_or(Failure::Exited(status), Failure::Spawn);
         if let Some(moved) = self.change(worker, Change::Exited(failure)) {
             let Moved { slot, generation, .. } = moved;
-            self.fleet.note_exit(slot, status);
+            self.fleet.note_exit(slot, generation, status);
             if moved.before.tag().is_draining() {
                 self.notice(Notice::Gone { worker, slot, generation, pid, status });
             }
@@ -243,7 +261,7 @@ impl Supervisor {
         let Some(worker) = self.fleet.by_pid(pid) else {
             return Err(Reply::NoSuchWorker { pid });
         };
-        let found = (worker.id, worker.phase.tag());
+        let found = (worker.id(), worker.phase().tag());
         let another = sender != pid && self.fleet.by_pid(sender).is_some();
         if another || (sender != pid && group != Some(pid)) {
             self.notice(Notice::NotYours { pid, sender });
@@ -261,11 +279,8 @@ impl Supervisor {
 
     /// Lets every deadline take effect whose time has come.
     pub(super) fn woke(&mut self) {
-        self.unfinished = false;
         let now = self.clock.now();
-        if let Some(rollout) = &mut self.rollout {
-            rollout.fresh = false;
-        }
+        self.releases.unseal();
         for _ in 0..BURST {
             match self.fleet.index().deadlines.first() {
                 Some((time, kind)) if *time <= now => self.fire(*kind),
@@ -273,7 +288,7 @@ impl Supervisor {
             }
         }
         // After the others: who missed a deadline of its own has not passed the trial.
-        if self.trial_end().is_some_and(|time| time <= now) {
+        if self.releases.trial_end().is_some_and(|time| time <= now) {
             self.advance_stage();
         }
     }
@@ -290,7 +305,10 @@ impl Supervisor {
             TimerKind::Rung(worker) => {
                 self.change(worker, Change::RungExpired);
             }
-            TimerKind::Backoff(slot) => self.fleet.release(slot),
+            TimerKind::Backoff(slot) => {
+                let released = self.fleet.release(slot, self.clock.now());
+                self.allowed(slot, released);
+            }
         }
     }
 }

@@ -2,8 +2,11 @@
 //! [`fleet`](super::fleet) only.
 
 mod command;
+pub mod life;
 mod lifecycle;
 mod reconcile;
+pub mod releases;
+pub mod requests;
 pub mod rollout;
 pub mod supervisor;
 mod upgrade;

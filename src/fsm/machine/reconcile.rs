@@ -1,28 +1,28 @@
 //! The second half of every step: brings what is closer to what is wanted, until nothing is left to
 //! decide, or [`BURST`] decisions are made and the rest is left to the next step.
 
-use super::supervisor::{BURST, Life, Supervisor};
-use crate::fsm::fleet::worker::{Change, PhaseTag};
-use crate::fsm::words::{
-    action::{Action, Reply},
-    id::{SlotId, WorkerId},
-    notice::Notice,
-    reason::{Failure, Why},
-    signal::Shutdown,
-    time::Time,
+use super::{
+    life::{Life, LifeChange},
+    supervisor::{BURST, Supervisor},
+};
+use crate::fsm::{
+    fleet::worker::{Change, PhaseTag},
+    words::{
+        action::Action,
+        id::{SlotId, WorkerId},
+        notice::Notice,
+        reason::{Failure, Why},
+        signal::Shutdown,
+    },
 };
 
 impl Supervisor {
     pub(super) fn reconcile(&mut self) {
-        self.unfinished = false;
         let mut decisions = 0;
-        while self.decide() {
+        while decisions < BURST && self.decide() {
             decisions += 1;
-            if decisions == BURST {
-                self.unfinished = true;
-                break;
-            }
         }
+        self.leave_undone(decisions == BURST);
         self.tell_progress();
         self.note_up();
         self.forget_unused();
@@ -30,8 +30,8 @@ impl Supervisor {
 
     /// Takes one decision. Returns whether there may be another.
     fn decide(&mut self) -> bool {
-        match self.life {
-            Life::Running => {
+        match self.life() {
+            Life::Starting | Life::Serving | Life::Up => {
                 // A generation that has failed is left before anything more is started of it.
                 self.turn_back()
                     || self.fill_vacancy()
@@ -39,8 +39,8 @@ impl Supervisor {
                     || self.advance_upgrade()
                     || self.give_in()
             }
-            Life::Stopping(shutdown) => self.bring_down(shutdown) || self.end_if_empty(),
-            Life::New | Life::Pinning | Life::Binding(_) | Life::Done => false,
+            Life::Stopping { shutdown, .. } => self.bring_down(shutdown) || self.end_if_empty(),
+            Life::New | Life::Pinning | Life::Binding { .. } | Life::Done { .. } => false,
         }
     }
 
@@ -62,15 +62,15 @@ impl Supervisor {
     /// A slot that was to start a worker of a generation that nobody wants any more.
     fn superseded(&self) -> Option<SlotId> {
         let reserved = &self.fleet.index().reserved;
-        let (stable, wanted) = (self.stable, self.wanted());
+        let (stable, wanted) = (self.stable(), self.wanted());
         let other = reserved.generations().find(|other| *other != stable && *other != wanted)?;
         reserved.first(other)
     }
 
     /// A vacant slot of a generation that is neither proven nor wanted goes back to the proven one.
     fn leave_superseded(&mut self, id: SlotId) -> bool {
-        let (stable, wanted) = (self.stable, self.wanted());
-        let slot = self.fleet.slots().get(&id).map(|slot| (slot.generation, slot.outgoing.is_some()));
+        let (stable, wanted) = (self.stable(), self.wanted());
+        let slot = self.fleet.slots().get(&id).map(|slot| (slot.generation(), slot.outgoing().is_some()));
         match slot {
             Some((generation, _)) if generation == stable || generation == wanted => false,
             Some((_, true)) => {
@@ -78,8 +78,8 @@ impl Supervisor {
                 true
             }
             Some((_, false)) => {
-                self.fleet.reassign(id, stable);
-                true
+                let reassigned = self.fleet.reassign(id, stable, self.clock.now());
+                self.allowed(id, reassigned).is_some()
             }
             None => false,
         }
@@ -102,10 +102,13 @@ impl Supervisor {
         let index = self.fleet.index();
         let hopeless = index.gave_up.total() == index.slots.total() && index.census.total() == 0;
         if hopeless {
-            let last =
-                index.gave_up.iter().next().and_then(|slot| self.fleet.slots().get(&slot)?.last_failure);
+            let last = index
+                .gave_up
+                .iter()
+                .next()
+                .and_then(|slot| self.fleet.slots().get(&slot)?.past().last_failure);
             self.notice(Notice::Lost { failure: last.unwrap_or(Failure::Unacknowledged) });
-            self.end(1);
+            self.live(LifeChange::Lost);
         }
         false
     }
@@ -122,7 +125,7 @@ impl Supervisor {
         };
         let change = match shutdown {
             Shutdown::Graceful => Change::Drain(Why::Shutdown),
-            Shutdown::Fast => Change::Terminate(Why::FastShutdown),
+            Shutdown::Fast => Change::TerminatePatiently(Why::Shutdown),
             Shutdown::Quick => Change::Terminate(Why::Shutdown),
             Shutdown::Kill => Change::Kill(Why::Shutdown),
         };
@@ -145,39 +148,14 @@ impl Supervisor {
         let census = &self.fleet.index().census;
         let stuck = census.count(PhaseTag::DrainingStuck);
         if census.total() == stuck {
-            let code = if stuck > 0 && self.code == 0 { 1 } else { self.code };
-            self.end(code);
+            self.live(LifeChange::Empty { stuck });
         }
         false
     }
 
-    /// Gives the start up: what runs is killed, and the supervisor ends with `code`.
-    pub(super) fn abandon(&mut self, code: u8, failure: Failure) {
-        if self.life == Life::Running {
-            self.notice(Notice::Lost { failure });
-            self.code = code;
-            self.life = Life::Stopping(Shutdown::Kill);
-            self.cancel_upgrade();
-        }
-    }
-
-    /// The end. Whoever still waits for an answer gets one first.
-    pub(super) fn end(&mut self, code: u8) {
-        self.cancel_upgrade();
-        while let Some(request) = self.waiting.keys().next().copied() {
-            self.reply(request, Reply::NotRunning);
-        }
-        self.forget_unused();
-        self.life = Life::Done;
-        self.act(Action::Exit { code });
-    }
-
     fn note_up(&mut self) {
-        let all = self.life == Life::Running && self.fleet.index().unready.total() == 0;
-        if all && !self.was_up {
-            self.was_up = true;
-            let workers = self.fleet.target();
-            self.notice(Notice::Up { workers, took: self.clock.now().since(Time(0)) });
+        if self.life() == Life::Serving && self.fleet.index().unready.total() == 0 {
+            self.live(LifeChange::AllHealthy);
         }
     }
 }

@@ -2,55 +2,11 @@
 //!
 //! An upgrade brings in the *wanted* generation and goes through [`Stage`]s. Going forward that is the
 //! new one; when it is taken back, the same machinery runs with the proven generation as the wanted
-//! one. [`plan`] is `fsm-spec/rollout.table` in code: it is asked again after everything that was
-//! decided, so nothing it relies on can be out of date.
+//! one. [`rows`] are those of `fsm-spec/rollout.table`, which is edited first, and [`plan`] takes the first
+//! that holds. It is asked again after everything that was decided, so nothing it relies on can be out of
+//! date.
 
-use crate::fsm::words::{
-    event::Strategy,
-    id::{Generation, RequestId, SlotId},
-    reason::{Cause, Failure},
-    time::Time,
-    upgrade::{Stage, Terms},
-};
-
-/// An upgrade under way.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rollout {
-    /// The new generation.
-    pub generation: Generation,
-    /// What it was asked to be like.
-    pub terms: Terms,
-    /// When it began.
-    pub since: Time,
-    /// Who waits for its end.
-    pub request: Option<RequestId>,
-    /// Healthy workers that were asked to go for it.
-    pub retired: u32,
-    /// What the last progress line told: healthy, retired.
-    pub told: (u32, u32),
-    /// How far it is.
-    pub stage: Stage,
-    /// When that stage began.
-    pub stage_since: Time,
-    /// Whether it has only just been asked for: it touches nothing before the shell has told all it
-    /// knows, so that of many requests that come together only the last starts anything.
-    pub fresh: bool,
-    /// Why it goes back, if it does.
-    pub setback: Option<Setback>,
-}
-
-/// Why an upgrade goes back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Setback {
-    /// What kind of reason.
-    pub cause: Cause,
-    /// The slot that failed, if one did.
-    pub slot: Option<SlotId>,
-    /// How often it was tried.
-    pub failures: u32,
-    /// How it failed the last time.
-    pub failure: Option<Failure>,
-}
+use crate::fsm::words::{event::Strategy, text::words, upgrade::Stage};
 
 /// What the decision rests on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -105,84 +61,208 @@ impl Limits {
     }
 }
 
-/// The next thing to do.
+words! {
+    /// What the rows of the table ask for: in terms of slots (S), with W for those of the wanted generation
+    /// and O for the others.
+    pub enum Condition {
+        /// More workers are healthy than there are to be. A stop must leave as many, wherever they are.
+        "spare" => Spare,
+        /// The strategy is rolling.
+        "rolling" => Rolling,
+        /// A W was given up.
+        "gave-up" => GaveUp,
+        /// In some S a healthy worker replaces one that is not healthy.
+        "replaced-idle" => ReplacedIdle,
+        /// In some W a healthy worker replaces a healthy one.
+        "replaced" => Replaced,
+        /// In some O a healthy worker replaces a healthy one, left from an earlier upgrade.
+        "replaced-before" => ReplacedBefore,
+        /// Fewer W are on the way to healthy than may be.
+        "slack" => Slack,
+        /// There are fewer W than canaries.
+        "few" => Few,
+        /// Some O has no worker at all.
+        "idle" => Idle,
+        /// Some O has no worker that is being replaced.
+        "open" => Open,
+        /// Fewer workers are beyond the target than may be.
+        "room" => Room,
+        /// There are at least as many W as canaries, or no O.
+        "enough" => Enough,
+        /// Every W has a healthy worker.
+        "ready" => Ready,
+        /// There is no O, and every W has a healthy worker.
+        "complete" => Complete,
+        /// The strategy is fleet, or no S has a worker being replaced, given-up ones left out.
+        "nobody-leaves" => NobodyLeaves,
+        /// No S has a worker being replaced, given-up ones left out.
+        "all-left" => AllLeft,
+        /// No W is on the way to healthy.
+        "settled-down" => SettledDown,
+        /// There is no O.
+        "all-back" => AllBack,
+    }
+}
+
+words! {
+    /// The next thing to do.
+    pub enum Decision {
+        /// A slot was given up: go back.
+        "collapse" => Collapse,
+        /// Ask one worker to go that does not serve and whose replacement is healthy.
+        "retire-idle" => RetireIdle,
+        /// Ask one worker to go whose replacement is healthy.
+        "retire" => Retire,
+        /// The same, in a slot that an earlier upgrade left.
+        "retire-before" => RetireBefore,
+        /// Take over one slot that has no worker.
+        "begin-idle" => BeginIdle,
+        /// Take over one slot next to its worker.
+        "begin" => Begin,
+        /// Go on to the next stage.
+        "advance" => Advance,
+        /// All is done that can be.
+        "finish" => Finish,
+        /// Nothing can be done until something happens.
+        "wait" => Wait,
+    }
+}
+
+/// A row of the table: the decision, and what must hold for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Decision {
-    /// A slot was given up: go back.
-    Collapse,
-    /// Ask one worker to go that does not serve and whose replacement is healthy.
-    RetireIdle,
-    /// Ask one worker to go whose replacement is healthy.
-    Retire,
-    /// The same, in a slot that an earlier upgrade left.
-    RetireBefore,
-    /// Take over one slot that has no worker.
-    BeginIdle,
-    /// Take over one slot next to its worker.
-    Begin,
-    /// Go on to the next stage.
-    Advance,
-    /// All is done that can be.
-    Finish,
-    /// Nothing can be done until something happens.
-    Wait,
-}
+pub struct Row(pub &'static [Condition], pub Decision);
 
-/// Decides: the first row of `fsm-spec/rollout.table` that applies.
+/// The rows of a stage, in their order. The last one asks for nothing.
 #[must_use]
-pub fn plan(stage: Stage, strategy: Strategy, counts: &Counts, limits: &Limits) -> Decision {
-    let all_at_once = stage.is_forward() && strategy == Strategy::Fleet;
-    // A stop must leave as many healthy workers as there are to be, wherever they are.
-    let spare = counts.healthy > counts.target;
-    let may_retire = spare && (!all_at_once || stage == Stage::Proven);
-    // A slot that was given up waits for nobody, one that waits for room only for others to finish.
-    // Of a proven generation, one that has served has shown all it can: it is filled again like any other.
-    let lapsed = if stage.is_forward() { 0 } else { counts.lapsed };
-    let in_flight = counts.unready.saturating_sub(counts.gave_up + counts.reserved + lapsed);
-    let may_begin = in_flight < limits.unacked
-        && match stage {
-            Stage::Canary => counts.begun < counts.canary,
-            Stage::CanarySoak => false,
-            Stage::Settled | Stage::Spread | Stage::Probation | Stage::Proven | Stage::Back => true,
-        };
-    let room = counts.replacing < limits.surge(stage, strategy, counts.target);
-    if stage.is_forward() && counts.gave_up > 0 {
-        Decision::Collapse
-    } else if counts.replaced_idle > 0 {
-        Decision::RetireIdle
-    } else if may_retire && counts.replaced > 0 {
-        Decision::Retire
-    } else if spare && counts.replaced_before > 0 {
-        Decision::RetireBefore
-    } else if may_begin && counts.idle > 0 {
-        Decision::BeginIdle
-    } else if may_begin && room && counts.open > 0 {
-        Decision::Begin
-    } else if is_done(stage, all_at_once, in_flight, counts) {
-        match stage {
-            Stage::Canary | Stage::Spread => Decision::Advance,
-            Stage::Proven | Stage::Back => Decision::Finish,
-            Stage::Settled | Stage::CanarySoak | Stage::Probation => Decision::Wait,
-        }
-    } else {
-        Decision::Wait
+pub fn rows(stage: Stage) -> &'static [Row] {
+    use Condition as C;
+    use Decision as D;
+
+    match stage {
+        Stage::Settled => &[
+            Row(&[C::ReplacedIdle], D::RetireIdle),
+            Row(&[C::Spare, C::Replaced], D::Retire),
+            Row(&[C::Spare, C::ReplacedBefore], D::RetireBefore),
+            Row(&[C::Slack, C::Idle], D::BeginIdle),
+            Row(&[C::Slack, C::Room, C::Open], D::Begin),
+            Row(&[], D::Wait),
+        ],
+        Stage::Canary => &[
+            Row(&[C::GaveUp], D::Collapse),
+            Row(&[C::ReplacedIdle], D::RetireIdle),
+            Row(&[C::Spare, C::Rolling, C::Replaced], D::Retire),
+            Row(&[C::Spare, C::ReplacedBefore], D::RetireBefore),
+            Row(&[C::Slack, C::Few, C::Idle], D::BeginIdle),
+            Row(&[C::Slack, C::Few, C::Room, C::Open], D::Begin),
+            Row(&[C::Enough, C::Ready], D::Advance),
+            Row(&[], D::Wait),
+        ],
+        Stage::CanarySoak => &[
+            Row(&[C::GaveUp], D::Collapse),
+            Row(&[C::ReplacedIdle], D::RetireIdle),
+            Row(&[C::Spare, C::Rolling, C::Replaced], D::Retire),
+            Row(&[C::Spare, C::ReplacedBefore], D::RetireBefore),
+            Row(&[], D::Wait),
+        ],
+        Stage::Spread => &[
+            Row(&[C::GaveUp], D::Collapse),
+            Row(&[C::ReplacedIdle], D::RetireIdle),
+            Row(&[C::Spare, C::Rolling, C::Replaced], D::Retire),
+            Row(&[C::Spare, C::ReplacedBefore], D::RetireBefore),
+            Row(&[C::Slack, C::Idle], D::BeginIdle),
+            Row(&[C::Slack, C::Room, C::Open], D::Begin),
+            Row(&[C::Complete, C::NobodyLeaves], D::Advance),
+            Row(&[], D::Wait),
+        ],
+        Stage::Probation => &[
+            Row(&[C::GaveUp], D::Collapse),
+            Row(&[C::ReplacedIdle], D::RetireIdle),
+            Row(&[C::Spare, C::Rolling, C::Replaced], D::Retire),
+            Row(&[C::Spare, C::ReplacedBefore], D::RetireBefore),
+            Row(&[C::Slack, C::Idle], D::BeginIdle),
+            Row(&[C::Slack, C::Room, C::Open], D::Begin),
+            Row(&[], D::Wait),
+        ],
+        Stage::Proven => &[
+            Row(&[C::GaveUp], D::Collapse),
+            Row(&[C::ReplacedIdle], D::RetireIdle),
+            Row(&[C::Spare, C::Replaced], D::Retire),
+            Row(&[C::Spare, C::ReplacedBefore], D::RetireBefore),
+            Row(&[C::Slack, C::Idle], D::BeginIdle),
+            Row(&[C::Slack, C::Room, C::Open], D::Begin),
+            Row(&[C::Complete, C::AllLeft], D::Finish),
+            Row(&[], D::Wait),
+        ],
+        Stage::Back => &[
+            Row(&[C::ReplacedIdle], D::RetireIdle),
+            Row(&[C::Spare, C::Replaced], D::Retire),
+            Row(&[C::Spare, C::ReplacedBefore], D::RetireBefore),
+            Row(&[C::Slack, C::Idle], D::BeginIdle),
+            Row(&[C::Slack, C::Room, C::Open], D::Begin),
+            Row(&[C::SettledDown, C::GaveUp], D::Finish),
+            Row(&[C::SettledDown, C::AllBack], D::Finish),
+            Row(&[], D::Wait),
+        ],
     }
 }
 
-/// Whether nothing is left to do in a stage.
-fn is_done(stage: Stage, all_at_once: bool, in_flight: usize, counts: &Counts) -> bool {
-    let complete = counts.untouched == 0 && counts.unready == 0;
-    let nobody_leaves = counts.replacing == 0;
-    match stage {
-        Stage::Canary => {
-            let ahead = counts.begun >= counts.canary || counts.untouched == 0;
-            ahead && counts.unready == 0
+/// What the conditions are about.
+#[derive(Clone, Copy, Debug)]
+pub struct Situation<'a> {
+    /// How far the upgrade is.
+    pub stage: Stage,
+    /// In which order it replaces workers.
+    pub strategy: Strategy,
+    /// What there is.
+    pub counts: &'a Counts,
+    /// What there may be.
+    pub limits: &'a Limits,
+}
+
+impl Situation<'_> {
+    /// Whether a condition holds.
+    #[must_use]
+    pub fn holds(&self, condition: Condition) -> bool {
+        let Self { stage, strategy, counts, limits } = *self;
+        match condition {
+            Condition::Spare => counts.healthy > counts.target,
+            Condition::Rolling => strategy == Strategy::Rolling,
+            Condition::GaveUp => counts.gave_up > 0,
+            Condition::ReplacedIdle => counts.replaced_idle > 0,
+            Condition::Replaced => counts.replaced > 0,
+            Condition::ReplacedBefore => counts.replaced_before > 0,
+            Condition::Slack => self.in_flight() < limits.unacked,
+            Condition::Few => counts.begun < counts.canary,
+            Condition::Idle => counts.idle > 0,
+            Condition::Open => counts.open > 0,
+            Condition::Room => counts.replacing < limits.surge(stage, strategy, counts.target),
+            Condition::Enough => counts.begun >= counts.canary || counts.untouched == 0,
+            Condition::Ready => counts.unready == 0,
+            Condition::Complete => counts.untouched == 0 && counts.unready == 0,
+            Condition::NobodyLeaves => self.is_all_at_once() || counts.replacing == 0,
+            Condition::AllLeft => counts.replacing == 0,
+            Condition::SettledDown => self.in_flight() == 0,
+            Condition::AllBack => counts.untouched == 0,
         }
-        Stage::Spread => complete && (all_at_once || nobody_leaves),
-        Stage::Proven => complete && nobody_leaves,
-        // Going back ends when nothing more can be done: what could not be restored is told, not
-        // waited for. Workers that cannot be spared yet, because others have ended, go later.
-        Stage::Back => in_flight == 0 && (counts.gave_up > 0 || counts.untouched == 0),
-        Stage::Settled | Stage::CanarySoak | Stage::Probation => false,
     }
+
+    /// Slots of the wanted generation on the way to healthy. One that was given up waits for nobody, one that
+    /// waits for room only for others to finish. Of a proven generation, one that has served has shown all it
+    /// can: it is filled again like any other.
+    fn in_flight(&self) -> usize {
+        let counts = self.counts;
+        let lapsed = if self.stage.is_forward() { 0 } else { counts.lapsed };
+        counts.unready.saturating_sub(counts.gave_up + counts.reserved + lapsed)
+    }
+
+    fn is_all_at_once(&self) -> bool {
+        self.stage.is_forward() && self.strategy == Strategy::Fleet
+    }
+}
+
+/// Decides: the first row that holds.
+#[must_use]
+pub fn plan(situation: Situation<'_>) -> Decision {
+    let holds = |row: &&Row| row.0.iter().all(|condition| situation.holds(*condition));
+    rows(situation.stage).iter().find(holds).map_or(Decision::Wait, |row| row.1)
 }

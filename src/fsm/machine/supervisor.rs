@@ -1,16 +1,22 @@
 //! The machine: one event in, the actions it calls for out.
 
-use super::rollout::Rollout;
-use crate::fsm::fleet::{Fleet, index::TimerKind};
-use crate::fsm::words::upgrade::{Stage, Terms};
-use crate::fsm::words::{
-    action::Action,
-    config::Config,
-    event::{Command, Event, EventKind, SpawnError},
-    id::{ClientId, Errno, Generation, ListenerId, RequestId},
-    notice::Notice,
-    signal::Shutdown,
-    time::{Clock, Time},
+use super::{
+    life::{Life, LifeChange, LifeEffect},
+    releases::{Releases, Rollout},
+    requests::Requests,
+};
+use crate::fsm::{
+    fleet::{Fleet, index::TimerKind},
+    words::{
+        action::{Action, Reply},
+        config::Config,
+        event::{Event, EventKind, SpawnError},
+        id::{ClientId, Errno, Generation, ListenerId, RequestId},
+        notice::Notice,
+        reason::Failure,
+        time::{Clock, Time},
+        upgrade::Stage,
+    },
 };
 use alloc::{
     collections::{BTreeMap, BTreeSet},
@@ -24,85 +30,76 @@ use core::fmt::Debug;
 /// so that a burst of starts never keeps the shell from reaping.
 pub const BURST: u32 = 256;
 
-/// Where the supervisor itself is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Life {
-    /// Nothing has happened yet.
-    New,
-    /// The first generation's program is being captured.
-    Pinning,
-    /// So many sockets are still to be bound.
-    Binding(u32),
-    /// Workers are kept running.
-    Running,
-    /// Workers are brought down.
-    Stopping(Shutdown),
-    /// It is over.
-    Done,
-}
-
-/// An upgrade whose program is being captured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pinning {
-    /// The generation it will be.
-    pub generation: Generation,
-    /// What it is to be like.
-    pub terms: Terms,
-    /// Who waits for it.
-    pub request: Option<RequestId>,
-}
-
 /// The machine. See the [module](crate::fsm) for how it works and what the shell owes it.
 #[derive(Clone, Debug)]
 pub struct Supervisor {
-    pub(in crate::fsm) clock: Clock,
-    pub(in crate::fsm) life: Life,
-    pub(in crate::fsm) fleet: Fleet,
-    /// The generation that is proven.
-    pub(in crate::fsm) stable: Generation,
-    /// The generation that was named last.
-    pub(in crate::fsm) newest: Generation,
-    /// Generations whose program is captured.
-    pub(in crate::fsm) pinned: BTreeSet<Generation>,
-    pub(in crate::fsm) pinning: Option<Pinning>,
-    pub(in crate::fsm) rollout: Option<Rollout>,
-    /// Requests that wait for an answer, and who sent them.
-    pub(in crate::fsm) waiting: BTreeMap<RequestId, ClientId>,
-    /// The exit status to end with.
-    pub(in crate::fsm) code: u8,
-    /// Whether every slot had a healthy worker at some time.
-    pub(in crate::fsm) was_up: bool,
-    /// Whether any worker was ever healthy.
-    pub(in crate::fsm) ever_healthy: bool,
+    pub(super) clock: Clock,
+    pub(super) fleet: Fleet,
+    pub(super) releases: Releases,
+    life: Life,
+    requests: Requests,
     /// Whether the last step left something undone.
-    pub(in crate::fsm) unfinished: bool,
+    unfinished: bool,
     /// Whether the impossible is a panic.
     strict: bool,
     /// What the present step has ordered so far; empty between steps.
     actions: Vec<Action>,
 }
 
+/// What a machine is put together from.
+#[derive(Debug)]
+pub(in crate::fsm) struct Parts {
+    pub(in crate::fsm) clock: Clock,
+    pub(in crate::fsm) fleet: Fleet,
+    pub(in crate::fsm) releases: Releases,
+    pub(in crate::fsm) life: Life,
+    pub(in crate::fsm) requests: Requests,
+    pub(in crate::fsm) unfinished: bool,
+}
+
 impl Supervisor {
     /// A machine that has not begun; its first event is `Start`.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        Self {
+        Self::assemble(Parts {
             clock: Clock::default(),
-            life: Life::New,
             fleet: Fleet::new(config),
-            stable: Generation(0),
-            newest: Generation(0),
-            pinned: BTreeSet::new(),
-            pinning: None,
-            rollout: None,
-            waiting: BTreeMap::new(),
-            code: 0,
-            was_up: false,
-            ever_healthy: false,
+            releases: Releases::new(),
+            life: Life::New,
+            requests: Requests::default(),
             unfinished: false,
-            strict: cfg!(debug_assertions),
-            actions: Vec::new(),
+        })
+    }
+
+    fn assemble(parts: Parts) -> Self {
+        let Parts { clock, fleet, releases, life, requests, unfinished } = parts;
+        let strict = cfg!(debug_assertions);
+        Self { clock, fleet, releases, life, requests, unfinished, strict, actions: Vec::new() }
+    }
+
+    /// A machine put together again.
+    ///
+    /// # Errors
+    /// If the parts do not fit each other.
+    pub(in crate::fsm) fn from_parts(parts: Parts) -> Result<Self, &'static str> {
+        let Parts { fleet, releases, life, .. } = &parts;
+        let running = life.is_running();
+        if running && fleet.target() == 0 {
+            return Err("the number of workers is out of bounds");
         }
+        if matches!(life, Life::Binding { done } if *done > fleet.config().listeners) {
+            return Err("more sockets are bound than there are");
+        }
+        let workers = fleet.workers().values().map(|worker| worker.generation());
+        let slots = fleet.slots().values().map(|slot| slot.generation());
+        if workers.chain(slots).max() > Some(releases.named().newest) {
+            return Err("a generation is newer than the newest");
+        }
+        let captured = |generation| releases.named().pinned.contains(&generation);
+        if running && !(captured(releases.stable()) && captured(releases.wanted())) {
+            return Err("a generation that is needed is not captured");
+        }
+        Ok(Self::assemble(parts))
     }
 
     /// Makes impossible events notices in debug builds too, for tests that send them on purpose.
@@ -119,7 +116,7 @@ impl Supervisor {
     /// In debug builds, on an event that cannot happen, unless [`lenient`](Self::lenient). Never in
     /// release builds.
     pub fn step(&mut self, event: Event) -> Vec<Action> {
-        if self.life == Life::Done {
+        if self.life.is_done() {
             return Vec::new();
         }
         let deadline = self.nearest().map(|(time, _)| time);
@@ -134,10 +131,10 @@ impl Supervisor {
     /// When the machine wants to be woken, on the shell's clock, and what for. May be in the past.
     #[must_use]
     pub fn next_deadline(&self) -> Option<(Time, TimerKind)> {
-        if self.life == Life::Done {
+        if self.life.is_done() {
             return None;
         }
-        if self.unfinished || self.rollout.as_ref().is_some_and(|rollout| rollout.fresh) {
+        if self.unfinished || self.releases.is_fresh() {
             return Some((self.clock.outside(self.clock.now()), TimerKind::Unfinished));
         }
         let (time, kind) = self.nearest()?;
@@ -148,27 +145,32 @@ impl Supervisor {
     #[must_use]
     pub fn nearest(&self) -> Option<(Time, TimerKind)> {
         let fleet = self.fleet.index().deadlines.first().copied();
-        let trial = self.trial_end().map(|time| (time, TimerKind::Soak));
+        let trial = self.releases.trial_end().map(|time| (time, TimerKind::Soak));
         fleet.into_iter().chain(trial).min()
     }
 
-    /// When the trial of the new generation is over, if it is on trial.
+    /// The generations, and the upgrade under way.
     #[must_use]
-    pub fn trial_end(&self) -> Option<Time> {
-        let rollout = self.rollout.as_ref().filter(|rollout| rollout.stage.is_trial())?;
-        Some(rollout.stage_since + rollout.terms.soak)
+    pub fn releases(&self) -> &Releases {
+        &self.releases
     }
 
     /// How far the upgrade is.
     #[must_use]
     pub fn stage(&self) -> Stage {
-        self.rollout.as_ref().map_or(Stage::Settled, |rollout| rollout.stage)
+        self.releases.stage()
     }
 
     /// Workers and slots, for those who want to look.
     #[must_use]
     pub fn fleet(&self) -> &Fleet {
         &self.fleet
+    }
+
+    /// The same, for tests that spoil them.
+    #[cfg(test)]
+    pub(in crate::fsm) fn fleet_mut(&mut self) -> &mut Fleet {
+        &mut self.fleet
     }
 
     /// Where the supervisor itself is.
@@ -180,40 +182,49 @@ impl Supervisor {
     /// The generation that is proven.
     #[must_use]
     pub fn stable(&self) -> Generation {
-        self.stable
+        self.releases.stable()
     }
 
     /// The generation slots are brought to.
     #[must_use]
     pub fn wanted(&self) -> Generation {
-        match &self.rollout {
-            Some(rollout) if rollout.stage.is_forward() => rollout.generation,
-            Some(_) | None => self.stable,
-        }
+        self.releases.wanted()
     }
 
     /// The upgrade under way.
     #[must_use]
     pub fn rollout(&self) -> Option<&Rollout> {
-        self.rollout.as_ref()
+        self.releases.rollout()
     }
 
     /// Requests that wait for an answer, and who sent them.
     #[must_use]
     pub fn waiting(&self) -> &BTreeMap<RequestId, ClientId> {
-        &self.waiting
+        self.requests.waiting()
     }
 
     /// Generations whose program is captured.
     #[must_use]
     pub fn pinned(&self) -> &BTreeSet<Generation> {
-        &self.pinned
+        &self.releases.named().pinned
+    }
+
+    /// The machine's clock.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        self.clock
     }
 
     /// The machine's own time.
     #[must_use]
     pub fn now(&self) -> Time {
         self.clock.now()
+    }
+
+    /// Whether the last step left something undone, which the next one does.
+    #[must_use]
+    pub fn is_unfinished(&self) -> bool {
+        self.unfinished
     }
 
     fn take_in(&mut self, kind: EventKind) {
@@ -231,38 +242,71 @@ impl Supervisor {
             EventKind::Pinged { pid, sender, group, request } => self.pinged(pid, sender, group, request),
             EventKind::Signalled { signal } => self.signalled(signal),
             EventKind::Requested { client, request, command } => self.requested(client, request, command),
-            EventKind::ClientGone { client } => self.waiting.retain(|_, waiting| *waiting != client),
+            EventKind::ClientGone { client } => self.requests.leave(client),
+        }
+    }
+
+    /// The one way to change the supervisor's own life: applies the table and does what follows.
+    pub(super) fn live(&mut self, change: LifeChange) {
+        match self.life.apply(change) {
+            Ok(effects) => effects.iter().for_each(|effect| self.follow_life(*effect)),
+            Err(rejected) => {
+                self.impossible(format!("the supervisor is {}, and now {}", rejected.life, rejected.input));
+            }
+        }
+    }
+
+    fn follow_life(&mut self, effect: LifeEffect) {
+        match effect {
+            LifeEffect::Pin => {
+                let generation = self.releases.name_next();
+                self.act(Action::Pin { generation, request: None });
+            }
+            LifeEffect::Bind => {
+                if let Life::Binding { done } = self.life {
+                    self.act(Action::Bind { listener: ListenerId(done) });
+                }
+            }
+            LifeEffect::Run => self.fleet.set_target(self.fleet.config().target, self.releases.stable()),
+            LifeEffect::ReportUp => {
+                let (workers, took) = (self.fleet.target(), self.clock.now().since(Time(0)));
+                self.notice(Notice::Up { workers, took });
+            }
+            LifeEffect::ReportStopping => {
+                if let Some(shutdown) = self.life.shutdown() {
+                    let workers = self.fleet.index().census.total();
+                    self.notice(Notice::Stopping { shutdown, workers });
+                }
+            }
+            LifeEffect::Cancel => self.cancel_upgrade(),
+            LifeEffect::Exit => self.exit(),
+        }
+    }
+
+    /// The end. Whoever still waits for an answer gets one first.
+    fn exit(&mut self) {
+        self.cancel_upgrade();
+        while let Some(request) = self.requests.first() {
+            self.reply(request, Reply::NotRunning);
+        }
+        self.forget_unused();
+        if let Life::Done { code } = self.life {
+            self.act(Action::Exit { code });
         }
     }
 
     fn start(&mut self) {
-        if self.life != Life::New {
-            return self.impossible("start after the start");
-        }
-        self.life = Life::Pinning;
-        self.newest = Generation(1);
-        self.act(Action::Pin { generation: self.newest, request: None });
-    }
-
-    /// Whether a generation's program may just have been captured, or not.
-    fn is_named(&self, generation: Generation) -> bool {
-        (Generation(1)..=self.newest).contains(&generation) && !self.pinned.contains(&generation)
+        self.live(LifeChange::Start);
     }
 
     fn pinned_as(&mut self, generation: Generation) {
-        if !self.is_named(generation) {
+        if !self.releases.is_expected(generation) {
             return self.impossible(format!("generation {generation} pinned unasked"));
         }
         if self.life == Life::Pinning {
-            self.pinned.insert(generation);
-            self.stable = generation;
-            self.life = Life::Binding(0);
-            match self.fleet.config().listeners {
-                0 => self.run(),
-                _ => self.act(Action::Bind { listener: ListenerId(0) }),
-            }
-        } else if let Some(pinning) = self.pinning.take_if(|pinning| pinning.generation == generation) {
-            self.pinned.insert(generation);
+            self.releases.capture_first(generation);
+            self.live(LifeChange::Pinned { listeners: self.fleet.config().listeners });
+        } else if let Some(pinning) = self.releases.captured(generation) {
             self.begin_upgrade(pinning);
         } else {
             // Superseded, or the shutdown came first.
@@ -271,41 +315,43 @@ impl Supervisor {
     }
 
     fn pin_failed(&mut self, generation: Generation, error: SpawnError) {
-        if !self.is_named(generation) {
+        if !self.releases.is_expected(generation) {
             return self.impossible(format!("generation {generation} not pinned unasked"));
         }
         if self.life == Life::Pinning {
             self.notice(Notice::PinFailed { generation, error });
-            self.end(error.exit_code().unwrap_or(1));
-        } else if let Some(pinning) = self.pinning.take_if(|pinning| pinning.generation == generation) {
+            self.live(LifeChange::PinFailed { code: error.exit_code().unwrap_or(1) });
+        } else if let Some(pinning) = self.releases.not_captured(generation) {
             self.refuse_upgrade(pinning, error);
         }
     }
 
     fn bound(&mut self, listener: ListenerId) {
-        if self.life != Life::Binding(listener.0) {
+        if self.life != (Life::Binding { done: listener.0 }) {
             return self.impossible(format!("listener {listener} bound unasked"));
         }
-        let done = listener.0 + 1;
-        self.life = Life::Binding(done);
-        if done < self.fleet.config().listeners {
-            self.act(Action::Bind { listener: ListenerId(done) });
-        } else {
-            self.run();
-        }
+        self.live(LifeChange::Bound { listeners: self.fleet.config().listeners });
     }
 
     fn bind_failed(&mut self, listener: ListenerId, errno: Errno) {
-        if self.life != Life::Binding(listener.0) {
+        if self.life != (Life::Binding { done: listener.0 }) {
             return self.impossible(format!("listener {listener} not bound unasked"));
         }
         self.notice(Notice::BindFailed { listener, errno });
-        self.end(1);
+        self.live(LifeChange::BindFailed);
     }
 
-    fn run(&mut self) {
-        self.life = Life::Running;
-        self.fleet.set_target(self.fleet.config().target, self.stable);
+    /// Gives the start up: what runs is killed, and the supervisor ends with `code`.
+    pub(super) fn abandon(&mut self, code: u8, failure: Failure) {
+        if self.life.is_running() {
+            self.notice(Notice::Lost { failure });
+            self.live(LifeChange::Abandon { code });
+        }
+    }
+
+    /// Notes whether this step has left something undone.
+    pub(super) fn leave_undone(&mut self, unfinished: bool) {
+        self.unfinished = unfinished;
     }
 
     /// Orders something.
@@ -328,13 +374,15 @@ impl Supervisor {
     }
 
     /// Notes who waits for an answer. A request's name is never used twice.
-    pub(super) fn expect_answer(&mut self, client: ClientId, request: RequestId, command: &Command) -> bool {
-        if self.waiting.contains_key(&request) {
-            self.impossible(format!("request {request} sent twice: {command:?}"));
-            return false;
+    pub(super) fn expect_answer(&mut self, request: RequestId, client: ClientId) -> bool {
+        self.requests.expect(request, client)
+    }
+
+    /// The final answer to a request, unless its client has left.
+    pub(super) fn reply(&mut self, request: RequestId, reply: Reply) {
+        if self.requests.settle(request) {
+            self.act(Action::Reply { request, reply });
         }
-        self.waiting.insert(request, client);
-        true
     }
 }
 

@@ -1,27 +1,33 @@
 //! Carries out what [`rollout::plan`](super::rollout::plan) decides, and answers for it.
 
 use super::{
-    rollout::{Counts, Decision, Limits, Rollout, Setback, plan},
-    supervisor::{Pinning, Supervisor},
+    releases::{Pinning, Rollout, Setback},
+    rollout::{Counts, Decision, Limits, Situation, plan},
+    supervisor::Supervisor,
 };
-use crate::fsm::fleet::worker::Change;
-use crate::fsm::words::upgrade::{Stage, Terms};
-use crate::fsm::words::{
-    action::{Action, Reply},
-    event::{SpawnError, Strategy},
-    id::{Generation, RequestId, SlotId, WorkerId},
-    notice::Notice,
-    reason::{Cause, Failure, Why},
-    time::Millis,
+use crate::fsm::{
+    fleet::{
+        Fleet,
+        slot::Slot,
+        worker::{Change, Worker},
+    },
+    words::{
+        action::{Action, Reply},
+        event::{SpawnError, Strategy},
+        id::{Generation, RequestId, SlotId, WorkerId},
+        notice::Notice,
+        reason::{Cause, Failure, Why},
+        time::Millis,
+        upgrade::Terms,
+    },
 };
 use alloc::vec::Vec;
 
 impl Supervisor {
     /// First step of an upgrade: nothing is touched until the new program is captured.
     pub(super) fn pin_upgrade(&mut self, terms: Terms, request: Option<RequestId>) {
-        self.newest = Generation(self.newest.0.saturating_add(1));
-        let generation = self.newest;
-        if let Some(before) = self.pinning.replace(Pinning { generation, terms, request }) {
+        let generation = self.releases.name_next();
+        if let Some(before) = self.releases.await_capture(Pinning { generation, request, terms }) {
             self.supersede(before.generation, before.request, generation);
         }
         self.act(Action::Pin { generation, request });
@@ -36,11 +42,11 @@ impl Supervisor {
     }
 
     pub(super) fn begin_upgrade(&mut self, pinning: Pinning) {
-        let Pinning { generation, terms, request } = pinning;
-        if let Some(before) = self.rollout.take() {
+        let Pinning { generation, terms, .. } = pinning;
+        if let Some(before) = self.releases.drop_rollout() {
             self.supersede(before.generation, before.request, generation);
             self.withdraw(|fleet, slot| {
-                let current = fleet.slots().get(&slot).and_then(|slot| slot.current);
+                let current = fleet.slots().get(&slot).and_then(Slot::current);
                 !current.is_some_and(|worker| fleet.is_healthy(worker))
             });
         }
@@ -48,44 +54,22 @@ impl Supervisor {
         let canary = Some(canary).filter(|canary| *canary > 0);
         let on_trial = Some(soak).filter(|soak| *soak > Millis(0));
         self.notice(Notice::Upgrading { generation, strategy, canary, soak: on_trial });
-        self.rollout = Some(Rollout {
-            generation,
-            terms,
-            since: self.clock.now(),
-            request,
-            retired: 0,
-            told: (0, 0),
-            stage: if canary.is_some() { Stage::Canary } else { Stage::Spread },
-            stage_since: self.clock.now(),
-            fresh: true,
-            setback: None,
-        });
+        self.releases.begin(pinning, self.clock.now());
     }
 
     /// Goes on to the next stage.
     pub(super) fn advance_stage(&mut self) {
-        let (now, wanted) = (self.clock.now(), self.wanted());
-        let workers = self.fleet.healthy_of(wanted);
-        let Some(rollout) = &mut self.rollout else {
-            return;
-        };
-        rollout.stage = rollout.stage.next(rollout.terms.soak);
-        rollout.stage_since = now;
-        if rollout.stage.is_trial() {
-            let (generation, soak) = (rollout.generation, rollout.terms.soak);
-            self.notice(Notice::OnTrial { generation, workers, soak });
+        let on_trial = self.releases.advance(self.clock.now());
+        if let Some(Rollout { generation, terms, .. }) = on_trial.copied() {
+            let workers = self.fleet.healthy_of(generation);
+            self.notice(Notice::OnTrial { generation, workers, soak: terms.soak });
         }
-    }
-
-    /// Whether a new generation must pass a trial.
-    pub(super) fn soaks(&self) -> bool {
-        self.rollout.as_ref().is_some_and(|rollout| rollout.terms.soak > Millis(0))
     }
 
     /// A worker of the coming generation ended unasked. With a soak that is enough to go back.
     pub(super) fn died_on_trial(&mut self, slot: SlotId, failure: Failure) {
-        if self.soaks() && self.stage().is_forward() {
-            let failures = self.fleet.slots().get(&slot).map_or(1, |slot| slot.failures);
+        if self.releases.soaks() && self.stage().is_forward() {
+            let failures = self.fleet.slots().get(&slot).map(Slot::failures);
             let (slot, failure) = (Some(slot), Some(failure));
             self.set_back(Setback { cause: Cause::Died, slot, failures, failure });
         }
@@ -93,15 +77,15 @@ impl Supervisor {
 
     /// Gives the upgrade under way up, if there is one.
     pub(super) fn abort(&mut self, request: RequestId) {
-        let reply = if let Some(pinning) = self.pinning.take() {
+        let reply = if let Some(pinning) = self.releases.drop_pinning() {
             let generation = pinning.generation;
             if let Some(waiting) = pinning.request {
                 self.reply(waiting, Reply::Cancelled { generation });
             }
             Reply::Aborting { generation }
-        } else if let Some(generation) = self.rollout.as_ref().map(|rollout| rollout.generation) {
+        } else if let Some(generation) = self.rollout().map(|rollout| rollout.generation) {
             if self.stage().is_forward() {
-                self.set_back(Setback { cause: Cause::Aborted, slot: None, failures: 0, failure: None });
+                self.set_back(Setback { cause: Cause::Aborted, slot: None, failures: None, failure: None });
             }
             Reply::Aborting { generation }
         } else {
@@ -119,8 +103,8 @@ impl Supervisor {
 
     /// The shutdown wins over every upgrade.
     pub(super) fn cancel_upgrade(&mut self) {
-        let pinning = self.pinning.take().map(|pinning| (pinning.generation, pinning.request));
-        let rollout = self.rollout.take().map(|rollout| (rollout.generation, rollout.request));
+        let pinning = self.releases.drop_pinning().map(|pinning| (pinning.generation, pinning.request));
+        let rollout = self.releases.drop_rollout().map(|rollout| (rollout.generation, rollout.request));
         for (generation, request) in pinning.into_iter().chain(rollout) {
             if let Some(request) = request {
                 self.reply(request, Reply::Cancelled { generation });
@@ -129,7 +113,7 @@ impl Supervisor {
     }
 
     /// Gives slots that are in the middle of a change back to their outgoing workers.
-    fn withdraw(&mut self, chosen: impl Fn(&crate::fsm::fleet::Fleet, SlotId) -> bool) {
+    fn withdraw(&mut self, chosen: impl Fn(&Fleet, SlotId) -> bool) {
         let slots: Vec<SlotId> =
             self.fleet.index().replacing.iter().copied().filter(|slot| chosen(&self.fleet, *slot)).collect();
         for slot in slots {
@@ -140,7 +124,9 @@ impl Supervisor {
     /// Gives a slot back to its outgoing worker. What was to replace it goes: at once if it does not
     /// serve yet, else when it can be spared.
     pub(super) fn give_back(&mut self, slot: SlotId) {
-        if let Some(worker) = self.fleet.revert(slot).filter(|worker| !self.fleet.is_healthy(*worker)) {
+        let reverted = self.fleet.revert(slot, self.clock.now());
+        let replacement = self.allowed(slot, reverted).flatten();
+        if let Some(worker) = replacement.filter(|worker| !self.fleet.is_healthy(*worker)) {
             self.change(worker, Change::Drain(Why::Withdrawn));
         }
     }
@@ -151,7 +137,7 @@ impl Supervisor {
             target: as_count(self.fleet.target()),
             healthy: as_count(self.fleet.healthy()),
             begun: index.slots.count(wanted),
-            canary: self.rollout.as_ref().map_or(usize::MAX, |rollout| as_count(rollout.terms.canary)),
+            canary: self.rollout().map_or(usize::MAX, |rollout| as_count(rollout.terms.canary)),
             untouched: index.slots.total() - index.slots.count(wanted),
             open: index.open.total() - index.open.count(wanted),
             idle: index.idle.total() - index.idle.count(wanted),
@@ -167,7 +153,7 @@ impl Supervisor {
     }
 
     fn strategy(&self) -> Strategy {
-        self.rollout.as_ref().map_or(Strategy::Rolling, |rollout| rollout.terms.strategy)
+        self.rollout().map_or(Strategy::Rolling, |rollout| rollout.terms.strategy)
     }
 
     pub(super) fn limits(&self) -> Limits {
@@ -186,10 +172,11 @@ impl Supervisor {
     }
 
     fn decision(&self) -> Decision {
-        if self.rollout.as_ref().is_some_and(|rollout| rollout.fresh) {
+        if self.releases.is_fresh() {
             return Decision::Wait;
         }
-        plan(self.stage(), self.strategy(), &self.counts(), &self.limits())
+        let (counts, limits) = (self.counts(), self.limits());
+        plan(Situation { stage: self.stage(), strategy: self.strategy(), counts: &counts, limits: &limits })
     }
 
     /// Goes back if the new generation has failed. Returns whether it had.
@@ -231,27 +218,28 @@ impl Supervisor {
     fn take_over(&mut self, slot: Option<SlotId>) {
         let wanted = self.wanted();
         if let Some(slot) = slot {
-            self.fleet.begin(slot, wanted);
+            let begun = self.fleet.begin(slot, wanted, self.clock.now());
+            self.allowed(slot, begun);
         }
     }
 
     fn retire(&mut self, slot: Option<SlotId>) {
-        let outgoing = |slot| self.fleet.slots().get(&slot).and_then(|slot| slot.outgoing);
+        let outgoing = |slot| self.fleet.slots().get(&slot).and_then(Slot::outgoing);
         if let Some(worker) = slot.and_then(outgoing) {
             self.retire_worker(worker, self.why_retired(worker));
         }
     }
 
     fn why_retired(&self, worker: WorkerId) -> Why {
-        let generation = self.fleet.worker(worker).map(|worker| worker.generation);
-        if generation == Some(self.stable) { Why::Replaced } else { Why::Withdrawn }
+        let generation = self.fleet.worker(worker).map(Worker::generation);
+        if generation == Some(self.stable()) { Why::Replaced } else { Why::Withdrawn }
     }
 
     fn retire_worker(&mut self, worker: WorkerId, why: Why) {
         let healthy = self.fleet.is_healthy(worker);
         self.change(worker, Change::Drain(why));
-        if let Some(rollout) = self.rollout.as_mut().filter(|_| healthy) {
-            rollout.retired = rollout.retired.saturating_add(1);
+        if healthy {
+            self.releases.note_retired();
         }
     }
 
@@ -260,22 +248,17 @@ impl Supervisor {
         let slot = self.fleet.index().gave_up.first(self.wanted());
         let found = slot.and_then(|id| Some((id, self.fleet.slots().get(&id)?)));
         if let Some((slot, failed)) = found {
-            let (failures, failure) = (failed.failures, failed.last_failure);
+            let (failures, failure) = (Some(failed.failures()), failed.past().last_failure);
             self.set_back(Setback { cause: Cause::GaveUp, slot: Some(slot), failures, failure });
         }
     }
 
     /// Takes the new generation back: from here on the proven one is wanted.
     fn set_back(&mut self, setback: Setback) {
-        let (now, to) = (self.clock.now(), self.stable);
-        let Some(rollout) = &mut self.rollout else {
+        let to = self.stable();
+        let Some(generation) = self.releases.set_back(setback, self.clock.now()) else {
             return;
         };
-        rollout.stage = Stage::Back;
-        rollout.stage_since = now;
-        rollout.fresh = false;
-        rollout.setback = Some(setback);
-        let generation = rollout.generation;
         let Setback { cause, slot, failure, .. } = setback;
         self.notice(Notice::RollingBack { generation, to, cause, slot, failure });
         self.withdraw(|_, _| true);
@@ -284,19 +267,18 @@ impl Supervisor {
     fn finish_upgrade(&mut self) -> bool {
         let counts = self.counts();
         let restored = counts.untouched == 0 && counts.gave_up == 0;
-        let Some(rollout) = self.rollout.take() else {
+        let Some(rollout) = self.releases.finish() else {
             return false;
         };
         let Rollout { generation, since, request, setback, .. } = rollout;
         let (target, took) = (self.fleet.target(), self.clock.now().since(since));
         let reply = match setback {
             None => {
-                self.stable = generation;
                 self.notice(Notice::Upgraded { generation, took });
                 Reply::Upgraded { generation, workers: self.fleet.healthy_of(generation), took }
             }
             Some(Setback { cause, slot, failures, failure }) => {
-                let serving = self.stable;
+                let serving = self.stable();
                 let healthy = self.fleet.healthy_of(serving);
                 self.notice(Notice::RolledBack { to: serving, healthy, target });
                 if restored {
@@ -305,7 +287,7 @@ impl Supervisor {
                         serving,
                         cause,
                         slot,
-                        failures,
+                        failures: failures.unwrap_or_default(),
                         failure,
                         healthy,
                         target,
@@ -325,35 +307,28 @@ impl Supervisor {
 
     /// Tells who waits for the upgrade how far it is, if that changed.
     pub(super) fn tell_progress(&mut self) {
-        let (wanted, target) = (self.wanted(), self.fleet.target());
-        let healthy = self.fleet.healthy_of(wanted);
-        let Some(rollout) = &mut self.rollout else {
-            return;
-        };
-        let (tell, stage) = ((healthy, rollout.retired), rollout.stage);
-        let retired = rollout.retired;
-        if core::mem::replace(&mut rollout.told, tell) == tell {
-            return;
-        }
-        if let Some(request) = rollout.request.filter(|request| self.waiting.contains_key(request)) {
-            self.act(Action::Progress { request, generation: wanted, healthy, target, retired, stage });
+        let (generation, target) = (self.wanted(), self.fleet.target());
+        let healthy = self.fleet.healthy_of(generation);
+        let news =
+            self.releases.tell(healthy).map(|rollout| (rollout.request, rollout.retired, rollout.stage));
+        if let Some((Some(request), retired, stage)) = news
+            && self.waiting().contains_key(&request)
+        {
+            self.act(Action::Progress { request, generation, healthy, target, retired, stage });
         }
     }
 
     /// Releases every captured program that nothing runs or will run.
     pub(super) fn forget_unused(&mut self) {
-        while let Some(generation) = self.pinned.iter().copied().find(|pinned| !self.is_used(*pinned)) {
-            self.pinned.remove(&generation);
+        while let Some(generation) = self.take_unused() {
             self.act(Action::Forget { generation });
         }
     }
 
-    fn is_used(&self, generation: Generation) -> bool {
+    fn take_unused(&mut self) -> Option<Generation> {
         let index = self.fleet.index();
-        generation == self.stable
-            || generation == self.wanted()
-            || index.generations.contains_key(&generation)
-            || index.slots.count(generation) > 0
+        let used = |other| index.generations.contains_key(&other) || index.slots.count(other) > 0;
+        self.releases.take_unused(used)
     }
 }
 

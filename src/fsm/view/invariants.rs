@@ -1,11 +1,11 @@
 //! The numbered invariants of `fsm-spec/invariants.md`, for every harness to check.
 //!
 //! A [`Monitor`] watches one run from its first step. It keeps its own account of what happened, made
-//! from events and actions alone, so that it does not believe what it is to check. The machine itself
-//! never calls it.
+//! from events and actions alone, so that it does not believe what it is to check. The machine that runs
+//! never calls it; what a snapshot tells of must pass it before it runs.
 
 use crate::fsm::fleet::worker::PhaseTag;
-use crate::fsm::machine::supervisor::{Life, Supervisor};
+use crate::fsm::machine::supervisor::Supervisor;
 use crate::fsm::words::{
     action::{Action, Reply, Scope},
     config::{BACKOFF_MAX, KILL_AFTER, TARGET_MAX},
@@ -200,7 +200,7 @@ impl Monitor {
         holds(16, !self.ended || self.waiting.is_empty(), || format!("{:?} never answered", self.waiting))?;
         self.targets(after)?;
         self.last = (now, after.nearest().map(|(time, _)| time));
-        self.stopping |= matches!(after.life(), Life::Stopping(_) | Life::Done);
+        self.stopping |= after.life().shutdown().is_some() || after.life().is_done();
         Ok(())
     }
 
@@ -402,7 +402,7 @@ impl Monitor {
         if signal == Signal::Kill {
             let patience = KILL_AFTER.min(after.fleet().config().grace);
             let waited = known.termed.is_some_and(|at| now.since(at) >= patience);
-            let harshest = after.life() == Life::Stopping(Shutdown::Kill);
+            let harshest = after.life().shutdown() == Some(Shutdown::Kill);
             holds(11, scope == Scope::Group && (waited || harshest), || {
                 format!("worker {worker} killed early")
             })?;
@@ -420,7 +420,7 @@ impl Monitor {
 
     fn targets(&mut self, after: &Supervisor) -> Result<(), Violation> {
         let target = after.fleet().target();
-        if after.life() != Life::Running {
+        if !after.life().is_running() {
             return Ok(());
         }
         holds(14, (1..=TARGET_MAX).contains(&target), || format!("target {target}"))?;
@@ -436,11 +436,12 @@ impl Monitor {
         state::all(state)?;
         self.surge(state)?;
         for (id, worker) in state.fleet().workers() {
-            let tag = worker.phase.tag();
+            let tag = worker.phase().tag();
             let before = self.phases.get(id).copied().unwrap_or(PhaseTag::SpawningWanted);
             holds(10, before.order() <= tag.order(), || format!("worker {id} went from {before} to {tag}"))?;
         }
-        self.phases = state.fleet().workers().iter().map(|(id, worker)| (*id, worker.phase.tag())).collect();
+        self.phases =
+            state.fleet().workers().iter().map(|(id, worker)| (*id, worker.phase().tag())).collect();
         Ok(())
     }
 

@@ -1,13 +1,15 @@
 //! The whole state as text, and back: what a supervisor hands to the one that takes its place.
 //!
 //! ```text
-//! einhyrningsins-snapshot 1
+//! einhyrningsins-snapshot 2
 //! config target=2 …
-//! machine now=1500 skipped=0 life=running …
-//! pinned generation=1
+//! clock now=1500 skipped=0
+//! life up
+//! releases stable=1 newest=1 pinned=1
+//! fleet target=2 next_worker=3
 //! slot slot=0 current=1 generation=1 …
-//! worker worker=1 slot=0 generation=1 phase=healthy pid=101 …
-//! end lines=5 sum=0f3a…
+//! worker worker=1 slot=0 generation=1 … healthy pid=101
+//! end lines=9 sum=0f3a…
 //! ```
 //!
 //! The version in the first line changes whenever the meaning of anything below it does; a version
@@ -15,25 +17,19 @@
 //! short or damaged, and the state is checked against the invariants, so that a snapshot that is
 //! whole but makes no sense is refused too.
 
-use crate::fsm::fleet::{
-    slot::{Hold, Slot},
-    worker::{PhaseTag, Worker},
-};
-use crate::fsm::words::{
-    config::Config,
-    event::{ExitStatus, Strategy},
-    id::{ClientId, Generation, Pid, RequestId, SlotId, WorkerId},
-    reason::{Cause, Failure, Why},
-    signal::Shutdown,
-    text::{BadText, Field, Record as _, get_number, put_display, records},
-    time::{Millis, Time},
-};
 use crate::fsm::{
+    fleet::{Extent, slot::Slot, worker::Worker},
     machine::{
-        rollout::Setback,
-        supervisor::{Life, Supervisor},
+        life::Life,
+        releases::{Named, Pinning, Rollout},
+        supervisor::Supervisor,
     },
-    words::upgrade::Stage,
+    words::{
+        config::Config,
+        id::{ClientId, RequestId, SlotId},
+        text::{BadText, Record as _, records},
+        time::Clock,
+    },
 };
 use alloc::{
     format,
@@ -45,7 +41,7 @@ use draft::Draft;
 mod draft;
 
 /// The version of the format.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 const NAME: &str = "einhyrningsins-snapshot";
 
@@ -74,134 +70,59 @@ fn whole(message: impl fmt::Display) -> BadSnapshot {
 }
 
 records! {
-    /// A line of a snapshot, after the first two and before the last.
+    /// A line of a snapshot, after the first two and before the last. What there is in each is declared
+    /// where the state is.
     pub enum Entry {
-        /// The supervisor itself.
-        "machine" => Machine {
-            /// The machine's own time.
-            now: Time,
-            /// The time it has left out.
-            skipped: Millis,
-            /// Where it is.
-            life: Life,
-            /// How many workers there are to be.
-            target: u32,
-            /// The generation that is proven.
-            stable: Generation,
-            /// The generation that was named last.
-            newest: Generation,
-            /// The name of the next worker.
-            next_worker: WorkerId,
-            /// The exit status to end with.
-            code: u8,
-            /// Whether every slot had a healthy worker at some time.
-            was_up: bool,
-            /// Whether any worker was ever healthy.
-            ever_healthy: bool,
-            /// Whether the last step left something undone.
-            unfinished: bool,
+        /// The machine's clock.
+        "clock" => Clock {
+            ;
+            /// As it is.
+            clock: Clock,
         },
-        /// A program that is captured.
-        "pinned" => Pinned {
-            /// Of which generation.
-            generation: Generation,
+        /// Where the supervisor itself is.
+        "life" => Life {
+            ;
+            /// As it is.
+            life: Life,
+        },
+        /// The last step left something undone.
+        "unfinished" => Unfinished,
+        /// The generations there are.
+        "releases" => Named {
+            ;
+            /// As they are.
+            named: Named,
         },
         /// An upgrade whose program is being captured.
         "pinning" => Pinning {
-            /// The generation it will be.
-            generation: Generation,
-            /// In which order.
-            strategy: Strategy,
-            /// How many new workers go ahead.
-            canary: u32,
-            /// How long they must stay healthy.
-            soak: Millis,
-            /// Who waits for it.
-            request: Option<RequestId>,
+            ;
+            /// As it is.
+            pinning: Pinning,
         },
         /// An upgrade under way.
         "rollout" => Rollout {
-            /// The new generation.
-            generation: Generation,
-            /// In which order.
-            strategy: Strategy,
-            /// How many new workers go ahead.
-            canary: u32,
-            /// How long they must stay healthy.
-            soak: Millis,
-            /// How far it is.
-            stage: Stage,
-            /// When that stage began.
-            stage_since: Time,
-            /// Whether it has only just been asked for.
-            fresh: bool,
-            /// When it began.
-            since: Time,
-            /// Who waits for it.
-            request: Option<RequestId>,
-            /// Workers that were asked to go for it.
-            retired: u32,
-            /// Healthy workers last told of.
-            told_healthy: u32,
-            /// Retired workers last told of.
-            told_retired: u32,
+            ;
+            /// As it is.
+            rollout: Rollout,
         },
-        /// Why that upgrade goes back.
-        "setback" => Setback {
-            /// What kind of reason.
-            cause: Cause,
-            /// The slot that failed, if one did.
-            slot: Option<SlotId>,
-            /// How often it was tried.
-            failures: u32,
-            /// How it failed the last time.
-            failure: Option<Failure>,
+        /// The numbers of the fleet.
+        "fleet" => Extent {
+            ;
+            /// As they are.
+            extent: Extent,
         },
         /// A slot.
         "slot" => Slot {
             /// Its number.
-            slot: SlotId,
-            /// The worker that is to stay.
-            current: Option<WorkerId>,
-            /// The worker it takes over from.
-            outgoing: Option<WorkerId>,
-            /// What it runs.
-            generation: Generation,
-            /// Whether a worker of that generation has been healthy in it.
-            served: bool,
-            /// Consecutive failed starts.
-            failures: u32,
-            /// The same, and early ends.
-            strikes: u32,
-            /// Whether it may start a worker.
-            hold: Hold,
-            /// How many workers were started for it.
-            starts: u32,
-            /// How the last failed start failed.
-            last_failure: Option<Failure>,
-            /// How its last worker ended.
-            last_exit: Option<ExitStatus>,
+            slot: SlotId;
+            /// As it is.
+            state: Slot,
         },
         /// A worker.
         "worker" => Worker {
-            /// Its name.
-            worker: WorkerId,
-            /// The slot it was started for.
-            slot: SlotId,
-            /// What it runs.
-            generation: Generation,
-            /// Where it is.
-            phase: PhaseTag,
-            /// Its process.
-            pid: Option<Pid>,
-            /// Why it was asked to go.
-            why: Option<Why>,
-            /// When it was started.
-            born: Time,
-            /// When its phase began.
-            since: Time,
-            /// When it last pinged.
-            pinged: Option<Time>,
+            ;
+            /// As it is.
+            worker: Worker,
         },
         /// A request that waits for an answer.
         "waiting" => Waiting {
@@ -213,55 +134,11 @@ records! {
     }
 }
 
-impl Field for Life {
-    fn put(&self, out: &mut String) {
-        match self {
-            Self::New => out.push_str("new"),
-            Self::Pinning => out.push_str("pinning"),
-            Self::Binding(done) => put_display(out, format_args!("binding:{done}")),
-            Self::Running => out.push_str("running"),
-            Self::Stopping(shutdown) => put_display(out, format_args!("stopping:{shutdown}")),
-            Self::Done => out.push_str("done"),
-        }
-    }
-
-    fn get(word: &str) -> Result<Self, BadText> {
-        match (word, word.split_once(':')) {
-            ("new", _) => Ok(Self::New),
-            ("pinning", _) => Ok(Self::Pinning),
-            ("running", _) => Ok(Self::Running),
-            ("done", _) => Ok(Self::Done),
-            (_, Some(("binding", done))) => get_number(done).map(Self::Binding),
-            (_, Some(("stopping", shutdown))) => Shutdown::get(shutdown).map(Self::Stopping),
-            _ => Err(BadText::new(format_args!("`{word}` is no part of a supervisor's life"))),
-        }
-    }
-}
-
-impl Field for Hold {
-    fn put(&self, out: &mut String) {
-        match self {
-            Self::Ready => out.push_str("ready"),
-            Self::Until(time) => put_display(out, format_args!("until:{}", time.0)),
-            Self::GaveUp => out.push_str("gave-up"),
-        }
-    }
-
-    fn get(word: &str) -> Result<Self, BadText> {
-        match (word, word.split_once(':')) {
-            ("ready", _) => Ok(Self::Ready),
-            ("gave-up", _) => Ok(Self::GaveUp),
-            (_, Some(("until", time))) => Time::get(time).map(Self::Until),
-            _ => Err(BadText::new(format_args!("`{word}` is none of: ready, until:MS, gave-up"))),
-        }
-    }
-}
-
 impl Supervisor {
     /// The whole state as text. Walks over all slots and workers.
     #[must_use]
     pub fn snapshot(&self) -> String {
-        let mut out = format!("{NAME} {VERSION}\n{}\n", self.fleet.config().to_line());
+        let mut out = format!("{NAME} {VERSION}\n{}\n", self.fleet().config().to_line());
         for entry in self.entries() {
             entry.write(&mut out);
             out.push('\n');
@@ -270,54 +147,27 @@ impl Supervisor {
     }
 
     fn entries(&self) -> impl Iterator<Item = Entry> + '_ {
-        let machine = Entry::Machine {
-            now: self.clock.now(),
-            skipped: self.clock.skipped(),
-            life: self.life,
-            target: self.fleet.target(),
-            stable: self.stable,
-            newest: self.newest,
-            next_worker: self.fleet.next_worker(),
-            code: self.code,
-            was_up: self.was_up,
-            ever_healthy: self.ever_healthy,
-            unfinished: self.unfinished,
-        };
-        let pinned = self.pinned.iter().map(|generation| Entry::Pinned { generation: *generation });
-        let pinning = self.pinning.iter().map(|pinning| Entry::Pinning {
-            generation: pinning.generation,
-            strategy: pinning.terms.strategy,
-            canary: pinning.terms.canary,
-            soak: pinning.terms.soak,
-            request: pinning.request,
-        });
-        let rollout = self.rollout.iter().map(|rollout| Entry::Rollout {
-            generation: rollout.generation,
-            strategy: rollout.terms.strategy,
-            canary: rollout.terms.canary,
-            soak: rollout.terms.soak,
-            stage: rollout.stage,
-            stage_since: rollout.stage_since,
-            fresh: rollout.fresh,
-            since: rollout.since,
-            request: rollout.request,
-            retired: rollout.retired,
-            told_healthy: rollout.told.0,
-            told_retired: rollout.told.1,
-        });
-        let setback = self.rollout.iter().filter_map(|rollout| rollout.setback);
-        let setback = setback.map(|Setback { cause, slot, failures, failure }| Entry::Setback {
-            cause,
-            slot,
-            failures,
-            failure,
-        });
-        let slots = self.fleet.slots().iter().map(|(id, slot)| slot_entry(*id, slot));
-        let workers = self.fleet.workers().values().map(worker_entry);
-        let waiting = self.waiting.iter();
+        let (fleet, releases) = (self.fleet(), self.releases());
+        let head = [
+            Entry::Clock { clock: self.clock() },
+            Entry::Life { life: self.life() },
+            Entry::Named { named: releases.named().clone() },
+            Entry::Extent { extent: fleet.extent() },
+        ];
+        let unfinished = self.is_unfinished().then_some(Entry::Unfinished);
+        let pinning = releases.pinning().map(|pinning| Entry::Pinning { pinning: *pinning });
+        let rollout = releases.rollout().map(|rollout| Entry::Rollout { rollout: *rollout });
+        let slots = fleet.slots().iter().map(|(id, slot)| Entry::Slot { slot: *id, state: *slot });
+        let workers = fleet.workers().values().map(|worker| Entry::Worker { worker: *worker });
+        let waiting = self.waiting().iter();
         let waiting = waiting.map(|(request, client)| Entry::Waiting { request: *request, client: *client });
-        let head = core::iter::once(machine).chain(pinned).chain(pinning).chain(rollout).chain(setback);
-        head.chain(slots).chain(workers).chain(waiting)
+        head.into_iter()
+            .chain(unfinished)
+            .chain(pinning)
+            .chain(rollout)
+            .chain(slots)
+            .chain(workers)
+            .chain(waiting)
     }
 
     /// Brings a state back.
@@ -331,6 +181,7 @@ impl Supervisor {
         lines.next();
         let (number, line) = lines.next().ok_or_else(|| whole("there is no configuration"))?;
         let config = Config::from_line(line).map_err(wrong(number))?;
+        config.check().map_err(wrong(number))?;
         let mut draft = Draft::new(config);
         for (number, line) in lines {
             let entry = Entry::from_line(line).map_err(wrong(number))?;
@@ -375,34 +226,4 @@ fn verified(text: &str) -> Result<&str, BadSnapshot> {
 fn checksum(text: &str) -> u64 {
     text.bytes()
         .fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
-}
-
-fn slot_entry(id: SlotId, slot: &Slot) -> Entry {
-    Entry::Slot {
-        slot: id,
-        current: slot.current,
-        outgoing: slot.outgoing,
-        generation: slot.generation,
-        served: slot.served,
-        failures: slot.failures,
-        strikes: slot.strikes,
-        hold: slot.hold,
-        starts: slot.starts,
-        last_failure: slot.last_failure,
-        last_exit: slot.last_exit,
-    }
-}
-
-fn worker_entry(worker: &Worker) -> Entry {
-    Entry::Worker {
-        worker: worker.id,
-        slot: worker.slot,
-        generation: worker.generation,
-        phase: worker.phase.tag(),
-        pid: worker.phase.pid(),
-        why: worker.phase.why(),
-        born: worker.born,
-        since: worker.since,
-        pinged: worker.pinged,
-    }
 }

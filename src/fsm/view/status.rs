@@ -8,10 +8,7 @@ use crate::fsm::words::{
     signal::Shutdown,
     time::Millis,
 };
-use crate::fsm::{
-    machine::supervisor::{Life, Supervisor},
-    words::upgrade::Stage,
-};
+use crate::fsm::{machine::supervisor::Supervisor, words::upgrade::Stage};
 use alloc::vec::Vec;
 
 /// Everything `status` tells that the core knows.
@@ -111,36 +108,36 @@ impl Supervisor {
             stage: rollout.stage,
             untouched: as_u32(index.slots.total() - index.slots.count(self.wanted())),
             unready: as_u32(index.unready.count(self.wanted())),
-            trial_left: self.trial_end().map(|end| end.since(now)),
+            trial_left: self.releases().trial_end().map(|end| end.since(now)),
             healthy: fleet.healthy_of(self.wanted()),
             retired: rollout.retired,
             age: now.since(rollout.since),
         });
-        let stopping = if let Life::Stopping(shutdown) = self.life() { Some(shutdown) } else { None };
+
         let slots = fleet.slots().iter().map(|(id, slot)| SlotStatus {
             slot: *id,
-            failures: slot.failures,
-            restarts: slot.starts.saturating_sub(1),
-            last_failure: slot.last_failure,
-            last_exit: slot.last_exit,
-            retry_in: if let Hold::Until(time) = slot.hold { Some(time.since(now)) } else { None },
-            gave_up: slot.hold == Hold::GaveUp,
+            failures: slot.failures(),
+            restarts: slot.past().starts.saturating_sub(1),
+            last_failure: slot.past().last_failure,
+            last_exit: slot.past().last_exit,
+            retry_in: if let Hold::Until(time) = slot.hold() { Some(time.since(now)) } else { None },
+            gave_up: slot.hold() == Hold::GaveUp,
         });
         let workers = fleet.workers().values().map(|worker| WorkerStatus {
-            worker: worker.id,
-            slot: worker.slot,
-            pid: worker.phase.pid(),
-            generation: worker.generation,
-            phase: worker.phase.tag(),
-            age: now.since(worker.born),
-            pinged: worker.pinged.map(|at| now.since(at)),
+            worker: worker.id(),
+            slot: worker.slot(),
+            pid: worker.phase().pid(),
+            generation: worker.generation(),
+            phase: worker.phase().tag(),
+            age: now.since(worker.born()),
+            pinged: worker.pinged().map(|at| now.since(at)),
         });
         Status {
             target: fleet.target(),
             healthy: fleet.healthy(),
             generation: self.stable(),
             upgrade,
-            stopping,
+            stopping: self.life().shutdown(),
             slots: slots.collect(),
             workers: workers.collect(),
         }

@@ -16,9 +16,9 @@ use crate::fsm::fleet::worker::PhaseTag;
 use crate::fsm::machine::supervisor::Supervisor;
 use crate::fsm::words::{
     action::Action,
-    config::{Config, TARGET_MAX},
+    config::Config,
     event::{Event, EventKind},
-    text::{BadText, Field, Record, Words, put_display, put_field},
+    text::{BadText, Field, Record, Words, put_display, record},
     time::Time,
 };
 use alloc::{string::String, vec::Vec};
@@ -39,17 +39,19 @@ pub enum Line {
     Comment,
 }
 
-/// How things stand after a step, in short.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct State {
-    /// Workers that serve.
-    pub healthy: u32,
-    /// Workers on the way to it.
-    pub starting: u32,
-    /// Workers on the way out.
-    pub draining: u32,
-    /// When the machine wants to be woken, on the shell's clock.
-    pub next: Option<Time>,
+record! {
+    /// How things stand after a step, in short.
+    #[derive(Copy)]
+    pub struct State {
+        /// Workers that serve.
+        pub healthy: u32,
+        /// Workers on the way to it.
+        pub starting: u32,
+        /// Workers on the way out.
+        pub draining: u32,
+        /// When the machine wants to be woken, on the shell's clock.
+        pub next: Option<Time>,
+    }
 }
 
 impl State {
@@ -85,32 +87,11 @@ pub fn parse(line: &str) -> Result<Line, BadText> {
         return Action::from_line(rest).map(Line::Action);
     }
     if let Some(rest) = line.strip_prefix('=') {
-        let mut words = Words::new(rest);
-        let state = State {
-            healthy: words.field("healthy")?,
-            starting: words.field("starting")?,
-            draining: words.field("draining")?,
-            next: words.field("next")?,
-        };
-        return nothing_more(words, Line::State(state));
+        return State::from_line(rest).map(Line::State);
     }
-    Config::from_line(line).and_then(possible).map(Line::Config)
-}
-
-/// Refuses a configuration that no command line leads to: a machine that is to run four thousand
-/// million workers takes the memory for them.
-fn possible(config: Config) -> Result<Config, BadText> {
-    for (name, number, most) in [
-        ("target", config.target, TARGET_MAX),
-        ("retries", config.retries, u32::MAX),
-        ("unacked", config.max_unacked, u32::MAX),
-        ("surge", config.max_surge, u32::MAX),
-    ] {
-        if !(1..=most).contains(&number) {
-            return Err(BadText::new(format_args!("{name}: {number} is not from 1 to {most}")));
-        }
-    }
-    Ok(config)
+    let config = Config::from_line(line)?;
+    config.check()?;
+    Ok(Line::Config(config))
 }
 
 fn nothing_more(mut words: Words<'_>, line: Line) -> Result<Line, BadText> {
@@ -126,14 +107,7 @@ impl fmt::Display for Line {
             Self::Config(config) => f.write_str(&config.to_line()),
             Self::Event(event) => write!(f, "@{} {}", event.at.0, event.kind.to_line()),
             Self::Action(action) => write!(f, "> {}", action.to_line()),
-            Self::State(state) => {
-                let mut out = String::from("=");
-                put_field(&mut out, "healthy", &state.healthy);
-                put_field(&mut out, "starting", &state.starting);
-                put_field(&mut out, "draining", &state.draining);
-                put_field(&mut out, "next", &state.next);
-                f.write_str(&out)
-            }
+            Self::State(state) => write!(f, "= {}", state.to_line()),
             Self::Comment => Ok(()),
         }
     }
@@ -248,6 +222,7 @@ pub fn retell(text: &str) -> Result<String, TraceError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fsm::words::config::TARGET_MAX;
 
     #[test]
     fn a_configuration_that_no_command_line_leads_to_is_refused() {
@@ -259,8 +234,8 @@ mod tests {
             (written(0, 1, 1, 1), "target: 0 is not from 1 to 10000"),
             (written(u32::MAX, 1, 1, 1), "target: 4294967295 is not from 1 to 10000"),
             (written(1, 0, 1, 1), "retries: 0 is not from 1 to 4294967295"),
-            (written(1, 1, 0, 1), "unacked: 0 is not from 1 to 4294967295"),
-            (written(1, 1, 1, 0), "surge: 0 is not from 1 to 4294967295"),
+            (written(1, 1, 0, 1), "unacked: 0 is not from 1 to 10000"),
+            (written(1, 1, 1, 0), "surge: 0 is not from 1 to 10000"),
         ] {
             assert_eq!(line.unwrap_err().message, what);
         }

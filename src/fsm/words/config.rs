@@ -2,10 +2,11 @@
 
 use super::{
     signal::Signal,
-    text::{BadText, Field, Record, Words, put_field},
+    text::{BadText, Field, put_display, record},
     time::Millis,
 };
 use alloc::string::String;
+use core::{fmt::Display, ops::RangeInclusive};
 
 /// How long a worker has after TERM, and how long the kernel has after KILL, before the next rung.
 pub const KILL_AFTER: Millis = Millis(5_000);
@@ -19,6 +20,18 @@ pub const BACKOFF_MAX: Millis = Millis(30_000);
 /// The most workers that can be asked for.
 pub const TARGET_MAX: u32 = 10_000;
 
+/// How many workers can be asked for; no upgrade can have more starting, or beyond that number.
+pub const TARGET: RangeInclusive<u32> = 1..=TARGET_MAX;
+
+/// How many failed starts in a row a slot may be given.
+pub const RETRIES: RangeInclusive<u32> = 1..=u32::MAX;
+
+/// How long the first back-off delay may be.
+pub const BACKOFF: RangeInclusive<Millis> = Millis(0)..=BACKOFF_MAX;
+
+/// How long anything else that can be set may take: longer than anyone waits, and far from the end of time.
+pub const SPAN: RangeInclusive<Millis> = Millis(0)..=Millis(1_000_000_000);
+
 /// When a worker counts as healthy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AckMode {
@@ -28,28 +41,68 @@ pub enum AckMode {
     Manual(Millis),
 }
 
-/// What the command line says that the machine must know.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Config {
-    /// Workers to keep running at the start, 1 …= [`TARGET_MAX`].
-    pub target: u32,
-    /// Sockets to bind before the first worker starts.
-    pub listeners: u32,
-    /// When a worker counts as healthy.
-    pub ack: AckMode,
-    /// Consecutive failed starts of one slot before it is given up, at least 1.
-    pub retries: u32,
-    /// First back-off delay.
-    pub backoff: Millis,
-    /// How long a draining worker may take after the stop signal.
-    pub grace: Millis,
-    /// The signal that asks a worker to drain.
-    pub stop_signal: Signal,
-    /// How many workers an upgrade may have starting at once, at least 1.
-    pub max_unacked: u32,
-    /// How many workers beyond the target a rolling upgrade may have alive and not draining, at
-    /// least 1.
-    pub max_surge: u32,
+impl AckMode {
+    /// How long.
+    #[must_use]
+    pub fn span(self) -> Millis {
+        match self {
+            Self::After(span) | Self::Manual(span) => span,
+        }
+    }
+}
+
+record! {
+    /// What the command line says that the machine must know. The first line of every trace: without it a
+    /// replay would be of another machine.
+    "config" => pub struct Config {
+        /// Workers to keep running at the start, within [`TARGET`].
+        pub target: u32,
+        /// Sockets to bind before the first worker starts.
+        pub listeners: u32,
+        /// When a worker counts as healthy.
+        pub ack: AckMode,
+        /// Consecutive failed starts of one slot before it is given up, within [`RETRIES`].
+        pub retries: u32,
+        /// First back-off delay, within [`BACKOFF`].
+        pub backoff: Millis,
+        /// How long a draining worker may take after the stop signal, within [`SPAN`].
+        pub grace: Millis,
+        /// The signal that asks a worker to drain.
+        pub stop_signal: Signal = "stop",
+        /// How many workers an upgrade may have starting at once, within [`TARGET`].
+        pub max_unacked: u32 = "unacked",
+        /// How many workers beyond the target a rolling upgrade may have alive and not draining, within
+        /// [`TARGET`].
+        pub max_surge: u32 = "surge",
+    }
+}
+
+impl Config {
+    /// Refuses what no command line leads to. One check for whatever a configuration comes from.
+    ///
+    /// # Errors
+    /// The first value that is out of bounds, with its name in the text form and the bounds.
+    pub fn check(&self) -> Result<(), BadText> {
+        within("target", self.target, &TARGET)?;
+        within("ack", self.ack.span().0, &millis(&SPAN))?;
+        within("retries", self.retries, &RETRIES)?;
+        within("backoff", self.backoff.0, &millis(&BACKOFF))?;
+        within("grace", self.grace.0, &millis(&SPAN))?;
+        within("unacked", self.max_unacked, &TARGET)?;
+        within("surge", self.max_surge, &TARGET)
+    }
+}
+
+fn millis(bounds: &RangeInclusive<Millis>) -> RangeInclusive<u64> {
+    bounds.start().0..=bounds.end().0
+}
+
+fn within<T: PartialOrd + Display>(name: &str, value: T, bounds: &RangeInclusive<T>) -> Result<(), BadText> {
+    if bounds.contains(&value) {
+        return Ok(());
+    }
+    let (least, most) = (bounds.start(), bounds.end());
+    Err(BadText::new(format_args!("{name}: {value} is not from {least} to {most}")))
 }
 
 impl Default for Config {
@@ -74,7 +127,7 @@ impl Field for AckMode {
             Self::After(time) => ("after", time),
             Self::Manual(time) => ("manual", time),
         };
-        super::text::put_display(out, format_args!("{word}:{millis}"));
+        put_display(out, format_args!("{word}:{millis}"));
     }
 
     fn get(word: &str) -> Result<Self, BadText> {
@@ -82,39 +135,6 @@ impl Field for AckMode {
             Some(("after", millis)) => Millis::get(millis).map(Self::After),
             Some(("manual", millis)) => Millis::get(millis).map(Self::Manual),
             _ => Err(BadText::new(format_args!("`{word}` is neither after:MS nor manual:MS"))),
-        }
-    }
-}
-
-/// The first line of every trace: without it a replay would be of another machine.
-impl Record for Config {
-    fn write(&self, out: &mut String) {
-        out.push_str("config");
-        put_field(out, "target", &self.target);
-        put_field(out, "listeners", &self.listeners);
-        put_field(out, "ack", &self.ack);
-        put_field(out, "retries", &self.retries);
-        put_field(out, "backoff", &self.backoff);
-        put_field(out, "grace", &self.grace);
-        put_field(out, "stop", &self.stop_signal);
-        put_field(out, "unacked", &self.max_unacked);
-        put_field(out, "surge", &self.max_surge);
-    }
-
-    fn read(words: &mut Words<'_>) -> Result<Self, BadText> {
-        match words.next() {
-            Some("config") => Ok(Self {
-                target: words.field("target")?,
-                listeners: words.field("listeners")?,
-                ack: words.field("ack")?,
-                retries: words.field("retries")?,
-                backoff: words.field("backoff")?,
-                grace: words.field("grace")?,
-                stop_signal: words.field("stop")?,
-                max_unacked: words.field("unacked")?,
-                max_surge: words.field("surge")?,
-            }),
-            found => Err(super::text::unknown(found, &["config"])),
         }
     }
 }

@@ -8,6 +8,7 @@ pub mod id;
 pub mod notice;
 pub mod reason;
 pub mod signal;
+pub mod table;
 pub mod text;
 pub mod time;
 pub mod upgrade;

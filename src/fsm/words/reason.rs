@@ -101,7 +101,5 @@ words! {
         "unacknowledged" => Unacknowledged,
         /// The supervisor shuts down.
         "shutdown" => Shutdown,
-        /// The supervisor shuts down and gives it the whole grace period after TERM.
-        "fast-shutdown" => FastShutdown,
     }
 }

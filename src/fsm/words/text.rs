@@ -1,11 +1,13 @@
 //! The one text form of everything that enters or leaves the machine: `word key=value key=value`.
 //!
-//! [`Field`] is a value within a line, [`Record`] a whole line or the tail of one. The macro
-//! `records!` writes an enum and its codec from one list, so that no variant can be forgotten in
-//! either direction. Fields stand in the order of their declaration; an absent option, an empty list
-//! and a `false` are left out.
+//! [`Field`] is a value within a line, [`Record`] a whole line or the tail of one. The macros `records!`
+//! (an enum whose variants are lines), `record!` (a struct that is one) and `words!` (an enum of single
+//! words) write a type and its codec from one list, so that nothing can be forgotten in either direction.
+//! Fields stand in the order of their declaration; an absent option, an empty list and a `false` are left
+//! out. What stands behind the fields of a record is a record itself and continues its line.
 
 use alloc::{
+    collections::BTreeSet,
     string::{String, ToString},
     vec::Vec,
 };
@@ -124,6 +126,19 @@ impl<'a> Words<'a> {
     }
 }
 
+impl Words<'_> {
+    /// Takes the word that must be next.
+    ///
+    /// # Errors
+    /// If another one is.
+    pub fn expect(&mut self, word: &str) -> Result<(), BadText> {
+        match self.next() {
+            Some(found) if found == word => Ok(()),
+            found => Err(unknown(found, &[word])),
+        }
+    }
+}
+
 impl<'a> Iterator for Words<'a> {
     type Item = &'a str;
 
@@ -134,13 +149,28 @@ impl<'a> Iterator for Words<'a> {
     }
 }
 
-/// Appends ` name=value` unless the value is one that is left out.
+/// Appends `name=value`, a word of its own, unless the value is one that is left out.
 pub(crate) fn put_field<T: Field>(out: &mut String, name: &str, value: &T) {
     if !value.is_absent() {
-        out.push(' ');
+        if !(out.is_empty() || out.ends_with([' ', '\n'])) {
+            out.push(' ');
+        }
         out.push_str(name);
         out.push('=');
         value.put(out);
+    }
+}
+
+/// Appends a record that continues the line.
+pub(crate) fn put_tail<T: Record>(out: &mut String, tail: &T) {
+    let before = out.len();
+    if !(out.is_empty() || out.ends_with([' ', '\n'])) {
+        out.push(' ');
+    }
+    let begin = out.len();
+    tail.write(out);
+    if out.len() == begin {
+        out.truncate(before);
     }
 }
 
@@ -176,7 +206,7 @@ macro_rules! records {
                     Self::$Variant $({ $($field,)* $($tail,)? })? => {
                         out.push_str($word);
                         $( $( $crate::fsm::text::put_field(out, stringify!($field), $field); )*
-                        $( out.push(' '); $crate::fsm::text::Record::write($tail, out); )? )?
+                        $( $crate::fsm::text::put_tail(out, $tail); )? )?
                     }
                 )* }
             }
@@ -191,6 +221,64 @@ macro_rules! records {
                 }
             }
         }
+    };
+}
+
+/// Structs that are a line, or the tail of one: `record! { "word" => pub struct Name { fields; tails } }`.
+/// The word may be missing; `field: Type = "name"` gives a field another name in the text. Fields of an
+/// `opaque struct` can be read by everybody, by methods of their names, and written in its own module only.
+macro_rules! record {
+    ($(#[$meta:meta])* $($word:literal =>)? pub opaque struct $Name:ident { $($fields:tt)* }) => {
+        $crate::fsm::text::record! { $(#[$meta])* $($word =>)? pub struct $Name { $($fields)* } }
+        $crate::fsm::text::record! { @getters $Name { $($fields)* } }
+    };
+    (@getters $Name:ident {
+        $( $(#[$fmeta:meta])* $field:ident : $Type:ty $(= $label:literal)? ),* $(,)?
+        $(; $( $(#[$tmeta:meta])* $tail:ident : $Tail:ty ),+ $(,)? )?
+    }) => {
+        impl $Name {
+            $( $(#[$fmeta])* #[must_use] pub fn $field(&self) -> $Type { self.$field } )*
+            $( $( $(#[$tmeta])* #[must_use] pub fn $tail(&self) -> $Tail { self.$tail } )+ )?
+        }
+    };
+    ($(#[$meta:meta])* $($word:literal =>)? pub struct $Name:ident {
+        $( $(#[$fmeta:meta])* $fvis:vis $field:ident : $Type:ty $(= $label:literal)? ),* $(,)?
+        $(; $( $(#[$tmeta:meta])* $tvis:vis $tail:ident : $Tail:ty ),+ $(,)? )?
+    }) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct $Name {
+            $( $(#[$fmeta])* $fvis $field: $Type, )*
+            $( $( $(#[$tmeta])* $tvis $tail: $Tail, )+ )?
+        }
+
+        impl $crate::fsm::text::Record for $Name {
+            fn write(&self, out: &mut alloc::string::String) {
+                $( out.push_str($word); )?
+                $( $crate::fsm::text::put_field(
+                    out, $crate::fsm::text::label!($field $($label)?), &self.$field,
+                ); )*
+                $( $( $crate::fsm::text::put_tail(out, &self.$tail); )+ )?
+            }
+
+            fn read(words: &mut $crate::fsm::text::Words<'_>) -> Result<Self, $crate::fsm::text::BadText> {
+                $( words.expect($word)?; )?
+                Ok(Self {
+                    $( $field: words.field($crate::fsm::text::label!($field $($label)?))?, )*
+                    $( $( $tail: $crate::fsm::text::Record::read(words)?, )+ )?
+                })
+            }
+        }
+    };
+}
+
+/// The name of a field in the text.
+macro_rules! label {
+    ($field:ident) => {
+        stringify!($field)
+    };
+    ($field:ident $label:literal) => {
+        $label
     };
 }
 
@@ -239,7 +327,20 @@ pub(crate) fn unknown(found: Option<&str>, accepted: &[&str]) -> BadText {
     BadText::new(format_args!("`{found}` is none of: {}", accepted.join(", ")))
 }
 
-pub(crate) use {records, words};
+pub(crate) use {label, record, records, words};
+
+/// A record that may be missing ends its line.
+impl<T: Record> Record for Option<T> {
+    fn write(&self, out: &mut String) {
+        if let Some(record) = self {
+            record.write(out);
+        }
+    }
+
+    fn read(words: &mut Words<'_>) -> Result<Self, BadText> {
+        words.peek().map(|_| T::read(words)).transpose()
+    }
+}
 
 macro_rules! number_field {
     ($($Number:ty),*) => { $(
@@ -298,14 +399,37 @@ impl<T: Field> Field for Option<T> {
     }
 }
 
+fn put_list<'a, T: Field + 'a>(out: &mut String, values: impl IntoIterator<Item = &'a T>) {
+    for (position, value) in values.into_iter().enumerate() {
+        if position > 0 {
+            out.push(',');
+        }
+        value.put(out);
+    }
+}
+
 impl<T: Field> Field for Vec<T> {
     fn put(&self, out: &mut String) {
-        for (position, value) in self.iter().enumerate() {
-            if position > 0 {
-                out.push(',');
-            }
-            value.put(out);
-        }
+        put_list(out, self);
+    }
+
+    fn get(word: &str) -> Result<Self, BadText> {
+        word.split(',').map(T::get).collect()
+    }
+
+    fn absent() -> Option<Self> {
+        Some(Self::new())
+    }
+
+    fn is_absent(&self) -> bool {
+        self.is_empty()
+    }
+}
+
+/// As a list, in order.
+impl<T: Field + Ord> Field for BTreeSet<T> {
+    fn put(&self, out: &mut String) {
+        put_list(out, self);
     }
 
     fn get(word: &str) -> Result<Self, BadText> {

@@ -3,6 +3,7 @@
 //! The core has no clock. Time enters with each [`Event`](super::event::Event), as milliseconds since an
 //! arbitrary start, and must come from a monotonic source.
 
+use super::text::record;
 use core::ops::{Add, Sub};
 
 /// A point in time: milliseconds since the supervisor's start, monotonic.
@@ -46,37 +47,23 @@ pub const LATE: Millis = Millis(2_000);
 /// What workers get after a gap before a deadline that fell into it takes effect.
 pub const CATCH_UP: Millis = Millis(1_000);
 
-/// The core's own clock: the shell's time less the gaps in it.
-///
-/// The shell wakes at every deadline, so an event more than [`LATE`] past the nearest deadline means
-/// that nothing ran in between, quite possibly the workers neither. Holding that time against them
-/// would kill a whole fleet at once. The clock therefore leaves the gap out and resumes [`CATCH_UP`]
-/// before the nearest deadline. It never goes backwards.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Clock {
-    now: Time,
-    skipped: Millis,
+record! {
+    /// The core's own clock: the shell's time less the gaps in it.
+    ///
+    /// The shell wakes at every deadline, so an event more than [`LATE`] past the nearest deadline means
+    /// that nothing ran in between, quite possibly the workers neither. Holding that time against them
+    /// would kill a whole fleet at once. The clock therefore leaves the gap out and resumes [`CATCH_UP`]
+    /// before the nearest deadline. It never goes backwards.
+    #[derive(Copy, Default)]
+    pub opaque struct Clock {
+        /// The present, on the core's own clock.
+        now: Time,
+        /// All the time left out so far.
+        skipped: Millis,
+    }
 }
 
 impl Clock {
-    /// The present, on the core's own clock.
-    #[must_use]
-    pub fn now(&self) -> Time {
-        self.now
-    }
-
-    /// All the time left out so far.
-    #[must_use]
-    pub fn skipped(&self) -> Millis {
-        self.skipped
-    }
-
-    /// Puts a clock together again from what [`now`](Self::now) and [`skipped`](Self::skipped) said.
-    #[must_use]
-    pub fn resume(now: Time, skipped: Millis) -> Self {
-        Self { now, skipped }
-    }
-
     /// Moves to the shell's time `at`; `deadline` is the nearest one, on this clock. Returns the
     /// length of the gap left out, if there was one.
     pub fn advance(&mut self, at: Time, deadline: Option<Time>) -> Option<Millis> {

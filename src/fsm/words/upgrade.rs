@@ -1,16 +1,22 @@
 //! What an upgrade is asked to be like, and how far it is.
 
-use super::{event::Strategy, text::words, time::Millis};
+use super::{
+    event::Strategy,
+    text::{record, words},
+    time::Millis,
+};
 
-/// What an upgrade was asked to be like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Terms {
-    /// In which order workers are replaced.
-    pub strategy: Strategy,
-    /// How many new workers go ahead of the others; 0 if none do.
-    pub canary: u32,
-    /// How long new workers must stay healthy before they are trusted.
-    pub soak: Millis,
+record! {
+    /// What an upgrade was asked to be like.
+    #[derive(Copy)]
+    pub struct Terms {
+        /// In which order workers are replaced.
+        pub strategy: Strategy,
+        /// How many new workers go ahead of the others; 0 if none do.
+        pub canary: u32,
+        /// How long new workers must stay healthy before they are trusted.
+        pub soak: Millis,
+    }
 }
 
 words! {

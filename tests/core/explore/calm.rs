@@ -9,7 +9,6 @@ use einhyrningsins::fsm::{
     config::{AckMode, KILL_AFTER},
     event::{Command, EventKind},
     slot::Hold,
-    supervisor::Life,
     time::Millis,
     worker::PhaseTag,
 };
@@ -28,7 +27,7 @@ const LIMIT: u32 = 400;
 /// go goes, and time passes only when there is nothing else to do.
 fn benign(place: &Place) -> Option<EventKind> {
     let fleet = place.supervisor.fleet();
-    if place.supervisor.life() == Life::Done {
+    if place.supervisor.life().is_done() {
         return None;
     }
     if let Some(order) = place.unanswered.first() {
@@ -36,7 +35,7 @@ fn benign(place: &Place) -> Option<EventKind> {
     }
     let manual = matches!(fleet.config().ack, AckMode::Manual(_));
     let mut live = fleet.index().pids.iter().filter_map(|(pid, id)| Some((*pid, fleet.worker(*id)?)));
-    let next = live.find_map(|(pid, worker)| match worker.phase.tag() {
+    let next = live.find_map(|(pid, worker)| match worker.phase().tag() {
         PhaseTag::PendingAck if manual => Some(ack(pid, place)),
         tag if tag.is_draining() => Some(exit(worker, pid)),
         _ => None,
@@ -81,9 +80,9 @@ fn at_rest(place: &mut Place) -> Result<u32, String> {
     let mut steps = 0;
     let gave_up = |place: &Place| {
         let slots = place.supervisor.fleet().slots().values();
-        slots.filter(|slot| slot.hold == Hold::GaveUp).count()
+        slots.filter(|slot| slot.hold() == Hold::GaveUp).count()
     };
-    if gave_up(place) > 0 && place.supervisor.life() != Life::Done {
+    if gave_up(place) > 0 && !place.supervisor.life().is_done() {
         quiet(place)?;
         place.hear(ask(Command::Retry, place));
         while let Some(kind) = benign(place) {
@@ -96,7 +95,7 @@ fn at_rest(place: &mut Place) -> Result<u32, String> {
     }
     quiet(place)?;
     let (machine, fleet) = (&place.supervisor, place.supervisor.fleet());
-    if machine.life() == Life::Done {
+    if machine.life().is_done() {
         return Ok(steps);
     }
     let all = fleet.index().census.total();
@@ -117,10 +116,10 @@ fn at_rest(place: &mut Place) -> Result<u32, String> {
 /// Nothing is under way.
 fn quiet(place: &Place) -> Result<(), String> {
     let machine = &place.supervisor;
-    if !matches!(machine.life(), Life::Running | Life::Done) {
+    if !(machine.life().is_running() || machine.life().is_done()) {
         return Err(format!("I25: at rest while {:?}", machine.life()));
     }
-    if machine.rollout().is_some() && machine.life() == Life::Running {
+    if machine.rollout().is_some() && machine.life().is_running() {
         return Err(format!("I23: at rest in {:?}", machine.rollout()));
     }
     if !machine.waiting().is_empty() {
@@ -144,12 +143,12 @@ pub fn outlast(from: &Place) -> Result<(), String> {
         let deadline = place.supervisor.next_deadline();
         let answer = place.unanswered.first().and_then(|order| good_answer(order, &place));
         match answer.or(deadline.map(|_| EventKind::Woke)) {
-            Some(kind) if place.supervisor.life() != Life::Done => place.hear(kind),
+            Some(kind) if !place.supervisor.life().is_done() => place.hear(kind),
             _ => break,
         }
     }
     let took: Millis = place.at.since(began);
-    if place.supervisor.life() != Life::Done || took > most {
+    if !place.supervisor.life().is_done() || took > most {
         return Err(format!("I25: {:?} after {took:?} of {most:?}", place.supervisor.life()));
     }
     Ok(())

@@ -9,9 +9,8 @@ use einhyrningsins::fsm::{
     event::Strategy,
     id::{Generation, RequestId},
     index::TimerKind,
-    reason::Why,
+    life::Life,
     slot::Hold,
-    supervisor::Life,
     time::Time,
     upgrade::Terms,
     worker::{Phase, Rung, Worker},
@@ -78,7 +77,7 @@ impl Names {
         let mut names: BTreeSet<Generation> = machine.pinned().clone();
         names.extend([machine.stable(), machine.wanted()]);
         names.extend(machine.rollout().map(|rollout| rollout.generation));
-        names.extend(machine.fleet().slots().values().map(|slot| slot.generation));
+        names.extend(machine.fleet().slots().values().map(|slot| slot.generation()));
         names.extend(machine.fleet().index().generations.keys());
         names.extend(place.unanswered.iter().filter_map(pinning));
         Self(names)
@@ -101,10 +100,10 @@ fn machine(place: &Place, ahead: Ahead, out: &mut Vec<u8>) {
     out.extend(match machine.life() {
         Life::New => [0, 0],
         Life::Pinning => [1, 0],
-        Life::Binding(done) => [2, small(done)],
-        Life::Running => [3, 0],
-        Life::Stopping(shutdown) => [4, shutdown as u8],
-        Life::Done => [5, 0],
+        Life::Binding { done } => [2, small(done)],
+        Life::Starting | Life::Serving | Life::Up => [3, 0],
+        Life::Stopping { shutdown, .. } => [4, shutdown as u8],
+        Life::Done { .. } => [5, 0],
     });
     put(out, u64::from(fleet.target()));
     let unfinished = matches!(machine.next_deadline(), Some((_, TimerKind::Unfinished)));
@@ -148,13 +147,13 @@ fn machine(place: &Place, ahead: Ahead, out: &mut Vec<u8>) {
     let mut held = BTreeSet::new();
     for (id, slot) in fleet.slots() {
         put(out, u64::from(id.0));
-        put(out, u64::from(slot.failures));
-        put(out, u64::from(slot.strikes));
+        put(out, u64::from(slot.failures()));
+        put(out, u64::from(slot.strikes()));
         // Whether it has served is asked of a slot without a healthy worker, and while all keep running.
-        let serves = slot.current.is_some_and(|current| fleet.is_healthy(current));
-        out.push(u8::from(slot.served && !serves && machine.life() == Life::Running));
-        out.push(names.rank(slot.generation));
-        match slot.hold {
+        let serves = slot.current().is_some_and(|current| fleet.is_healthy(current));
+        out.push(u8::from(slot.served() && !serves && machine.life().is_running()));
+        out.push(names.rank(slot.generation()));
+        match slot.hold() {
             Hold::Ready => out.push(0),
             Hold::GaveUp => out.push(1),
             Hold::Until(time) => {
@@ -162,8 +161,8 @@ fn machine(place: &Place, ahead: Ahead, out: &mut Vec<u8>) {
                 put(out, time.since(now).0);
             }
         }
-        out.push(u8::from(slot.current < slot.outgoing));
-        for occupant in [slot.current, slot.outgoing] {
+        out.push(u8::from(slot.current() < slot.outgoing()));
+        for occupant in [slot.current(), slot.outgoing()] {
             held.extend(occupant);
             match occupant.and_then(|occupant| fleet.worker(occupant)) {
                 Some(found) => worker(found, now, &names, ahead, out),
@@ -172,7 +171,7 @@ fn machine(place: &Place, ahead: Ahead, out: &mut Vec<u8>) {
         }
     }
     out.push(u8::MAX);
-    for found in fleet.workers().values().filter(|worker| !held.contains(&worker.id)) {
+    for found in fleet.workers().values().filter(|worker| !held.contains(&worker.id())) {
         let mut bytes = Vec::with_capacity(8);
         worker(found, now, &names, ahead, &mut bytes);
         loose.push(bytes);
@@ -188,14 +187,14 @@ fn put_terms(terms: Terms, out: &mut Vec<u8>) {
 }
 
 fn worker(worker: &Worker, now: Time, names: &Names, ahead: Ahead, out: &mut Vec<u8>) {
-    out.extend([small(worker.phase.tag().order()), names.rank(worker.generation)]);
-    let age = now.since(worker.since);
-    match worker.phase {
+    out.extend([small(worker.phase().tag().order()), names.rank(worker.generation())]);
+    let age = now.since(worker.since());
+    match worker.phase() {
         Phase::PendingAck { .. } => put(out, age.0),
         Phase::Healthy { .. } if ahead == Ahead::Faults => put(out, age.min(SETTLED).0),
         Phase::Draining { rung: Rung::Stuck, .. } => {}
-        Phase::Draining { why, .. } => {
-            out.push(u8::from(why == Why::FastShutdown));
+        Phase::Draining { rung, .. } => {
+            out.push(u8::from(rung == Rung::PatientTerm));
             put(out, age.0);
         }
         Phase::Spawning { .. } | Phase::Healthy { .. } | Phase::Dead => {}

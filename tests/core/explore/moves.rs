@@ -102,7 +102,7 @@ pub fn ack(worker: Pid, place: &Place) -> EventKind {
 
 /// Its process ends. How is for people only; both ways occur.
 pub fn exit(worker: &Worker, pid: Pid) -> EventKind {
-    let signal = worker.id.0.is_multiple_of(2);
+    let signal = worker.id().0.is_multiple_of(2);
     let status = if signal { ExitStatus::Signal(9) } else { ExitStatus::Code(0) };
     EventKind::Exited { pid, status, error: None, orphans: signal }
 }
@@ -165,7 +165,7 @@ fn processes(place: &Place, world: &World, out: &mut Vec<Move>) {
         let Some(worker) = fleet.worker(*worker) else {
             continue;
         };
-        let tag = worker.phase.tag();
+        let tag = worker.phase().tag();
         let manual = matches!(world.config.ack, AckMode::Manual(_));
         if tag.is_draining() {
             out.push(Move::Tell(exit(worker, *pid), place.left, Sense::Fits));
@@ -193,7 +193,7 @@ fn processes(place: &Place, world: &World, out: &mut Vec<Move>) {
 fn chatter(place: &Place, worker: &Worker, pid: Pid, out: &mut Vec<Move>) {
     let request = Some(request(place));
     let mut idle = |kind| out.push(Move::Tell(kind, place.left, Sense::Idle));
-    if !matches!(worker.phase, Phase::PendingAck { .. }) {
+    if !matches!(worker.phase(), Phase::PendingAck { .. }) {
         idle(ack(pid, place));
         idle(EventKind::Acked { pid, sender: STRANGER, group: Some(pid), request });
     }
@@ -205,8 +205,8 @@ fn chatter(place: &Place, worker: &Worker, pid: Pid, out: &mut Vec<Move>) {
     }
     idle(EventKind::Exited { pid: STRANGER, status: ExitStatus::Code(0), error: None, orphans: false });
     let mut broken = |kind| out.push(Move::Tell(kind, place.left, Sense::Broken));
-    broken(EventKind::Spawned { worker: worker.id, pid: free_pid(place) });
-    broken(EventKind::SpawnFailed { worker: worker.id, error: spawn_error(LASTING) });
+    broken(EventKind::Spawned { worker: worker.id(), pid: free_pid(place) });
+    broken(EventKind::SpawnFailed { worker: worker.id(), error: spawn_error(LASTING) });
     broken(EventKind::SpawnFailed { worker: WorkerId(0), error: spawn_error(PASSING) });
 }
 

@@ -9,7 +9,6 @@ use einhyrningsins::fsm::{
     id::Generation,
     invariants::Monitor,
     notice::Notice,
-    supervisor::Life,
     time::Time,
     upgrade::Terms,
 };
@@ -114,7 +113,7 @@ impl Place {
                 _ => {}
             }
         }
-        self.pinning.take_if(|_| self.supervisor.life() != Life::Running);
+        self.pinning.take_if(|_| !self.supervisor.life().is_running());
         (event, actions)
     }
 

@@ -7,9 +7,10 @@ use einhyrningsins::fsm::{
     event::EventKind,
     id::{Pid, WorkerId},
     index::TimerKind,
+    life::Life,
     signal::Shutdown,
-    supervisor::Life,
-    worker::{Input, Outcome, PhaseTag, transition},
+    table::Outcome,
+    worker::{Input, PhaseTag, transition},
 };
 use std::{collections::BTreeSet, fmt::Write as _};
 
@@ -31,8 +32,9 @@ pub fn used(
     let known = before.fleet().workers().keys().copied();
     let fresh = (before.fleet().next_worker().0..after.fleet().next_worker().0).map(WorkerId);
     for id in known.chain(fresh) {
-        let mut tag = before.fleet().worker(id).map_or(PhaseTag::SpawningWanted, |worker| worker.phase.tag());
-        let end = after.fleet().worker(id).map_or(PhaseTag::Dead, |worker| worker.phase.tag());
+        let mut tag =
+            before.fleet().worker(id).map_or(PhaseTag::SpawningWanted, |worker| worker.phase().tag());
+        let end = after.fleet().worker(id).map_or(PhaseTag::Dead, |worker| worker.phase().tag());
         for input in heard(before, id, kind, actions, after) {
             rows.insert((tag, input));
             if let Outcome::Move(next, _) = transition(tag, input) {
@@ -57,11 +59,11 @@ fn heard(
     after: &Supervisor,
 ) -> Vec<Input> {
     let fleet = before.fleet();
-    let is = |pid: &Pid| fleet.by_pid(*pid).is_some_and(|worker| worker.id == id);
+    let is = |pid: &Pid| fleet.by_pid(*pid).is_some_and(|worker| worker.id() == id);
     let at_once = fleet.config().ack == AckMode::After(super::worlds::NOTHING);
     match kind {
         EventKind::Spawned { worker, .. } if *worker == id => {
-            let tag = fleet.worker(id).map(|worker| worker.phase.tag());
+            let tag = fleet.worker(id).map(|worker| worker.phase().tag());
             let healthy = at_once && tag == Some(PhaseTag::SpawningWanted);
             [Input::Spawned].into_iter().chain(healthy.then_some(Input::Ack)).collect()
         }
@@ -98,8 +100,8 @@ fn expired(kind: TimerKind, id: WorkerId) -> Option<Input> {
 fn ordered(tag: PhaseTag, end: PhaseTag, life: Life) -> Option<Input> {
     let leads = |input: &Input| matches!(transition(tag, *input), Outcome::Move(next, _) if next == end);
     let fits = match life {
-        Life::Stopping(Shutdown::Kill) => Input::Kill,
-        Life::Stopping(Shutdown::Fast | Shutdown::Quick) => Input::Terminate,
+        Life::Stopping { shutdown: Shutdown::Kill, .. } => Input::Kill,
+        Life::Stopping { shutdown: Shutdown::Fast | Shutdown::Quick, .. } => Input::Terminate,
         _ => Input::Drain,
     };
     [fits].into_iter().find(leads)

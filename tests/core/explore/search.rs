@@ -10,7 +10,6 @@ use super::{
 };
 use einhyrningsins::fsm::{
     event::{Event, EventKind},
-    supervisor::Life,
     text::Record as _,
     trace::{self, Line},
 };
@@ -126,7 +125,7 @@ impl Search<'_> {
                 self.kept.insert(here, to.bare());
             }
             self.trail.push((from, event));
-            if to.supervisor.life() != Life::Done {
+            if !to.supervisor.life().is_done() {
                 next.push((self.trail.len() - 1, to));
             }
         }
@@ -136,7 +135,7 @@ impl Search<'_> {
     /// What becomes of a state when nothing goes wrong any more, and when nothing dies any more.
     fn survive(&mut self, place: &Place) -> Result<(), String> {
         self.report.calm = self.report.calm.max(self.calm.converge(place)?);
-        if matches!(place.supervisor.life(), Life::Stopping(_)) { outlast(place) } else { Ok(()) }
+        if place.supervisor.life().shutdown().is_some() { outlast(place) } else { Ok(()) }
     }
 
     /// Two states with the same key must lead to states with the same keys.

@@ -5,11 +5,11 @@ use einhyrningsins::fsm::{
     action::Action,
     event::{Command, EventKind},
     id::{Generation, SlotId, WorkerId},
+    life::Life,
     notice::Notice,
     reason::{Cause, Why},
     signal::Shutdown,
     slot::Hold,
-    supervisor::Life,
     worker::{Input, PhaseTag},
 };
 
@@ -23,9 +23,9 @@ impl Model<'_> {
                     self.settle()?;
                     self.start(worker, slot, generation)?;
                 }
-                Action::Exit { .. } => {
+                Action::Exit { code } => {
                     self.orders.pop_front();
-                    self.life = Life::Done;
+                    self.life = Life::Done { code };
                 }
                 Action::Notice { notice } => self.accept(&notice)?,
                 other => return Err(format!("nothing calls for {other:?}")),
@@ -40,18 +40,17 @@ impl Model<'_> {
                 self.settle()?;
                 let input = self.input_for(*told).ok_or_else(|| format!("{told} is no reason now"))?;
                 let surplus = self.workers.get(worker).is_some_and(|known| known.slot.0 >= self.target);
-                if surplus != (*told == Why::Surplus) && self.life == Life::Running {
+                if surplus != (*told == Why::Surplus) && self.life.is_running() {
                     return Err(format!("worker {worker} is {told}, and its slot says otherwise"));
                 }
                 return self.apply(*worker, input, why(*told));
             }
             Notice::Escalated { worker, .. } => {
-                let Life::Stopping(shutdown) = self.life else {
+                if self.life.shutdown().is_none() {
                     return Err(format!("worker {worker} is pressed for no reason"));
-                };
-                let told = if shutdown == Shutdown::Fast { Why::FastShutdown } else { Why::Shutdown };
-                let input = self.input_for(told).ok_or("no way to go")?;
-                return self.apply(*worker, input, why(told));
+                }
+                let input = self.input_for(Why::Shutdown).ok_or("no way to go")?;
+                return self.apply(*worker, input, why(Why::Shutdown));
             }
             Notice::RollingBack {
                 cause: Cause::GaveUp, slot: Some(slot), failure: Some(failure), ..
@@ -90,12 +89,13 @@ impl Model<'_> {
 
     /// How a worker is asked to go for that reason.
     fn input_for(&self, why: Why) -> Option<Input> {
-        match (why, self.life) {
-            (Why::Replaced | Why::Withdrawn | Why::Surplus, Life::Running) => Some(Input::Drain),
-            (Why::Shutdown, Life::Stopping(Shutdown::Graceful)) => Some(Input::Drain),
-            (Why::FastShutdown, Life::Stopping(Shutdown::Fast)) => Some(Input::Terminate),
-            (Why::Shutdown, Life::Stopping(Shutdown::Quick)) => Some(Input::Terminate),
-            (Why::Shutdown, Life::Stopping(Shutdown::Kill)) => Some(Input::Kill),
+        match (why, self.life.shutdown()) {
+            (Why::Replaced | Why::Withdrawn | Why::Surplus, None) if self.life.is_running() => {
+                Some(Input::Drain)
+            }
+            (Why::Shutdown, Some(Shutdown::Graceful)) => Some(Input::Drain),
+            (Why::Shutdown, Some(Shutdown::Fast | Shutdown::Quick)) => Some(Input::Terminate),
+            (Why::Shutdown, Some(Shutdown::Kill)) => Some(Input::Kill),
             _ => None,
         }
     }
@@ -120,7 +120,8 @@ impl Model<'_> {
         }
         self.last_worker = worker;
         let (tag, pid, why, now) = (PhaseTag::SpawningWanted, None, None, self.now);
-        self.workers.insert(worker, Known { slot, generation, tag, pid, why, born: now, since: now });
+        let fresh = Known { slot, generation, tag, pid, why, patient: false, born: now, since: now };
+        self.workers.insert(worker, fresh);
         Ok(())
     }
 
@@ -142,8 +143,8 @@ impl Model<'_> {
 
     /// What the machine decides without a word: nobody hears of it, for there is no process yet.
     fn settle(&mut self) -> Result<(), Wrong> {
-        let stopping = matches!(self.life, Life::Stopping(_));
-        if !stopping && self.life != Life::Running {
+        let stopping = self.life.shutdown().is_some();
+        if !stopping && !self.life.is_running() {
             return Ok(());
         }
         let (stable, wanted) = (self.stable, self.wanted());

@@ -6,11 +6,11 @@ use einhyrningsins::fsm::{
     config::TARGET_MAX,
     event::Command,
     id::{Pid, RequestId, SlotId, WorkerId},
+    life::Life,
     notice::Notice,
     reason::Cause,
     signal::{Shutdown, Signal},
     slot::Hold,
-    supervisor::Life,
 };
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ impl Model<'_> {
                 Some(pid) => Reply::NoSuchWorker { pid: *pid },
                 None => Reply::Signalled { signal: *signal, count: self.pass_on(*signal, pids)? },
             },
-            _ if self.life != Life::Running => Reply::NotRunning,
+            _ if !self.life.is_running() => Reply::NotRunning,
             Command::Inc => self.retarget(old + 1)?,
             Command::Dec => self.retarget(old - 1)?,
             Command::SetWorkers { count } => self.retarget(*count)?,
@@ -74,12 +74,12 @@ impl Model<'_> {
     }
 
     pub(super) fn stop(&mut self, asked: Shutdown) -> Result<Shutdown, Wrong> {
-        let shutdown = match self.life {
-            Life::Stopping(Shutdown::Graceful) => asked.max(Shutdown::Quick),
-            Life::Stopping(_) => Shutdown::Kill,
-            _ => asked,
+        let (shutdown, code) = match self.life {
+            Life::Stopping { shutdown: Shutdown::Graceful, code } => (asked.max(Shutdown::Quick), code),
+            Life::Stopping { code, .. } => (Shutdown::Kill, code),
+            _ => (asked, 0),
         };
-        self.life = Life::Stopping(shutdown);
+        self.life = Life::Stopping { shutdown, code };
         (self.upgrade, self.pinning) = (None, None);
         self.must_tell(Notice::Stopping { shutdown, workers: self.workers.len() as u32 })?;
         Ok(shutdown)

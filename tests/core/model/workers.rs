@@ -9,11 +9,11 @@ use einhyrningsins::fsm::{
     event::ExitStatus,
     id::{Generation, Pid, SlotId, WorkerId},
     index::TimerKind,
+    life::Life,
     notice::Notice,
     reason::{Cause, Failure, Next, Why},
     signal::{Shutdown, Signal},
     slot::Hold,
-    supervisor::Life,
     time::{Millis, Time},
     worker::{Effect, Input, PhaseTag},
 };
@@ -38,6 +38,7 @@ impl Model<'_> {
             Cell::Move(next, effects) => (*next, effects),
         };
         let mut after = Known { tag: next, since: self.now, pid: with.pid.or(before.pid), ..before.clone() };
+        after.patient = input == Input::Terminate && self.life.shutdown() == Some(Shutdown::Fast);
         if is_draining(next) {
             after.why = with.why.or(before.why).or(Some(Why::Withdrawn));
         }
@@ -70,7 +71,9 @@ impl Model<'_> {
                 self.must_tell(Notice::Spawned { worker, slot, generation, pid })
             }
             (PhaseTag::Healthy, Some(pid), _) => {
-                self.ever_healthy = true;
+                if self.life == Life::Starting {
+                    self.life = Life::Serving;
+                }
                 let took = self.now.since(after.born);
                 self.must_tell(Notice::Healthy { worker, slot, generation, pid, took })
             }
@@ -118,17 +121,17 @@ impl Model<'_> {
             None => {
                 // Where health takes no time, it proves nothing in the first moment.
                 let early = self.config.ack == AckMode::After(Millis(0)) && self.now < Time(1_000);
-                !self.ever_healthy || early
+                self.life == Life::Starting || early
             }
         };
         let code = if let Failure::Spawn(error) = failure { error.exit_code() } else { None };
         let lasting = code.is_some() && coming;
-        let counted = (counts && self.life == Life::Running).then(|| self.count(slot, lasting)).flatten();
+        let counted = (counts && self.life.is_running()).then(|| self.count(slot, lasting)).flatten();
         let (failures, next) = counted.map_or((None, Next::NotReplaced), |(count, next)| (Some(count), next));
         self.must_tell(Notice::StartFailed { worker, slot, generation, failure, failures, retries, next })?;
         self.must_tell_if_given_up((slot, generation), next, failure)?;
-        if lasting && self.upgrade.is_none() && self.life == Life::Running {
-            self.life = Life::Stopping(Shutdown::Kill);
+        if let Some(code) = code.filter(|_| lasting && self.upgrade.is_none() && self.life.is_running()) {
+            self.life = Life::Stopping { shutdown: Shutdown::Kill, code };
             self.pinning = None;
             self.must_tell(Notice::Lost { failure })?;
         }
@@ -179,7 +182,7 @@ impl Model<'_> {
         let failure = Failure::Exited(status);
         let Known { slot, generation, pid, .. } = *before;
         let pid = pid.ok_or("a worker served without a process")?;
-        let counts = counts && self.life == Life::Running;
+        let counts = counts && self.life.is_running();
         let coming = self.coming().filter(|upgrade| counts && upgrade.generation == generation);
         let mut next = Next::NotReplaced;
         if let Some(upgrade) = coming {

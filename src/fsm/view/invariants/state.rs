@@ -25,8 +25,8 @@ pub(super) fn all(state: &Supervisor) -> Result<(), Violation> {
 
 fn captured(state: &Supervisor) -> Result<(), Violation> {
     let mut used: BTreeSet<Generation> = [state.stable(), state.wanted()].into();
-    used.extend(state.fleet().workers().values().map(|worker| worker.generation));
-    used.extend(state.fleet().slots().values().map(|slot| slot.generation));
+    used.extend(state.fleet().workers().values().map(|worker| worker.generation()));
+    used.extend(state.fleet().slots().values().map(|slot| slot.generation()));
     let unused = state.pinned().difference(&used).next();
     holds(36, unused.is_none(), || format!("{unused:?} is captured for nothing"))
 }
@@ -51,9 +51,9 @@ pub(super) fn derived(state: &Supervisor) -> Result<(), Violation> {
 fn processes(state: &Supervisor) -> Result<(), Violation> {
     let mut seen = BTreeMap::new();
     for worker in state.fleet().workers().values() {
-        if let Some(pid) = worker.phase.pid() {
-            let other = seen.insert(pid, worker.id);
-            holds(6, other.is_none(), || format!("pid {pid} is worker {} and {other:?}", worker.id))?;
+        if let Some(pid) = worker.phase().pid() {
+            let other = seen.insert(pid, worker.id());
+            holds(6, other.is_none(), || format!("pid {pid} is worker {} and {other:?}", worker.id()))?;
         }
     }
     Ok(())
@@ -63,25 +63,25 @@ fn occupants(state: &Supervisor) -> Result<(), Violation> {
     let fleet = state.fleet();
     let mut places = BTreeMap::new();
     for (id, slot) in fleet.slots() {
-        let both = [slot.current, slot.outgoing];
+        let both = [slot.current(), slot.outgoing()];
         let up = both.iter().flatten().count();
-        holds(2, up <= 2 && (slot.current.is_none() || slot.current != slot.outgoing), || {
+        holds(2, up <= 2 && (slot.current().is_none() || slot.current() != slot.outgoing()), || {
             format!("slot {id}: {slot:?}")
         })?;
         holds(30, id.0 < fleet.target() || up > 0, || format!("slot {id} is beyond the target and empty"))?;
         for worker in both.into_iter().flatten() {
             let known = fleet.worker(worker);
-            let fits = known.is_some_and(|worker| worker.slot == *id && worker.phase.tag().is_up());
+            let fits = known.is_some_and(|worker| worker.slot() == *id && worker.phase().tag().is_up());
             holds(30, fits, || format!("slot {id} has {known:?}"))?;
-            let serves = slot.current == Some(worker) && fleet.is_healthy(worker);
-            holds(34, !serves || slot.served, || format!("slot {id} serves and is said never to have"))?;
+            let serves = slot.current() == Some(worker) && fleet.is_healthy(worker);
+            holds(34, !serves || slot.served(), || format!("slot {id} serves and is said never to have"))?;
             places.insert(worker, *id);
         }
     }
     for worker in fleet.workers().values() {
-        let placed = places.contains_key(&worker.id) || !worker.phase.tag().is_up();
-        holds(30, placed, || format!("worker {} is up and in no slot", worker.id))?;
-        holds(30, worker.phase != Phase::Dead, || format!("worker {} is dead and kept", worker.id))?;
+        let placed = places.contains_key(&worker.id()) || !worker.phase().tag().is_up();
+        holds(30, placed, || format!("worker {} is up and in no slot", worker.id()))?;
+        holds(30, worker.phase() != Phase::Dead, || format!("worker {} is dead and kept", worker.id()))?;
     }
     let range = u32::try_from(fleet.slots().keys().filter(|slot| slot.0 < fleet.target()).count());
     holds(30, range == Ok(fleet.target()), || format!("{range:?} slots for {}", fleet.target()))

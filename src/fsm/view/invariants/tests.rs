@@ -27,7 +27,7 @@ fn tampered(tamper: impl FnOnce(&mut Index)) -> Supervisor {
         supervisor.step(Event { at: Time(0), kind });
     }
     assert_eq!([derived(&supervisor), deadlines(&supervisor), status(&supervisor)], [Ok(()), Ok(()), Ok(())]);
-    tamper(supervisor.fleet.index_mut());
+    tamper(supervisor.fleet_mut().index_mut());
     supervisor
 }
 
@@ -36,7 +36,7 @@ fn i14_a_target_of_none_is_found_out() {
     let mut state = tampered(|_| {});
     let event = Event { at: Time(0), kind: EventKind::Woke };
     assert_eq!(Monitor::new().step(&event, &[], &state), Ok(()));
-    state.fleet.set_target(0, Generation(1));
+    state.fleet_mut().set_target(0, Generation(1));
     assert_eq!(Monitor::new().step(&event, &[], &state).map_err(|violation| violation.number), Err(14));
 }
 
