@@ -46,7 +46,7 @@ enum Due {
 const PACE: Millis = Millis(12_000);
 
 /// Longer than any run.
-const NEVER: Millis = Millis(1_000_000_000_000);
+const NEVER: Millis = Millis(1_000_000_000);
 
 /// A machine and what is needed to keep it busy.
 pub(crate) struct Driver {
