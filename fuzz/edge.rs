@@ -75,7 +75,7 @@ fn read_lines(mut stream: &[u8], cuts: &[usize], limit: usize) -> Vec<Result<Vec
 /// Reads a line as a request, and answers it.
 fn answer(line: &[u8]) {
     let (id, envelope) = match decode(line) {
-        Ok(Request { id, command }) => (id, Envelope::done(format!("{command:?}"))),
+        Ok(Request { id, operation }) => (id, Envelope::done(format!("{operation:?}"))),
         Err(refusal) => {
             one_line(&refusal.message);
             (refusal.id, Envelope::refused(refusal.message))

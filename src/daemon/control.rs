@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     fsm::id::{ClientId, Pid, RequestId},
-    protocol::{Command, Envelope, decode},
+    protocol::{Envelope, Operation, decode},
 };
 use log::{debug, warn};
 use mio::{
@@ -40,7 +40,7 @@ pub(crate) struct Incoming {
     pub(crate) client: ClientId,
     pub(crate) request: RequestId,
     pub(crate) peer: Peer,
-    pub(crate) command: Command,
+    pub(crate) operation: Operation,
 }
 
 /// The control socket and everyone connected to it.
@@ -270,7 +270,8 @@ impl Control {
                     let peer = client.peer;
                     self.requests.insert(number, id);
                     self.heard(id);
-                    return Some(Incoming { client: id, request: number, peer, command: request.command });
+                    let operation = request.operation;
+                    return Some(Incoming { client: id, request: number, peer, operation });
                 }
                 Ok(Err(refusal)) => {
                     client.say(&Envelope::refused(refusal.message).answering(refusal.id).encode());

@@ -29,7 +29,7 @@ use crate::{
         signal::Signal,
         time::Time,
     },
-    protocol::{Command, Envelope, Progress, Release, answer, command, status},
+    protocol::{Envelope, Operation, Progress, Release, answer, command, status},
 };
 use log::{LevelFilter, debug, error, log};
 use mio::{Events, Interest, Poll};
@@ -238,37 +238,39 @@ impl<'a> Shell<'a> {
     }
 
     fn serve(&mut self, incoming: Incoming) {
-        let Incoming { client, request, peer, command } = incoming;
+        let Incoming { client, request, peer, operation } = incoming;
         let group = || process::group_of(peer.pid);
-        let answer = match command {
-            Command::Ack { pid } => {
+        let answer = match operation {
+            Operation::Ack { pid } => {
                 let (group, request) = (group(), Some(request));
                 return self.tell(EventKind::Acked { pid, sender: peer.pid, group, request });
             }
-            Command::Ping { pid, request_id } => {
+            Operation::Ping { pid, request_id } => {
                 debug!("ping of pid {pid}: {}", request_id.unwrap_or_default());
                 let (group, request) = (group(), Some(request));
                 return self.tell(EventKind::Pinged { pid, sender: peer.pid, group, request });
             }
-            Command::Machine(command) => return self.tell(EventKind::Requested { client, request, command }),
-            Command::Upgrade { upgrade: command, release } => {
+            Operation::Machine(command) => {
+                return self.tell(EventKind::Requested { client, request, command });
+            }
+            Operation::Upgrade { upgrade: command, release } => {
                 self.asked.insert(request, (peer, release));
                 self.tell(EventKind::Requested { client, request, command });
                 // Refused before anything was captured, if it is still there.
                 self.asked.remove(&request);
                 return;
             }
-            Command::History => self.history.envelope(),
-            Command::Ehlo { user } => Envelope::done(format!(
+            Operation::History => self.history.envelope(),
+            Operation::Ehlo { user } => Envelope::done(format!(
                 "Hello {}, this is einhyrningsins {} (pid {}); `help` lists the commands",
                 user.unwrap_or_else(|| "there".into()),
                 env!("CARGO_PKG_VERSION"),
                 this::id()
             )),
-            Command::Help => Envelope::done(command::help()),
-            Command::Version => Envelope::done(concat!("einhyrningsins ", env!("CARGO_PKG_VERSION"))),
-            Command::Louder => self.change_level(louder(self.level)),
-            Command::Quieter => self.change_level(quieter(self.level)),
+            Operation::Help => Envelope::done(command::help()),
+            Operation::Version => Envelope::done(concat!("einhyrningsins ", env!("CARGO_PKG_VERSION"))),
+            Operation::Louder => self.change_level(louder(self.level)),
+            Operation::Quieter => self.change_level(quieter(self.level)),
         };
         self.control.answer(request, answer);
     }

@@ -25,4 +25,4 @@ pub use line::{LineBuffer, Overlong};
 pub use progress::Progress;
 pub use release::Release;
 pub use reply::{BadReply, Envelope};
-pub use request::{Command, Refusal, Request, decode};
+pub use request::{Operation, Refusal, Request, decode};

@@ -6,7 +6,7 @@ use super::{
     typed::{number, quoted, shown},
 };
 use crate::fsm::{
-    event::{self, Strategy},
+    event::{Command, Strategy},
     id::Pid,
     signal::{Shutdown, Signal},
 };
@@ -24,12 +24,12 @@ pub struct Request {
     /// 64 bits may come back with another last digit.
     pub id: Option<Value>,
     /// What is asked for.
-    pub command: Command,
+    pub operation: Operation,
 }
 
 /// What can be asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Command {
+pub enum Operation {
     /// A worker is ready.
     Ack {
         /// Its process, as claimed.
@@ -43,11 +43,11 @@ pub enum Command {
         request_id: Option<String>,
     },
     /// Something for the machine to decide about.
-    Machine(event::Command),
+    Machine(Command),
     /// The same, with what the next generation is to run.
     Upgrade {
         /// For the machine.
-        upgrade: event::Command,
+        upgrade: Command,
         /// For the shell.
         release: Release,
     },
@@ -97,8 +97,8 @@ impl core::error::Error for Refusal {}
 pub fn decode(line: &[u8]) -> Result<Request, Refusal> {
     let mut object = object(line).map_err(|message| Refusal { id: None, message })?;
     let id = object.remove("id");
-    match command(&object) {
-        Ok(command) => Ok(Request { id, command }),
+    match operation(&object) {
+        Ok(operation) => Ok(Request { id, operation }),
         Err(message) => Err(Refusal { id, message }),
     }
 }
@@ -135,7 +135,7 @@ fn nesting(text: &str) -> usize {
     deepest
 }
 
-fn command(object: &Object) -> Result<Command, String> {
+fn operation(object: &Object) -> Result<Operation, String> {
     let name = match object.get("command") {
         Some(Value::String(name)) => name,
         Some(Value::Null) | None => {
@@ -148,7 +148,7 @@ fn command(object: &Object) -> Result<Command, String> {
     let known = known(name)
         .ok_or_else(|| format!("unknown command {}; accepted: {}", quoted(name), command::names()))?;
     let asked = Asked { name: known.name, args: args(object).map_err(in_command(known.name))?, object };
-    asked.command().map_err(in_command(known.name))
+    asked.operation().map_err(in_command(known.name))
 }
 
 fn in_command(name: &str) -> impl Fn(String) -> String {
@@ -183,46 +183,45 @@ struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    fn command(&self) -> Result<Command, String> {
-        use event::Command as Machine;
+    fn operation(&self) -> Result<Operation, String> {
         Ok(match self.name {
-            "worker:ack" => Command::Ack { pid: self.pid_field()? },
+            "worker:ack" => Operation::Ack { pid: self.pid_field()? },
             "worker:ping" => {
-                Command::Ping { pid: self.pid_field()?, request_id: self.text_field("request_id")? }
+                Operation::Ping { pid: self.pid_field()?, request_id: self.text_field("request_id")? }
             }
-            "status" => self.plain(Command::Machine(Machine::Status))?,
+            "status" => self.plain(Operation::Machine(Command::Status))?,
             "upgrade" => self.upgrade(Strategy::Rolling)?,
             "upgrade_fleet" => self.upgrade(Strategy::Fleet)?,
-            "abort" => self.plain(Command::Machine(Machine::Abort))?,
-            "history" => self.plain(Command::History)?,
-            "inc" => self.plain(Command::Machine(Machine::Inc))?,
-            "dec" => self.plain(Command::Machine(Machine::Dec))?,
-            "set_workers" => Command::Machine(Machine::SetWorkers { count: self.count()? }),
+            "abort" => self.plain(Operation::Machine(Command::Abort))?,
+            "history" => self.plain(Operation::History)?,
+            "inc" => self.plain(Operation::Machine(Command::Inc))?,
+            "dec" => self.plain(Operation::Machine(Command::Dec))?,
+            "set_workers" => Operation::Machine(Command::SetWorkers { count: self.count()? }),
             "signal" => {
                 let (signal, pids) = self.signal()?;
-                Command::Machine(Machine::Signal { signal, pids })
+                Operation::Machine(Command::Signal { signal, pids })
             }
-            "retry" => self.plain(Command::Machine(Machine::Retry))?,
-            "die" => Command::Machine(Machine::Die { shutdown: self.shutdown()? }),
-            "ehlo" => Command::Ehlo { user: self.user()? },
-            "help" => self.plain(Command::Help)?,
-            "version" => self.plain(Command::Version)?,
-            "louder" => self.plain(Command::Louder)?,
-            "quieter" => self.plain(Command::Quieter)?,
+            "retry" => self.plain(Operation::Machine(Command::Retry))?,
+            "die" => Operation::Machine(Command::Die { shutdown: self.shutdown()? }),
+            "ehlo" => Operation::Ehlo { user: self.user()? },
+            "help" => self.plain(Operation::Help)?,
+            "version" => self.plain(Operation::Version)?,
+            "louder" => self.plain(Operation::Louder)?,
+            "quieter" => self.plain(Operation::Quieter)?,
             // In the table of commands but not here: a test sees to it that there is none.
             _ => return Err("not available".into()),
         })
     }
 
-    fn upgrade(&self, strategy: Strategy) -> Result<Command, String> {
+    fn upgrade(&self, strategy: Strategy) -> Result<Operation, String> {
         let Wishes { canary, soak, release } = wishes(&self.args)?;
-        Ok(Command::Upgrade { upgrade: event::Command::Upgrade { strategy, canary, soak }, release })
+        Ok(Operation::Upgrade { upgrade: Command::Upgrade { strategy, canary, soak }, release })
     }
 
     /// A command that takes no arguments.
-    fn plain(&self, command: Command) -> Result<Command, String> {
+    fn plain(&self, operation: Operation) -> Result<Operation, String> {
         match self.args.as_slice() {
-            [] => Ok(command),
+            [] => Ok(operation),
             [first, ..] => Err(format!("unexpected argument {}; it takes none", quoted(first))),
         }
     }

@@ -2,10 +2,9 @@
 
 use super::*;
 use crate::protocol::line::REQUEST_MAX;
-use event::Command as Machine;
 
-fn command(line: &str) -> Command {
-    decode(line.as_bytes()).unwrap_or_else(|refusal| panic!("{line}: {refusal}")).command
+fn operation(line: &str) -> Operation {
+    decode(line.as_bytes()).unwrap_or_else(|refusal| panic!("{line}: {refusal}")).operation
 }
 
 fn refusal(line: impl AsRef<[u8]>) -> String {
@@ -13,9 +12,9 @@ fn refusal(line: impl AsRef<[u8]>) -> String {
 }
 
 /// What is said about `command` with these `args`.
-fn with_args(name: &str, args: &str) -> Result<Command, String> {
+fn with_args(name: &str, args: &str) -> Result<Operation, String> {
     let line = format!("{{\"command\":\"{name}\",\"args\":{args}}}");
-    decode(line.as_bytes()).map(|request| request.command).map_err(|refusal| refusal.message)
+    decode(line.as_bytes()).map(|request| request.operation).map_err(|refusal| refusal.message)
 }
 
 #[test]
@@ -27,39 +26,39 @@ fn every_command_of_the_table_is_understood() {
             _ => "[]",
         };
         let line = format!("{{\"command\":\"{}\",\"pid\":1,\"args\":{args}}}", entry.name);
-        command(&line);
+        operation(&line);
     }
 }
 
 #[test]
 fn workers_of_einhorns_go_and_python_clients_are_understood() {
     // goji and baseplate.py write it with spaces, the PHP client without.
-    let acked = Command::Ack { pid: Pid(17) };
-    assert_eq!(command("{\"command\": \"worker:ack\", \"pid\": 17}"), acked);
-    assert_eq!(command("{\"command\":\"worker:ack\",\"pid\":17}"), acked);
+    let acked = Operation::Ack { pid: Pid(17) };
+    assert_eq!(operation("{\"command\": \"worker:ack\", \"pid\": 17}"), acked);
+    assert_eq!(operation("{\"command\":\"worker:ack\",\"pid\":17}"), acked);
     assert_eq!(
-        command("{\"command\":\"worker:ping\",\"pid\":17,\"request_id\":\"r\"}"),
-        Command::Ping { pid: Pid(17), request_id: Some("r".into()) }
+        operation("{\"command\":\"worker:ping\",\"pid\":17,\"request_id\":\"r\"}"),
+        Operation::Ping { pid: Pid(17), request_id: Some("r".into()) }
     );
 }
 
 #[test]
 fn arguments_may_be_strings_or_numbers() {
-    let four = Ok(Command::Machine(Machine::SetWorkers { count: 4 }));
+    let four = Ok(Operation::Machine(Command::SetWorkers { count: 4 }));
     assert_eq!(with_args("set_workers", "[\"4\"]"), four);
     assert_eq!(with_args("set-workers", "[4]"), four);
     assert_eq!(
         with_args("signal", "[\"sigusr1\",12,\"13\"]"),
-        Ok(Command::Machine(Machine::Signal { signal: Signal::Usr1, pids: vec![Pid(12), Pid(13)] }))
+        Ok(Operation::Machine(Command::Signal { signal: Signal::Usr1, pids: vec![Pid(12), Pid(13)] }))
     );
     assert_eq!(
         with_args("upgrade-fleet", "null"),
-        Ok(Command::Upgrade {
-            upgrade: Machine::Upgrade { strategy: Strategy::Fleet, canary: None, soak: None },
+        Ok(Operation::Upgrade {
+            upgrade: Command::Upgrade { strategy: Strategy::Fleet, canary: None, soak: None },
             release: Release::default(),
         })
     );
-    assert_eq!(with_args("ehlo", "[\"me\"]"), Ok(Command::Ehlo { user: Some("me".into()) }));
+    assert_eq!(with_args("ehlo", "[\"me\"]"), Ok(Operation::Ehlo { user: Some("me".into()) }));
 }
 
 #[test]
@@ -73,7 +72,7 @@ fn die_reads_the_signal_as_the_supervisor_would() {
         ("[\"KILL\"]", Shutdown::Kill),
     ];
     for (args, shutdown) in ways {
-        assert_eq!(with_args("die", args), Ok(Command::Machine(Machine::Die { shutdown })), "{args}");
+        assert_eq!(with_args("die", args), Ok(Operation::Machine(Command::Die { shutdown })), "{args}");
     }
     assert!(with_args("die", "[\"HUP\"]").unwrap_err().starts_with("die: `HUP` is not a way to shut down;"));
 }
@@ -139,7 +138,7 @@ fn a_pid_is_a_whole_number_that_a_process_can_have() {
         );
     }
     let most = "{\"command\":\"worker:ack\",\"pid\":2147483647}";
-    assert_eq!(command(most), Command::Ack { pid: Pid(2_147_483_647) });
+    assert_eq!(operation(most), Operation::Ack { pid: Pid(2_147_483_647) });
     assert!(refusal("{\"command\":\"worker:ack\",\"pid\":1e999}").starts_with("a request must be a JSON"));
 }
 
@@ -154,7 +153,7 @@ fn a_number_of_workers_is_digits_and_nothing_else() {
         "set_workers: the argument is missing; it takes one argument, the number of workers"
     );
     assert!(with_args("set_workers", "[1,2]").unwrap_err().contains("unexpected argument `2`"));
-    let none = Command::Machine(Machine::SetWorkers { count: 0 });
+    let none = Operation::Machine(Command::SetWorkers { count: 0 });
     assert_eq!(with_args("set_workers", "[0]"), Ok(none), "the limits are the machine's");
 }
 
@@ -173,7 +172,7 @@ fn the_id_comes_back_whatever_it_is_and_with_a_refusal_too() {
 #[test]
 fn of_members_with_the_same_name_the_last_one_counts() {
     let twice = "{\"command\":\"inc\",\"command\":\"dec\"}";
-    assert_eq!(command(twice), Command::Machine(Machine::Dec));
+    assert_eq!(operation(twice), Operation::Machine(Command::Dec));
 }
 
 #[test]
