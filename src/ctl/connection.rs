@@ -66,7 +66,7 @@ impl core::error::Error for Lost {}
 
 /// One line of an answer.
 #[derive(Clone, Debug)]
-pub struct Reply {
+pub struct ReplyLine {
     /// As it came, without its line end.
     pub line: Vec<u8>,
     /// As it is meant.
@@ -125,12 +125,12 @@ impl Connection {
     ///
     /// # Errors
     /// If none comes, or one that makes no sense.
-    pub fn receive(&mut self) -> Result<Reply, Lost> {
+    pub fn receive(&mut self) -> Result<ReplyLine, Lost> {
         let mut chunk = [0; 8 * 1024];
         loop {
             if let Some(line) = self.lines.pop_front() {
                 let envelope = Envelope::parse(&line).map_err(Lost::BadReply)?;
-                return Ok(Reply { line, envelope });
+                return Ok(ReplyLine { line, envelope });
             }
             let length = match self.stream.read(&mut chunk) {
                 Ok(0) => return Err(Lost::Closed),

@@ -2,18 +2,18 @@
 //!
 //! A [`Client`](client::Client) holds the connection and runs one command at a time, a
 //! [`Screen`](render::Screen) shows what comes back, and [`run()`] does that for the commands of the
-//! command line, or hands over to the interactive [shell]. The client knows no command by heart:
+//! command line, or hands over to the [interactive] session. The client knows no command by heart:
 //! it sends words and shows answers, so an old client can talk to a new supervisor.
 //!
 //! [`replay()`] is apart from all that: it needs no supervisor, only what one has recorded.
 
 pub mod client;
 pub mod connection;
+pub mod interactive;
 mod outcome;
 pub mod render;
 pub mod replay;
 pub mod run;
-pub mod shell;
 
 #[cfg(test)]
 mod fake;

@@ -1,6 +1,6 @@
 //! What is shown of an answer, and where.
 
-use super::connection::Reply;
+use super::connection::ReplyLine;
 use crate::protocol::Progress;
 use core::{fmt, mem};
 use std::io::{self, Write};
@@ -37,7 +37,7 @@ impl<'a> Screen<'a> {
     }
 
     /// Shows one line of an answer.
-    pub fn show(&mut self, reply: &Reply) {
+    pub fn show(&mut self, reply: &ReplyLine) {
         let envelope = &reply.envelope;
         let progress = Progress::from_fields(&envelope.fields).filter(|_| envelope.wait);
         match (self.style, progress) {
@@ -112,7 +112,7 @@ mod tests {
         let mut screen = Screen::new(&mut out, &mut err, style);
         for line in lines {
             let line = line.as_bytes().to_vec();
-            screen.show(&Reply { envelope: Envelope::parse(&line).unwrap(), line });
+            screen.show(&ReplyLine { envelope: Envelope::parse(&line).unwrap(), line });
         }
         assert!(screen.take_error().is_none());
         (String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())

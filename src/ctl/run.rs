@@ -2,9 +2,9 @@
 
 use super::{
     client::Client,
+    interactive,
     outcome::Outcome,
     render::{Screen, Style},
-    shell,
 };
 use crate::protocol::words::io_error;
 use signal_hook::{consts::SIGINT, iterator::Signals};
@@ -24,7 +24,7 @@ pub enum Format {
 }
 
 /// Runs `commands` (each its name, then its arguments) one after the other, up to the first that
-/// fails; without any, the interactive shell, or what comes on standard input if that is no terminal.
+/// fails; without any, an interactive session, or what comes on standard input if that is no terminal.
 #[must_use]
 pub fn run(socket_path: &Path, format: Format, commands: &[Vec<String>]) -> Outcome {
     let style = match format {
@@ -41,9 +41,9 @@ pub fn run(socket_path: &Path, format: Format, commands: &[Vec<String>]) -> Outc
     let outcome = if !commands.is_empty() {
         run_all(&mut client, commands, &mut screen)
     } else if io::stdin().is_terminal() {
-        shell::interactive(&mut client, &mut screen)
+        interactive::session(&mut client, &mut screen)
     } else {
-        shell::batch(io::stdin().lock(), &mut client, &mut screen)
+        interactive::batch(io::stdin().lock(), &mut client, &mut screen)
     };
     match screen.take_error() {
         Some(error) => {

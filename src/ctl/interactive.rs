@@ -18,12 +18,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The words that leave the shell.
+/// The words that end a session.
 const LEAVE: [&str; 2] = ["quit", "exit"];
 
 /// What came of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Line {
+enum LineOutcome {
     /// Its commands were run, up to the first that failed.
     Ran(Outcome),
     /// It asks for the end.
@@ -31,8 +31,8 @@ enum Line {
 }
 
 /// Reads commands from a terminal until the person leaves. A failed command has been seen by then,
-/// and is no failure of the shell.
-pub fn interactive(client: &mut Client, screen: &mut Screen<'_>) -> Outcome {
+/// and is no failure of the session.
+pub fn session(client: &mut Client, screen: &mut Screen<'_>) -> Outcome {
     let mut editor = match editor() {
         Ok(editor) => editor,
         Err(error) => {
@@ -60,7 +60,7 @@ pub fn interactive(client: &mut Client, screen: &mut Screen<'_>) -> Outcome {
             }
         };
         remember(&mut editor, line.trim(), history.as_deref());
-        if execute(&line, client, screen) == Line::Leave {
+        if execute(&line, client, screen) == LineOutcome::Leave {
             return Outcome::Done;
         }
     }
@@ -82,19 +82,19 @@ pub fn batch(mut input: impl BufRead, client: &mut Client, screen: &mut Screen<'
             }
         }
         match execute(&String::from_utf8_lossy(&line), client, screen) {
-            Line::Ran(Outcome::Done) => {}
-            Line::Ran(outcome) => last_failure = outcome,
-            Line::Leave => return last_failure,
+            LineOutcome::Ran(Outcome::Done) => {}
+            LineOutcome::Ran(outcome) => last_failure = outcome,
+            LineOutcome::Leave => return last_failure,
         }
     }
 }
 
 /// Runs the commands of a line, which `;` separates.
-fn execute(line: &str, client: &mut Client, screen: &mut Screen<'_>) -> Line {
+fn execute(line: &str, client: &mut Client, screen: &mut Screen<'_>) -> LineOutcome {
     for command in line.split(';') {
         let words: Vec<String> = command.split_whitespace().map(str::to_owned).collect();
         let outcome = match words.first().map(String::as_str) {
-            Some(name) if LEAVE.contains(&name) => return Line::Leave,
+            Some(name) if LEAVE.contains(&name) => return LineOutcome::Leave,
             // Help must not depend on a supervisor that somebody may need help to bring back.
             Some("help") if client.connect().is_err() => {
                 screen.say(&command::help());
@@ -103,10 +103,10 @@ fn execute(line: &str, client: &mut Client, screen: &mut Screen<'_>) -> Line {
             _ => client.run(&words, screen),
         };
         if outcome != Outcome::Done {
-            return Line::Ran(outcome);
+            return LineOutcome::Ran(outcome);
         }
     }
-    Line::Ran(Outcome::Done)
+    LineOutcome::Ran(Outcome::Done)
 }
 
 fn editor() -> rustyline::Result<Editor<Names, FileHistory>> {
