@@ -349,8 +349,8 @@ impl<'a> Shell<'a> {
         envelope
     }
 
-    fn about(&self) -> status::Shell<'static> {
-        status::Shell {
+    fn about(&self) -> status::About<'static> {
+        status::About {
             pid: this::id(),
             version: env!("CARGO_PKG_VERSION"),
             uptime: self.clock.now().since(Time(0)),

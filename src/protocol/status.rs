@@ -16,9 +16,9 @@ use core::fmt::Write as _;
 use miniserde::json::Value;
 use std::collections::BTreeMap;
 
-/// What only the shell knows.
+/// What there is to say about the supervisor itself, which only the shell knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shell<'a> {
+pub struct About<'a> {
     /// The supervisor's process.
     pub pid: u32,
     /// Its version.
@@ -31,24 +31,24 @@ pub struct Shell<'a> {
 
 /// The answer to `status`, but for the request's id.
 #[must_use]
-pub fn envelope(status: &Status, shell: &Shell<'_>) -> Envelope {
-    let fields = members([("status", value(status, shell))]);
-    Envelope { fields, ..Envelope::done(table(status, shell)) }
+pub fn envelope(status: &Status, about: &About<'_>) -> Envelope {
+    let fields = members([("status", value(status, about))]);
+    Envelope { fields, ..Envelope::done(table(status, about)) }
 }
 
 /// For people. Several lines, the last one without a line end.
 #[must_use]
-pub fn table(status: &Status, shell: &Shell<'_>) -> String {
-    let mut lines = heading(status, shell);
+pub fn table(status: &Status, about: &About<'_>) -> String {
+    let mut lines = heading(status, about);
     lines.extend(rows(status));
     lines.extend(status.slots.iter().filter_map(trouble));
     lines.join("\n")
 }
 
-fn heading(status: &Status, shell: &Shell<'_>) -> Vec<String> {
+fn heading(status: &Status, about: &About<'_>) -> Vec<String> {
     let Status { target, healthy, generation, .. } = status;
     let mut lines = vec![
-        format!("einhyrningsins {}, pid {}, up {}", shell.version, shell.pid, span(shell.uptime)),
+        format!("einhyrningsins {}, pid {}, up {}", about.version, about.pid, span(about.uptime)),
         format!("generation {generation}, {healthy}/{target} workers healthy"),
     ];
     if let Some(upgrade) = &status.upgrade {
@@ -62,8 +62,8 @@ fn heading(status: &Status, shell: &Shell<'_>) -> Vec<String> {
         ));
     }
     lines.extend(status.stopping.map(|shutdown| format!("shutting down ({shutdown})")));
-    if !shell.listeners.is_empty() {
-        lines.push(format!("listening on {}", shell.listeners.join(", ")));
+    if !about.listeners.is_empty() {
+        lines.push(format!("listening on {}", about.listeners.join(", ")));
     }
     lines
 }
@@ -150,19 +150,19 @@ fn trouble(slot: &SlotStatus) -> Option<String> {
 
 /// For programs.
 #[must_use]
-pub fn value(status: &Status, shell: &Shell<'_>) -> Value {
+pub fn value(status: &Status, about: &About<'_>) -> Value {
     let slots = by_number(&status.slots);
     let worker = |worker: &WorkerStatus| worker_value(worker, slots.get(&worker.slot).copied());
     Value::Object(members([
-        ("pid", number(shell.pid)),
-        ("version", text(shell.version)),
-        ("uptime_ms", number(shell.uptime.0)),
+        ("pid", number(about.pid)),
+        ("version", text(about.version)),
+        ("uptime_ms", number(about.uptime.0)),
         ("generation", number(status.generation.0)),
         ("target", number(status.target)),
         ("healthy", number(status.healthy)),
         ("upgrade", or_null(status.upgrade.as_ref(), upgrade_value)),
         ("stopping", or_null(status.stopping, |shutdown| text(shutdown.word()))),
-        ("listeners", list(shell.listeners.iter().map(|address| text(address)))),
+        ("listeners", list(about.listeners.iter().map(|address| text(address)))),
         ("slots", list(status.slots.iter().map(slot_value))),
         ("workers", list(status.workers.iter().map(worker))),
     ]))
@@ -246,9 +246,9 @@ mod tests {
         }
     }
 
-    fn shell() -> Shell<'static> {
+    fn about() -> About<'static> {
         let listeners = vec!["127.0.0.1:8080".into(), "[::1]:8080".into()];
-        Shell { pid: 4_242, version: "0.1.0", uptime: Millis(10_920_000), listeners }
+        About { pid: 4_242, version: "0.1.0", uptime: Millis(10_920_000), listeners }
     }
 
     fn amid_an_upgrade() -> Status {
@@ -308,12 +308,12 @@ SLOT  PID    GENERATION  PHASE            AGE    RESTARTS  LAST PING  LAST EXIT
 1     101    1           draining/term    1.5 s  0         -          -
 slot 1: failed to start 3 times, at last: exited with status 1; next try in 225 ms
 slot 2: given up after 5 failed starts, at last: exited with status 1; `retry` tries again";
-        assert_eq!(table(&amid_an_upgrade(), &shell()), expected);
+        assert_eq!(table(&amid_an_upgrade(), &about()), expected);
     }
 
     #[test]
     fn the_data_say_the_same() {
-        let text = json::to_string(&value(&amid_an_upgrade(), &shell()));
+        let text = json::to_string(&value(&amid_an_upgrade(), &about()));
         for part in [
             "\"pid\":4242",
             "\"uptime_ms\":10920000",
@@ -336,7 +336,7 @@ slot 2: given up after 5 failed starts, at last: exited with status 1; `retry` t
     #[test]
     fn an_idle_supervisor_has_neither_upgrade_nor_workers() {
         let status = Status { upgrade: None, slots: vec![], workers: vec![], ..amid_an_upgrade() };
-        let envelope = envelope(&status, &Shell { listeners: vec![], ..shell() });
+        let envelope = envelope(&status, &About { listeners: vec![], ..about() });
         assert!(envelope.ok && envelope.message.ends_with("\nno workers"), "{}", envelope.message);
         assert!(envelope.encode().contains("\"upgrade\":null"));
     }
