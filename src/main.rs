@@ -1,7 +1,7 @@
 //! The supervisor: parse, run, exit status.
 
 use einhyrningsins::{
-    cli::daemon::{COMMAND_LINE, Parsed, Program, parse},
+    cli::daemon::{COMMAND_LINE, Parsed, Workload, parse},
     daemon,
 };
 use std::{env, process::ExitCode};
@@ -12,7 +12,7 @@ mod demo;
 
 fn main() -> ExitCode {
     match parse(env::args_os().skip(1)) {
-        Ok(Parsed::Run(options)) if options.program == Program::DemoWorker => demo::main(),
+        Ok(Parsed::Run(options)) if options.workload == Workload::DemoWorker => demo::main(),
         Ok(Parsed::Run(options)) => daemon::run(&options),
         Ok(Parsed::Print(text)) => COMMAND_LINE.print(text),
         Err(error) => COMMAND_LINE.refuse(&error),

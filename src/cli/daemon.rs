@@ -5,7 +5,7 @@ mod options;
 mod tests;
 
 pub use super::bind::Family;
-pub use options::{Options, Parsed, Program, Verbosity, parse};
+pub use options::{Options, Parsed, Verbosity, Workload, parse};
 
 use super::{
     table::{CommandLine, Opt, Section, Text, Topic},

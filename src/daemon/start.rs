@@ -13,7 +13,7 @@ use super::{
     watch::Watch,
 };
 use crate::{
-    cli::daemon::{self, COMMAND_LINE, Options, Verbosity},
+    cli::daemon::{COMMAND_LINE, Options, Verbosity, Workload},
     fsm::{Supervisor, config::Config},
     protocol::{Release, words},
 };
@@ -126,9 +126,9 @@ pub(super) struct Spec {
 impl Spec {
     /// What the command line says.
     pub(super) fn of(options: &Options) -> Self {
-        let (command, arguments) = match &options.program {
-            daemon::Program::Command { program, args } => (program.clone(), args.clone()),
-            daemon::Program::Demo | daemon::Program::DemoWorker => {
+        let (command, arguments) = match &options.workload {
+            Workload::Program { program, args } => (program.clone(), args.clone()),
+            Workload::Demo | Workload::DemoWorker => {
                 let this = env::current_exe().unwrap_or_else(|_| COMMAND_LINE.program.into());
                 (this.into_os_string(), vec!["--demo-worker".into()])
             }
@@ -169,7 +169,7 @@ pub(super) fn variables(sockets: &Sockets, control: &Path) -> Vec<(String, OsStr
 
 /// Tells a newcomer what there is to try. Only `--demo` says anything.
 pub(super) fn welcome(options: &Options, addresses: &[String]) {
-    if options.program != daemon::Program::Demo {
+    if options.workload != Workload::Demo {
         return;
     }
     let address = addresses.first().map_or("?", String::as_str);

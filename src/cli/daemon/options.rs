@@ -76,7 +76,7 @@ pub struct Options {
     /// The file to append a trace to.
     pub trace: Option<PathBuf>,
     /// What to run.
-    pub program: Program,
+    pub workload: Workload,
 }
 
 /// How much to log.
@@ -93,9 +93,9 @@ pub enum Verbosity {
 
 /// What to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Program {
+pub enum Workload {
     /// A supervisor of this program.
-    Command {
+    Program {
         /// The program, as typed.
         program: OsString,
         /// Its arguments.
@@ -121,8 +121,8 @@ pub fn parse<I: IntoIterator<Item = OsString>>(args: I) -> Result<Parsed, UsageE
 
 fn resolve(typed: &Typed<Key>) -> Result<Options, UsageError> {
     let defaults = Config::default();
-    let program = program(typed)?;
-    let demo = program == Some(Program::Demo);
+    let workload = workload(typed)?;
+    let demo = workload == Some(Workload::Demo);
     let number = if demo { DEMO_WORKERS } else { defaults.target };
     let family = family(typed)?;
     let mut binds = binds(typed, family)?;
@@ -153,23 +153,23 @@ fn resolve(typed: &Typed<Key>) -> Result<Options, UsageError> {
         max_surge: typed.value(Key::MaxUpgradeAdditional, workers)?,
         trace: typed.value(Key::Trace, Value::path)?,
         // Last: who asks what an option takes has not thought of the program yet.
-        program: program.ok_or(UsageError::NoProgram)?,
+        workload: workload.ok_or(UsageError::NoProgram)?,
     })
 }
 
 /// What to run, if the command line says.
-fn program(typed: &Typed<Key>) -> Result<Option<Program>, UsageError> {
+fn workload(typed: &Typed<Key>) -> Result<Option<Workload>, UsageError> {
     let built_in = match (typed.has(Key::Demo), typed.has(Key::DemoWorker)) {
         (true, true) => return Err(conflict("--demo", "--demo-worker", "the one starts the other")),
-        (true, false) => Some(("--demo", Program::Demo)),
-        (false, true) => Some(("--demo-worker", Program::DemoWorker)),
+        (true, false) => Some(("--demo", Workload::Demo)),
+        (false, true) => Some(("--demo-worker", Workload::DemoWorker)),
         (false, false) => None,
     };
     let mut words = typed.words.iter().cloned();
     match (built_in, words.next()) {
         (None, None) => Ok(None),
-        (None, Some(program)) => Ok(Some(Program::Command { program, args: words.collect() })),
-        (Some((_, program)), None) => Ok(Some(program)),
+        (None, Some(program)) => Ok(Some(Workload::Program { program, args: words.collect() })),
+        (Some((_, workload)), None) => Ok(Some(workload)),
         (Some((option, _)), Some(word)) => Err(UsageError::BadValue {
             option: option.to_owned(),
             value: brief(&word),

@@ -35,9 +35,9 @@ fn error(line: &str) -> String {
     parse(words(line)).expect_err(line).to_string()
 }
 
-fn command(words: &[&str]) -> Program {
+fn program(words: &[&str]) -> Workload {
     let mut words = words.iter().map(OsString::from);
-    Program::Command { program: words.next().unwrap(), args: words.collect() }
+    Workload::Program { program: words.next().unwrap(), args: words.collect() }
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn the_defaults_are_those_of_the_core() {
         max_unacked: None,
         max_surge: None,
         trace: None,
-        program: command(&["prog"]),
+        workload: program(&["prog"]),
     };
     assert_eq!(options(""), expected);
 }
@@ -130,7 +130,7 @@ fn values_are_understood() {
         max_unacked: Some(3),
         max_surge: Some(2),
         trace: Some(PathBuf::from("t")),
-        program: command(&["prog"]),
+        workload: program(&["prog"]),
     };
     assert_eq!(given, expected);
 }
@@ -144,15 +144,15 @@ fn the_last_of_several_counts_unless_the_option_repeats() {
 
 #[test]
 fn the_program_keeps_its_own_options() {
-    assert_eq!(bare("-m prog -n 3 -- --help").program, command(&["prog", "-n", "3", "--", "--help"]));
-    assert_eq!(bare("-m -- -odd -n").program, command(&["-odd", "-n"]));
+    assert_eq!(bare("-m prog -n 3 -- --help").workload, program(&["prog", "-n", "3", "--", "--help"]));
+    assert_eq!(bare("-m -- -odd -n").workload, program(&["-odd", "-n"]));
 }
 
 #[test]
 fn the_program_and_paths_need_not_be_utf_8() {
     let bad = || OsString::from_vec(b"\xff\n".to_vec());
     let Ok(Parsed::Run(options)) = parse(["-d".into(), bad(), bad(), bad()]) else { panic!() };
-    assert_eq!(options.program, Program::Command { program: bad(), args: vec![bad()] });
+    assert_eq!(options.workload, Workload::Program { program: bad(), args: vec![bad()] });
     assert_eq!(options.socket_path, PathBuf::from(bad()));
 }
 
@@ -278,7 +278,7 @@ fn paths_are_not_empty() {
 #[test]
 fn the_demo_brings_its_own_defaults() {
     let demo = bare("--demo");
-    assert_eq!(demo.program, Program::Demo);
+    assert_eq!(demo.workload, Workload::Demo);
     assert_eq!(demo.number, 4);
     assert_eq!(demo.ack, AckMode::Manual(Millis(30_000)));
     assert_eq!(demo.binds, ["127.0.0.1:8080,r,n".parse().unwrap()]);
@@ -303,7 +303,7 @@ fn the_built_in_programs_take_no_other() {
             format!("{option}: `prog` {rest} {option} or a PROGRAM")
         );
     }
-    assert_eq!(bare("--demo-worker").program, Program::DemoWorker);
+    assert_eq!(bare("--demo-worker").workload, Workload::DemoWorker);
 }
 
 /// Words of which command lines are made, valid and not.
