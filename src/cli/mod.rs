@@ -36,4 +36,3 @@ mod value;
 pub use error::UsageError;
 pub use table::{CommandLine, Opt, Section, Text, Topic};
 pub use value::DEFAULT_SOCKET_PATH;
-pub(crate) use value::read_seconds;

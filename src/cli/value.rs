@@ -48,7 +48,7 @@ impl<'a> Value<'a> {
 
     /// Seconds within `range`, with or without decimals.
     pub(super) fn seconds(self, range: RangeInclusive<Millis>) -> Result<Millis, UsageError> {
-        let time = read_seconds(&self.text()).filter(|time| range.contains(time));
+        let time = Millis::from_decimal_seconds(&self.text()).filter(|time| range.contains(time));
         time.ok_or_else(|| {
             let (least, most) = (Seconds(*range.start()), Seconds(*range.end()));
             self.refuse("is not a time in seconds", format_args!("{least} to {most}, decimals allowed"))
@@ -73,21 +73,6 @@ impl<'a> Value<'a> {
     }
 }
 
-/// Reads digits with at most one point among them. A fraction of a millisecond counts as a whole one:
-/// rounding must not turn a short time into none.
-pub(crate) fn read_seconds(text: &str) -> Option<Millis> {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
-    if (whole.is_empty() && fraction.is_empty()) || !digits(whole) || !digits(fraction) {
-        return None;
-    }
-    let seconds: u64 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
-    let mut decimals = fraction.bytes().map(|byte| u64::from(byte.saturating_sub(b'0')));
-    let millis = (0..3).fold(0, |sum, _| sum * 10 + decimals.next().unwrap_or(0));
-    let more = u64::from(decimals.any(|digit| digit > 0));
-    seconds.checked_mul(1_000)?.checked_add(millis + more).map(Millis)
-}
-
 /// A time as it would be typed.
 struct Seconds(Millis);
 
@@ -107,54 +92,6 @@ mod tests {
 
     fn value(text: &str) -> Value<'_> {
         Value { option: "opt", text: text.as_ref() }
-    }
-
-    #[test]
-    fn seconds_are_read_to_the_millisecond() {
-        let read = [
-            ("0", 0),
-            ("30", 30_000),
-            ("0.5", 500),
-            (".5", 500),
-            ("5.", 5_000),
-            ("1.1", 1_100),
-            ("0.123", 123),
-            ("007.0", 7_000),
-        ];
-        for (text, millis) in read {
-            assert_eq!(read_seconds(text), Some(Millis(millis)), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_fraction_of_a_millisecond_is_rounded_up() {
-        assert_eq!(read_seconds("0.0001"), Some(Millis(1)));
-        assert_eq!(read_seconds("0.1230"), Some(Millis(123)));
-        assert_eq!(read_seconds("0.9999"), Some(Millis(1_000)));
-    }
-
-    #[test]
-    fn what_is_no_time_is_refused() {
-        let long = "9".repeat(400);
-        for text in [
-            "",
-            ".",
-            "-1",
-            "-0",
-            "+1",
-            "1e3",
-            "nan",
-            "inf",
-            "1s",
-            "1,5",
-            "1.2.3",
-            " 1",
-            "٣",
-            "18446744073709552",
-            &long,
-        ] {
-            assert_eq!(read_seconds(text), None, "{text}");
-        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What an upgrade is to bring, from the words after `upgrade`.
 
 use super::typed::{number, quoted};
-use crate::{cli::read_seconds, fsm::time::Millis};
+use crate::fsm::time::Millis;
 
 /// What the next generation runs; what is not said stays as it is in the generation that serves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -69,7 +69,7 @@ fn canary(word: &str) -> Result<u32, String> {
 }
 
 fn soak(word: &str) -> Result<Millis, String> {
-    read_seconds(word).filter(|soak| *soak <= SOAK_MAX).ok_or_else(|| {
+    Millis::from_decimal_seconds(word).filter(|soak| *soak <= SOAK_MAX).ok_or_else(|| {
         format!("--soak: {} is not a time in seconds; accepted: 0 to 86400, decimals allowed", quoted(word))
     })
 }

@@ -22,6 +22,25 @@ impl Time {
     }
 }
 
+impl Millis {
+    /// Reads a number of seconds as people type it: digits with at most one point among them. A
+    /// fraction of a millisecond counts as a whole one: rounding must not turn a short time into none.
+    /// `None` if it is anything else, or more than a span can hold.
+    #[must_use]
+    pub fn from_decimal_seconds(text: &str) -> Option<Self> {
+        let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+        let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+        if (whole.is_empty() && fraction.is_empty()) || !digits(whole) || !digits(fraction) {
+            return None;
+        }
+        let seconds: u64 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
+        let mut decimals = fraction.bytes().map(|byte| u64::from(byte.saturating_sub(b'0')));
+        let millis = (0..3).fold(0, |sum, _| sum * 10 + decimals.next().unwrap_or(0));
+        let more = u64::from(decimals.any(|digit| digit > 0));
+        seconds.checked_mul(1_000)?.checked_add(millis + more).map(Self)
+    }
+}
+
 impl Add<Millis> for Time {
     type Output = Self;
 
@@ -123,5 +142,53 @@ mod tests {
         clock.advance(Time(9_000), Some(Time(1_200)));
         assert_eq!(clock.now(), Time(1_000));
         assert_eq!(clock.outside(Time(1_200)), Time(9_200));
+    }
+
+    #[test]
+    fn seconds_are_read_to_the_millisecond() {
+        let read = [
+            ("0", 0),
+            ("30", 30_000),
+            ("0.5", 500),
+            (".5", 500),
+            ("5.", 5_000),
+            ("1.1", 1_100),
+            ("0.123", 123),
+            ("007.0", 7_000),
+        ];
+        for (text, millis) in read {
+            assert_eq!(Millis::from_decimal_seconds(text), Some(Millis(millis)), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_fraction_of_a_millisecond_is_rounded_up() {
+        assert_eq!(Millis::from_decimal_seconds("0.0001"), Some(Millis(1)));
+        assert_eq!(Millis::from_decimal_seconds("0.1230"), Some(Millis(123)));
+        assert_eq!(Millis::from_decimal_seconds("0.9999"), Some(Millis(1_000)));
+    }
+
+    #[test]
+    fn what_is_no_time_is_refused() {
+        let long = "9".repeat(400);
+        for text in [
+            "",
+            ".",
+            "-1",
+            "-0",
+            "+1",
+            "1e3",
+            "nan",
+            "inf",
+            "1s",
+            "1,5",
+            "1.2.3",
+            " 1",
+            "٣",
+            "18446744073709552",
+            &long,
+        ] {
+            assert_eq!(Millis::from_decimal_seconds(text), None, "{text}");
+        }
     }
 }
