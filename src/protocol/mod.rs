@@ -11,6 +11,7 @@
 pub mod answer;
 pub mod command;
 pub mod line;
+pub mod operation;
 pub mod progress;
 pub mod release;
 pub mod reply;
@@ -18,11 +19,13 @@ pub mod request;
 pub mod status;
 pub mod words;
 
+mod asked;
 pub(crate) mod json;
 mod typed;
 
 pub use line::{LineBuffer, Overlong};
+pub use operation::Operation;
 pub use progress::Progress;
 pub use release::Release;
 pub use reply::{BadReply, Envelope};
-pub use request::{Operation, Refusal, Request, decode};
+pub use request::{Refusal, Request, decode};

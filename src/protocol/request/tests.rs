@@ -1,7 +1,14 @@
 //! What lines are requests, and what is said about those that are not.
 
 use super::*;
-use crate::protocol::line::REQUEST_MAX;
+use crate::{
+    fsm::{
+        event::{Command, Strategy},
+        id::Pid,
+        signal::{Shutdown, Signal},
+    },
+    protocol::{Release, line::REQUEST_MAX},
+};
 
 fn operation(line: &str) -> Operation {
     decode(line.as_bytes()).unwrap_or_else(|refusal| panic!("{line}: {refusal}")).operation
