@@ -1,4 +1,7 @@
 //! What came along with a command, read as what the command takes.
+//!
+//! Each reader makes an operation of it, or says what was found and what is accepted. Which command has
+//! which reader stands in the [table](super::command), and nowhere else.
 
 use super::{
     operation::Operation,
@@ -12,70 +15,45 @@ use crate::fsm::{
 };
 use miniserde::json::{Number, Object, Value};
 
-pub(super) fn args(object: &Object) -> Result<Vec<String>, String> {
-    let word = |value: &Value| match value {
-        Value::String(word) => Ok(word.clone()),
-        Value::Number(number) => Ok(number.to_string()),
-        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => {
-            Err(format!("`args` has {} in it; it must be a list of strings and numbers", shown(value)))
-        }
-    };
-    match object.get("args") {
-        Some(Value::Array(values)) => values.iter().map(word).collect(),
-        Some(Value::Null) | None => Ok(Vec::new()),
-        Some(value) => Err(format!("`args` is {}; it must be a list of strings and numbers", shown(value))),
-    }
-}
-
-/// A command that is known by name, with what came along.
+/// What came along with a command.
 pub(super) struct Asked<'a> {
-    pub(super) name: &'static str,
-    pub(super) args: Vec<String>,
-    pub(super) object: &'a Object,
+    args: Vec<String>,
+    object: &'a Object,
 }
 
-impl Asked<'_> {
-    pub(super) fn operation(&self) -> Result<Operation, String> {
-        Ok(match self.name {
-            "worker:ack" => Operation::Ack { pid: self.pid_field()? },
-            "worker:ping" => {
-                Operation::Ping { pid: self.pid_field()?, request_id: self.text_field("request_id")? }
-            }
-            "status" => self.plain(Operation::Machine(Command::Status))?,
-            "upgrade" => self.upgrade(Strategy::Rolling)?,
-            "upgrade_fleet" => self.upgrade(Strategy::Fleet)?,
-            "abort" => self.plain(Operation::Machine(Command::Abort))?,
-            "history" => self.plain(Operation::History)?,
-            "inc" => self.plain(Operation::Machine(Command::Inc))?,
-            "dec" => self.plain(Operation::Machine(Command::Dec))?,
-            "set_workers" => Operation::Machine(Command::SetWorkers { count: self.count()? }),
-            "signal" => {
-                let (signal, pids) = self.signal()?;
-                Operation::Machine(Command::Signal { signal, pids })
-            }
-            "retry" => self.plain(Operation::Machine(Command::Retry))?,
-            "die" => Operation::Machine(Command::Die { shutdown: self.shutdown()? }),
-            "ehlo" => Operation::Ehlo { user: self.user()? },
-            "help" => self.plain(Operation::Help)?,
-            "version" => self.plain(Operation::Version)?,
-            "louder" => self.plain(Operation::Louder)?,
-            "quieter" => self.plain(Operation::Quieter)?,
-            // In the table of commands but not here: a test sees to it that there is none.
-            _ => return Err("not available".into()),
-        })
+impl<'a> Asked<'a> {
+    /// What is in a request. Its fields are looked at when they are asked for.
+    pub(super) fn new(object: &'a Object) -> Result<Self, String> {
+        Ok(Self { args: args(object)?, object })
     }
 
-    fn upgrade(&self, strategy: Strategy) -> Result<Operation, String> {
-        let Wishes { canary, soak, release } = wishes(&self.args)?;
-        Ok(Operation::Upgrade { upgrade: Command::Upgrade { strategy, canary, soak }, release })
-    }
-
-    /// A command that takes no arguments.
-    fn plain(&self, operation: Operation) -> Result<Operation, String> {
+    /// Nothing. The command is all there is to say.
+    pub(super) fn plain(&self, operation: Operation) -> Result<Operation, String> {
         match self.args.as_slice() {
             [] => Ok(operation),
             [first, ..] => Err(format!("unexpected argument {}; it takes none", quoted(first))),
         }
+    }
+
+    /// Nothing, of a command that is the machine's.
+    pub(super) fn machine(&self, command: Command) -> Result<Operation, String> {
+        self.plain(Operation::Machine(command))
+    }
+
+    /// The process of the worker that is ready.
+    pub(super) fn ack(&self) -> Result<Operation, String> {
+        Ok(Operation::Ack { pid: self.pid_field()? })
+    }
+
+    /// The process of the worker that is alive, and what it was working on.
+    pub(super) fn ping(&self) -> Result<Operation, String> {
+        Ok(Operation::Ping { pid: self.pid_field()?, request_id: self.text_field("request_id")? })
+    }
+
+    /// The options of an upgrade.
+    pub(super) fn upgrade(&self, strategy: Strategy) -> Result<Operation, String> {
+        let Wishes { canary, soak, release } = wishes(&self.args)?;
+        Ok(Operation::Upgrade { upgrade: Command::Upgrade { strategy, canary, soak }, release })
     }
 
     fn pid_field(&self) -> Result<Pid, String> {
@@ -103,16 +81,22 @@ impl Asked<'_> {
         }
     }
 
-    fn count(&self) -> Result<u32, String> {
+    /// A number of workers.
+    pub(super) fn set_workers(&self) -> Result<Operation, String> {
         let accepted = "it takes one argument, the number of workers";
         match self.args.as_slice() {
-            [count] => number(count).ok_or_else(|| format!("{} is not a number of workers", quoted(count))),
+            [word] => {
+                let count =
+                    number(word).ok_or_else(|| format!("{} is not a number of workers", quoted(word)))?;
+                Ok(Operation::Machine(Command::SetWorkers { count }))
+            }
             [] => Err(format!("the argument is missing; {accepted}")),
             [_, second, ..] => Err(format!("unexpected argument {}; {accepted}", quoted(second))),
         }
     }
 
-    fn signal(&self) -> Result<(Signal, Vec<Pid>), String> {
+    /// A signal, and the workers that are to get it.
+    pub(super) fn signal(&self) -> Result<Operation, String> {
         let Some((name, pids)) = self.args.split_first() else {
             return Err(format!("the signal is missing; accepted: {}, then process ids", signals()));
         };
@@ -123,27 +107,49 @@ impl Asked<'_> {
                 .and_then(pid)
                 .ok_or_else(|| format!("{} is not a process id; it must be {PIDS}", quoted(word)))
         };
-        Ok((signal, pids.iter().map(read).collect::<Result<_, _>>()?))
+        let pids = pids.iter().map(read).collect::<Result<_, _>>()?;
+        Ok(Operation::Machine(Command::Signal { signal, pids }))
     }
 
-    fn shutdown(&self) -> Result<Shutdown, String> {
+    /// A way to shut down, by its signal.
+    pub(super) fn die(&self) -> Result<Operation, String> {
         let accepted =
             "accepted: INT or USR2 (graceful, the default), TERM (fast), QUIT (quick), KILL (kill)";
-        match self.args.as_slice() {
-            [] => Ok(Shutdown::Graceful),
+        let shutdown = match self.args.as_slice() {
+            [] => Shutdown::Graceful,
             [name] => Signal::from_name(name)
                 .and_then(Shutdown::from_signal)
-                .ok_or_else(|| format!("{} is not a way to shut down; {accepted}", quoted(name))),
-            [_, second, ..] => Err(format!("unexpected argument {}; {accepted}", quoted(second))),
-        }
+                .ok_or_else(|| format!("{} is not a way to shut down; {accepted}", quoted(name)))?,
+            [_, second, ..] => return Err(format!("unexpected argument {}; {accepted}", quoted(second))),
+        };
+        Ok(Operation::Machine(Command::Die { shutdown }))
     }
 
-    fn user(&self) -> Result<Option<String>, String> {
-        match self.args.as_slice() {
-            [] => self.text_field("user"),
-            [user] => Ok(Some(user.clone())),
-            [_, second, ..] => Err(format!("unexpected argument {}; it takes a user's name", quoted(second))),
+    /// Who says hello.
+    pub(super) fn ehlo(&self) -> Result<Operation, String> {
+        let user = match self.args.as_slice() {
+            [] => self.text_field("user")?,
+            [user] => Some(user.clone()),
+            [_, second, ..] => {
+                return Err(format!("unexpected argument {}; it takes a user's name", quoted(second)));
+            }
+        };
+        Ok(Operation::Ehlo { user })
+    }
+}
+
+fn args(object: &Object) -> Result<Vec<String>, String> {
+    let word = |value: &Value| match value {
+        Value::String(word) => Ok(word.clone()),
+        Value::Number(number) => Ok(number.to_string()),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => {
+            Err(format!("`args` has {} in it; it must be a list of strings and numbers", shown(value)))
         }
+    };
+    match object.get("args") {
+        Some(Value::Array(values)) => values.iter().map(word).collect(),
+        Some(Value::Null) | None => Ok(Vec::new()),
+        Some(value) => Err(format!("`args` is {}; it must be a list of strings and numbers", shown(value))),
     }
 }
 

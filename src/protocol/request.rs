@@ -1,7 +1,6 @@
 //! One line of a request, and what is wrong with it.
 
 use super::{
-    asked::{Asked, args},
     command,
     operation::Operation,
     typed::{quoted, shown},
@@ -100,19 +99,9 @@ fn operation(object: &Object) -> Result<Operation, String> {
             return Err(format!("`command` is {}; accepted: {}", shown(value), command::names()));
         }
     };
-    let known = known(name)
+    let entry = command::find(name)
         .ok_or_else(|| format!("unknown command {}; accepted: {}", quoted(name), command::names()))?;
-    let asked = Asked { name: known.name, args: args(object).map_err(in_command(known.name))?, object };
-    asked.operation().map_err(in_command(known.name))
-}
-
-fn in_command(name: &str) -> impl Fn(String) -> String {
-    move |message| format!("{name}: {message}")
-}
-
-fn known(name: &str) -> Option<&'static command::Entry> {
-    let name = name.replace('-', "_");
-    command::COMMANDS.iter().find(|entry| entry.name == name)
+    entry.read(object)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! README.md against the programs: what it lists is what there is.
 
 use crate::harness::{CLIENT, SUPERVISOR};
-use einhyrningsins::protocol::command::COMMANDS;
+use einhyrningsins::protocol::command::{COMMANDS, Entry};
 use std::{collections::BTreeSet, process::Command};
 
 const README: &str = include_str!("../../README.md");
@@ -51,11 +51,9 @@ fn the_readme_lists_no_option_that_there_is_not() {
 }
 
 #[test]
-fn the_readme_lists_exactly_the_commands_that_there_are() {
-    let listed: Vec<&str> = first_cells("The control client")
-        .into_iter()
-        .filter_map(|cell| cell.split([' ', '`']).next())
-        .collect();
-    let there: Vec<&str> = COMMANDS.iter().map(|entry| entry.name).collect();
+fn the_readme_lists_exactly_the_commands_that_there_are_with_what_they_take() {
+    let cells = first_cells("The control client");
+    let listed: Vec<&str> = cells.into_iter().filter_map(|cell| cell.strip_suffix('`')).collect();
+    let there: Vec<String> = COMMANDS.iter().map(Entry::synopsis).collect();
     assert_eq!(listed, there);
 }

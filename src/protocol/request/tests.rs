@@ -25,15 +25,26 @@ fn with_args(name: &str, args: &str) -> Result<Operation, String> {
 }
 
 #[test]
-fn every_command_of_the_table_is_understood() {
+fn every_command_of_the_table_is_understood_and_means_something_else() {
+    let mut operations = Vec::new();
     for entry in command::COMMANDS {
-        let args = match entry.name {
-            "set_workers" => "[\"4\"]",
-            "signal" => "[\"HUP\"]",
+        let args = match entry.takes.split_once(' ').map_or(entry.takes, |(first, _)| first) {
+            "N" => "[\"4\"]",
+            "SIG" => "[\"HUP\"]",
             _ => "[]",
         };
         let line = format!("{{\"command\":\"{}\",\"pid\":1,\"args\":{args}}}", entry.name);
-        operation(&line);
+        let operation = operation(&line);
+        assert!(!operations.contains(&operation), "{} is another one's {operation:?}", entry.name);
+        operations.push(operation);
+    }
+}
+
+#[test]
+fn a_command_that_takes_nothing_refuses_arguments() {
+    for entry in command::COMMANDS.iter().filter(|entry| entry.takes.is_empty()) {
+        let message = format!("{}: unexpected argument `2`; it takes none", entry.name);
+        assert_eq!(with_args(entry.name, "[\"2\"]"), Err(message));
     }
 }
 
