@@ -2,7 +2,7 @@
 
 use super::{client::Client, outcome::Outcome, render::Screen};
 use crate::protocol::{
-    command::{self, COMMANDS},
+    command::{self, Audience, COMMANDS},
     words::io_error,
 };
 use rustyline::{
@@ -96,7 +96,7 @@ fn execute(line: &str, client: &mut Client, screen: &mut Screen<'_>) -> LineOutc
         let outcome = match words.first().map(String::as_str) {
             Some(name) if LEAVE.contains(&name) => return LineOutcome::Leave,
             // Help must not depend on a supervisor that somebody may need help to bring back.
-            Some("help") if client.connect().is_err() => {
+            Some(command::HELP) if client.connect().is_err() => {
                 screen.say(&command::help());
                 Outcome::Done
             }
@@ -146,7 +146,7 @@ struct Names;
 /// The names that a person may want at this place, and where what he has typed of it begins.
 fn candidates(typed: &str) -> (usize, Vec<String>) {
     let command = typed.rsplit(';').next().unwrap_or_default().trim_start();
-    let ours = COMMANDS.iter().map(|entry| entry.name).filter(|name| !name.starts_with("worker:"));
+    let ours = COMMANDS.iter().filter(|entry| entry.audience == Audience::People).map(|entry| entry.name);
     let fitting = ours.chain(LEAVE).filter(|name| name.starts_with(command)).map(str::to_owned);
     (typed.len() - command.len(), fitting.collect())
 }

@@ -2,8 +2,11 @@
 //!
 //! A [`Client`](client::Client) holds the connection and runs one command at a time, a
 //! [`Screen`](render::Screen) shows what comes back, and [`run()`] does that for the commands of the
-//! command line, or hands over to the [interactive] session. The client knows no command by heart:
-//! it sends words and shows answers, so an old client can talk to a new supervisor.
+//! command line, or hands over to the [interactive] session.
+//!
+//! The client refuses no command: it sends words and shows answers, so an old client can talk to a new
+//! supervisor. The [table](crate::protocol::command) of those that it knows is for help, for completion,
+//! and for a word about an upgrade that goes on without it.
 //!
 //! [`replay()`] is apart from all that: it needs no supervisor, only what one has recorded.
 

@@ -6,7 +6,7 @@ use super::{
     outcome::Outcome,
     render::{Screen, Style},
 };
-use crate::protocol::words::io_error;
+use crate::protocol::{command, words::io_error};
 use signal_hook::{consts::SIGINT, iterator::Signals};
 use std::{
     io::{self, IsTerminal as _, Write as _},
@@ -35,7 +35,7 @@ pub fn run(socket_path: &Path, format: Format, commands: &[Vec<String>]) -> Outc
     let (mut out, mut err) = (io::stdout(), io::stderr());
     let mut screen = Screen::new(&mut out, &mut err, style);
     let mut client = Client::new(socket_path.to_owned());
-    if commands.iter().flatten().any(|word| word.starts_with("upgrade")) {
+    if commands.iter().any(|words| waits(words)) {
         tell_when_interrupted();
     }
     let outcome = if !commands.is_empty() {
@@ -52,6 +52,11 @@ pub fn run(socket_path: &Path, format: Format, commands: &[Vec<String>]) -> Outc
         }
         None => outcome,
     }
+}
+
+/// Whether a command is about something that goes on without the client.
+fn waits(words: &[String]) -> bool {
+    words.first().and_then(|name| command::find(name)).is_some_and(|entry| entry.waits)
 }
 
 /// The exit status of who was ended by SIGINT, as shells tell it.
@@ -86,6 +91,21 @@ fn run_all(client: &mut Client, commands: &[Vec<String>], screen: &mut Screen<'_
 mod tests {
     use super::*;
     use crate::ctl::fake::Fake;
+
+    #[test]
+    fn upgrades_are_waited_for_however_they_are_written() {
+        for (line, expected) in [
+            ("upgrade --soak 5", true),
+            ("upgrade_fleet", true),
+            ("upgrade-fleet", true),
+            ("inc", false),
+            ("ehlo upgrade", false),
+            ("upgrades", false),
+        ] {
+            let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            assert_eq!(waits(&words), expected, "{line}");
+        }
+    }
 
     #[test]
     fn several_commands_stop_at_the_first_that_fails() {

@@ -1,7 +1,7 @@
 //! The commands by name: one row each, and all that there is to know of them.
 //!
 //! How a request is read, what `help` and `--help` say, what is completed, and which commands the client
-//! waits for comes from this table; nothing beside it compares names. A command is a row here, its
+//! waits for comes from this table; nothing beside it knows their names. A command is a row here, its
 //! [`Operation`], and a reader if it takes what none other does.
 
 use super::{asked::Asked, operation::Operation};
@@ -41,6 +41,9 @@ pub enum Audience {
     },
 }
 
+/// The command that a client answers itself where no supervisor can.
+pub const HELP: &str = "help";
+
 /// Everything that can be asked for, in the order in which it is told.
 pub const COMMANDS: &[Entry] = &[
     entry("status", "show the supervisor, its workers and any upgrade under way", |asked| {
@@ -71,7 +74,7 @@ pub const COMMANDS: &[Entry] = &[
     entry("louder", "log more", |asked| asked.plain(Operation::Louder)),
     entry("quieter", "log less", |asked| asked.plain(Operation::Quieter)),
     entry("ehlo", "say hello", |asked| asked.ehlo()).takes("[USER]"),
-    entry("help", "list the commands", |asked| asked.plain(Operation::Help)),
+    entry(HELP, "list the commands", |asked| asked.plain(Operation::Help)),
     entry("version", "say which version this is", |asked| asked.plain(Operation::Version)),
     entry("worker:ack", "this worker is ready", |asked| asked.ack()).takes("PID").for_workers("pid"),
     entry("worker:ping", "this worker is alive", |asked| asked.ping())
