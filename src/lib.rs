@@ -19,7 +19,7 @@
 //! |---|---|---|
 //! | [`fsm`] | the machine; specified in `fsm-spec/` | nothing but itself |
 //! | [`protocol`] | what is said over the control socket | `fsm`'s words |
-//! | [`cli`] | both command lines, each from one table | `fsm`'s limits |
+//! | [`cli`] | both command lines, each from one table | `fsm`'s words and limits, `protocol`'s commands |
 //! | [`daemon`] | the shell: processes, sockets, signals, log | all of the above |
 //! | [`ctl`] | the client | `protocol`, `cli`, and `fsm` for replays |
 //! | [`worker`] | for programs that run as workers | nothing |

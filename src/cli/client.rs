@@ -3,9 +3,10 @@
 use super::{
     error::{UsageError, brief},
     parse::Typed,
-    table::{CommandLine, Opt, Section, Text, Topic},
+    table::{CommandLine, Opt, Rows, Section, Text, Topic},
     value::{DEFAULT_SOCKET_PATH, Value},
 };
+use crate::protocol::command::{COMMANDS, Entry, OPTS};
 use std::{
     ffi::{OsStr, OsString},
     path::PathBuf,
@@ -48,34 +49,40 @@ pub static COMMAND_LINE: CommandLine<Key> = CommandLine {
         ],
     }],
     topics: &[
-        Topic {
-            title: "Commands",
-            rows: &[
-                ("status", "Show the supervisor and its workers."),
-                ("upgrade", "Replace every worker; the exit status tells whether it worked."),
-                ("set_workers N", "Run N workers from now on."),
-                ("help", "Ask the supervisor for all of its commands."),
-            ],
-        },
+        Topic { title: "Commands", rows: Rows::Elsewhere(command_rows) },
         Topic {
             title: "Without a supervisor",
-            rows: &[(
+            rows: Rows::Here(&[(
                 "replay FILE",
                 "Tell what einhyrningsins --trace recorded in FILE again, event by event, up to the first \
                  where this version decides otherwise.",
-            )],
+            )]),
         },
         Topic {
             title: "Exit status",
-            rows: &[
+            rows: Rows::Here(&[
                 ("0", "Done."),
                 ("1", "A command was refused, or it failed; a replay differs."),
                 ("2", "The command line is wrong; nothing was done."),
                 ("3", "No supervisor could be reached."),
-            ],
+            ]),
         },
     ],
 };
+
+/// Every command of the protocol's table, in sentences.
+fn command_rows() -> Vec<(String, String)> {
+    let row = |entry: &Entry| (entry.synopsis(), sentence(&entry.explanation()));
+    let options = ("OPTS".to_owned(), OPTS.to_owned());
+    COMMANDS.iter().map(row).chain([options]).collect()
+}
+
+/// A clause as a sentence.
+fn sentence(clause: &str) -> String {
+    let mut letters = clause.chars();
+    let first = letters.next().map(|letter| letter.to_ascii_uppercase());
+    first.into_iter().chain(letters).chain(['.']).collect()
+}
 
 /// What a command line asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -285,6 +292,24 @@ mod tests {
             (["-d", "", "--version"], Parsed::Print(Text::Version)),
         ] {
             assert_eq!(parse_words(&words), Ok(parsed));
+        }
+    }
+
+    #[test]
+    fn help_tells_every_command_with_what_it_takes_and_does() {
+        let help = COMMAND_LINE.help();
+        let topic = help.split("\n\n").find_map(|topic| topic.strip_prefix("Commands:\n")).unwrap();
+        let words = topic.split_whitespace().collect::<Vec<_>>().join(" ");
+        for said in [
+            "status Show the supervisor, its workers and any upgrade under way. upgrade [OPTS] Replace the \
+             workers a few at a time; waits for the end. upgrade_fleet [OPTS] Start ",
+            " worker:ping PID For workers: this worker is alive. OPTS --canary N (so many go ahead), ",
+        ] {
+            assert!(words.contains(said), "{said} is not in:\n{help}");
+        }
+        for entry in COMMANDS {
+            let term = format!("  {} ", entry.synopsis());
+            assert_eq!(topic.lines().filter(|line| line.starts_with(&term)).count(), 1, "{term} in:\n{help}");
         }
     }
 

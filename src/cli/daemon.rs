@@ -8,7 +8,7 @@ pub use super::bind::Family;
 pub use options::{Options, Parsed, Verbosity, Workload, parse};
 
 use super::{
-    table::{CommandLine, Opt, Section, Text, Topic},
+    table::{CommandLine, Opt, Rows, Section, Text, Topic},
     value::DEFAULT_SOCKET_PATH,
 };
 
@@ -194,7 +194,7 @@ const OTHER: &[Opt<Key>] = &[
 
 const SIGNALS: Topic = Topic {
     title: "Signals",
-    rows: &[
+    rows: Rows::Here(&[
         ("HUP", "Upgrade: replace every worker, none before its replacement is healthy."),
         ("INT, USR2", "Stop gracefully: the stop signal, the grace period, TERM, KILL."),
         ("TERM", "Stop fast: TERM, the grace period, KILL."),
@@ -202,27 +202,27 @@ const SIGNALS: Topic = Topic {
         ("TTIN, TTOU, USR1, CONT", "Passed on to every worker."),
         ("PIPE, ALRM, WINCH", "Ignored."),
         ("a second one to stop", "Goes on to the next, harsher step at once."),
-    ],
+    ]),
 };
 
 const STATUSES: Topic = Topic {
     title: "Exit status",
-    rows: &[
+    rows: Rows::Here(&[
         ("0", "Stopped as asked."),
         ("1", "The service could not be brought up or kept up, or a worker outlived KILL."),
         ("2", "The command line is wrong; nothing was done."),
         ("126, 127", "PROGRAM cannot be executed; PROGRAM does not exist."),
-    ],
+    ]),
 };
 
 const VARIABLES: Topic = Topic {
     title: "Environment of a worker",
-    rows: &[
+    rows: Rows::Here(&[
         ("EINHORN_FD_COUNT", "How many sockets it inherits."),
         ("EINHORN_FD_0, ...", "The file descriptor of each, in the order of --bind."),
         ("EINHORN_FD_FAMILY_0, ...", "The family of each: AF_INET or AF_INET6."),
         ("EINHORN_SOCK_PATH", "Absolute path of the control socket."),
         ("EINHORN_MASTER_PID", "Process id of the supervisor."),
         ("EINHORN_CHILD_INDEX", "Which of the workers it is, from 0; its replacement is the same."),
-    ],
+    ]),
 };

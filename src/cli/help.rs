@@ -2,7 +2,7 @@
 
 use super::{
     error::UsageError,
-    table::{CommandLine, Opt},
+    table::{CommandLine, Opt, Rows},
 };
 
 /// No line is longer.
@@ -30,8 +30,9 @@ impl<K> CommandLine<K> {
         }
         for topic in self.topics {
             heading(&mut out, topic.title);
-            for (term, text) in topic.rows {
-                entry(&mut out, term, text);
+            match topic.rows {
+                Rows::Here(rows) => rows.iter().for_each(|(term, text)| entry(&mut out, term, text)),
+                Rows::Elsewhere(rows) => rows().iter().for_each(|(term, text)| entry(&mut out, term, text)),
             }
         }
         out

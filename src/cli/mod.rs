@@ -2,7 +2,8 @@
 //!
 //! One table of options per program ([`daemon::COMMAND_LINE`], [`client::COMMAND_LINE`]) is all there
 //! is to know about them: the parser, `--help` and whatever else describes the options read it, so
-//! that none of them can disagree.
+//! that none of them can disagree. The commands that the client lists are the protocol's, by its
+//! [table](crate::protocol::command).
 //!
 //! A command line is taken in two steps. Reading finds out *what was typed*: which options, with which
 //! values, and which words follow. Resolving finds out *what it means*: typed [`daemon::Options`] or
@@ -34,5 +35,5 @@ mod table;
 mod value;
 
 pub use error::UsageError;
-pub use table::{CommandLine, Opt, Section, Text, Topic};
+pub use table::{CommandLine, Opt, Rows, Section, Text, Topic};
 pub use value::DEFAULT_SOCKET_PATH;

@@ -26,13 +26,22 @@ pub struct Section<K: 'static> {
     pub options: &'static [Opt<K>],
 }
 
-/// A list of things that are no options: signals, exit statuses, variables.
+/// A list of things that are no options: commands, signals, exit statuses, variables.
 #[derive(Debug)]
 pub struct Topic {
     /// Heading, without a colon.
     pub title: &'static str,
     /// Terms and what they mean.
-    pub rows: &'static [(&'static str, &'static str)],
+    pub rows: Rows,
+}
+
+/// Terms and what they mean.
+#[derive(Debug)]
+pub enum Rows {
+    /// As they are here.
+    Here(&'static [(&'static str, &'static str)]),
+    /// As another table has them, which this puts into sentences.
+    Elsewhere(fn() -> Vec<(String, String)>),
 }
 
 /// What a program can print about itself in place of a run.

@@ -5,8 +5,8 @@
 //! [`Envelope`] is one line of them. The client reads the same types back.
 //!
 //! Nothing here does input or output, and nothing here decides: every function is total over any
-//! bytes whatsoever, which is what the fuzzers hold it to. The daemon and the client use it; the core
-//! does not know it.
+//! bytes whatsoever, which is what the fuzzers hold it to. The daemon, the client and the command lines
+//! use it; it knows the words of the core, which does not know it.
 
 pub mod answer;
 pub mod command;
