@@ -160,10 +160,10 @@ fn read_host(text: &str) -> Result<Host, BindError> {
     if last.bytes().all(|byte| byte.is_ascii_digit()) && !last.is_empty() {
         return Err(BindError::BadIpv4);
     }
-    match name.len() <= 253 && name.split('.').all(is_label) {
-        true => Ok(Host::Name(text.to_owned())),
-        false => Err(BindError::BadName),
+    if name.len() > 253 || !name.split('.').all(is_label) {
+        return Err(BindError::BadName);
     }
+    Ok(Host::Name(text.to_owned()))
 }
 
 /// A part of a host name. Underscores are not allowed by RFC 1123, but they exist.

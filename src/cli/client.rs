@@ -172,10 +172,10 @@ fn split(value: Value<'_>) -> Result<Vec<Vec<String>>, UsageError> {
     let words = |command: &str| command.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     let text = value.text.to_str().ok_or_else(|| value.refuse("is not UTF-8", "UTF-8"))?;
     let commands: Vec<_> = text.split(';').map(words).filter(|words| !words.is_empty()).collect();
-    match commands.is_empty() {
-        true => Err(value.refuse("holds no command", "commands, separated by semicolons")),
-        false => Ok(commands),
+    if commands.is_empty() {
+        return Err(value.refuse("holds no command", "commands, separated by semicolons"));
     }
+    Ok(commands)
 }
 
 /// A word of COMMAND ARGS. Replies and requests are UTF-8, so it must be, too.

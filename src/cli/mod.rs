@@ -36,4 +36,4 @@ mod value;
 
 pub use error::UsageError;
 pub use table::{CommandLine, Opt, Rows, Section, Text, Topic};
-pub use value::DEFAULT_SOCKET_PATH;
+pub use value::{DEFAULT_SOCKET_PATH, LONGEST_SOCKET_PATH};

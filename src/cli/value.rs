@@ -7,8 +7,9 @@ use std::{borrow::Cow, ffi::OsStr, fmt, ops::RangeInclusive, path::PathBuf};
 /// Where the control socket is unless `--socket-path` says otherwise, for both programs.
 pub const DEFAULT_SOCKET_PATH: &str = "/tmp/einhorn.sock";
 
-/// What fits into `sun_path`, less the zero byte at its end; see unix(7).
-const SOCKET_PATH_MAX: usize = 107;
+/// The longest path that a socket can have, in bytes: what fits into `sun_path`, less the zero byte at its
+/// end; see unix(7).
+pub const LONGEST_SOCKET_PATH: usize = 107;
 
 /// The longest time anyone can ask for, about eleven days. Longer ones are slips of the keyboard.
 pub(super) const LONGEST: Millis = Millis(1_000_000_000);
@@ -57,16 +58,16 @@ impl<'a> Value<'a> {
 
     /// The path of a file.
     pub(super) fn path(self) -> Result<PathBuf, UsageError> {
-        match self.text.is_empty() {
-            true => Err(self.refuse("is not a path", "the path of a file")),
-            false => Ok(PathBuf::from(self.text)),
+        if self.text.is_empty() {
+            return Err(self.refuse("is not a path", "the path of a file"));
         }
+        Ok(PathBuf::from(self.text))
     }
 
     /// The path of a UNIX socket.
     pub(super) fn socket_path(self) -> Result<PathBuf, UsageError> {
-        if self.text.is_empty() || self.text.len() > SOCKET_PATH_MAX {
-            let accepted = format_args!("a path of 1 to {SOCKET_PATH_MAX} bytes");
+        if self.text.is_empty() || self.text.len() > LONGEST_SOCKET_PATH {
+            let accepted = format_args!("a path of 1 to {LONGEST_SOCKET_PATH} bytes");
             return Err(self.refuse("cannot be the path of a socket", accepted));
         }
         Ok(PathBuf::from(self.text))

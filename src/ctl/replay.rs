@@ -87,9 +87,10 @@ fn tell(screen: &mut Screen<'_>, text: &str) -> Result<String, String> {
         }
     }
     let events = count(u32::try_from(steps.len()).unwrap_or(u32::MAX), "event");
-    Ok(match silent {
-        false => format!("{events}, no difference"),
-        true => format!("{events}, with nothing recorded of what followed"),
+    Ok(if silent {
+        format!("{events}, with nothing recorded of what followed")
+    } else {
+        format!("{events}, no difference")
     })
 }
 
@@ -168,9 +169,10 @@ fn changes(before: &Picture, after: &Picture) -> String {
 fn visible(text: &str) -> String {
     let mut out = String::new();
     for char in text.chars() {
-        match char.is_control() {
-            true => out.extend(char.escape_debug()),
-            false => out.push(char),
+        if char.is_control() {
+            out.extend(char.escape_debug());
+        } else {
+            out.push(char);
         }
     }
     out
