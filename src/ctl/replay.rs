@@ -19,7 +19,7 @@ use crate::{
     },
     protocol::words::{count, io_error},
 };
-use std::{collections::BTreeMap, fmt::Write as _, fs, io, path::Path};
+use std::{collections::BTreeMap, fmt, fs, io, path::Path};
 
 /// Replays the trace at `path`: `Done` if everything recorded there follows today as well.
 #[must_use]
@@ -121,48 +121,67 @@ fn difference(text: &str, step: &Recorded, today: &[String]) -> String {
     )
 }
 
-/// A worker, as far as it is shown.
-type Seen = (WorkerId, Option<Pid>, PhaseTag, Generation);
+/// Every slot that exists or has workers left.
+type Picture = BTreeMap<SlotId, SeenSlot>;
 
-/// Every slot that exists or has workers left: why it starts none at present, and its workers, oldest
-/// first.
-type Picture = BTreeMap<SlotId, (Option<Hold>, Vec<Seen>)>;
+/// A slot, as far as it is shown.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct SeenSlot {
+    /// Why it starts no worker at present; `None` if the slot itself is no more.
+    hold: Option<Hold>,
+    /// Oldest first.
+    workers: Vec<SeenWorker>,
+}
+
+/// A worker, as far as it is shown.
+#[derive(Debug, PartialEq, Eq)]
+struct SeenWorker {
+    id: WorkerId,
+    pid: Option<Pid>,
+    phase: PhaseTag,
+    generation: Generation,
+}
 
 fn picture(supervisor: &Supervisor) -> Picture {
     let fleet = supervisor.fleet();
-    let slots = fleet.slots().iter().map(|(id, slot)| (*id, (Some(slot.hold()), Vec::new())));
-    let mut picture: Picture = slots.collect();
+    let seen = |hold| SeenSlot { hold: Some(hold), workers: Vec::new() };
+    let mut picture: Picture = fleet.slots().iter().map(|(id, slot)| (*id, seen(slot.hold()))).collect();
     for worker in fleet.workers().values() {
-        let seen = (worker.id(), worker.phase().pid(), worker.phase().tag(), worker.generation());
-        picture.entry(worker.slot()).or_default().1.push(seen);
+        picture.entry(worker.slot()).or_default().workers.push(SeenWorker {
+            id: worker.id(),
+            pid: worker.phase().pid(),
+            phase: worker.phase().tag(),
+            generation: worker.generation(),
+        });
     }
     picture
 }
 
 /// The slots of `after` that are not as they were, and those that are no more.
 fn changes(before: &Picture, after: &Picture) -> String {
-    let mut out = String::new();
-    let gone = before.iter().filter(|(id, _)| !after.contains_key(id)).map(|(id, _)| (id, None));
     let changed = after.iter().filter(|(id, slot)| before.get(id) != Some(slot));
-    for (id, slot) in changed.map(|(id, slot)| (id, Some(slot))).chain(gone) {
-        out.push_str(if out.is_empty() { "" } else { " | " });
-        // Writing to a String cannot fail.
-        let _ = write!(out, "slot {id}: ");
-        match slot {
-            None => out.push_str("dropped"),
-            Some((Some(Hold::GaveUp), workers)) if workers.is_empty() => out.push_str("given up"),
-            Some((Some(Hold::Until(_)), workers)) if workers.is_empty() => out.push_str("backs off"),
-            Some((_, workers)) if workers.is_empty() => out.push_str("empty"),
-            Some((_, workers)) => {
-                for (position, (worker, pid, phase, generation)) in workers.iter().enumerate() {
-                    let comma = if position > 0 { ", " } else { "" };
-                    let pid = pid.map(|pid| format!(" pid {pid}")).unwrap_or_default();
-                    let _ = write!(out, "{comma}worker {worker}{pid} {phase} g{generation}");
-                }
-            }
+    let changed = changed.map(|(id, slot)| format!("slot {id}: {slot}"));
+    let gone = before.keys().filter(|id| !after.contains_key(id)).map(|id| format!("slot {id}: dropped"));
+    changed.chain(gone).collect::<Vec<_>>().join(" | ")
+}
+
+impl fmt::Display for SeenSlot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.workers.is_empty() {
+            return f.write_str(match self.hold {
+                Some(Hold::GaveUp) => "given up",
+                Some(Hold::Until(_)) => "backs off",
+                Some(Hold::Ready) | None => "empty",
+            });
         }
+        for (position, worker) in self.workers.iter().enumerate() {
+            let SeenWorker { id, pid, phase, generation } = worker;
+            let comma = if position > 0 { ", " } else { "" };
+            let pid = pid.map(|pid| format!(" pid {pid}")).unwrap_or_default();
+            write!(f, "{comma}worker {id}{pid} {phase} g{generation}")?;
+        }
+        Ok(())
     }
-    out
 }
 
 /// Text from a file, fit for a terminal.
