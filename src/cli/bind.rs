@@ -11,10 +11,9 @@ use std::{
 };
 
 /// Which addresses may be listened on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
     /// IPv4 and IPv6.
-    #[default]
     Any,
     /// Only IPv4.
     V4,

@@ -5,7 +5,7 @@ use super::{
     operation::Operation,
     typed::{quoted, shown},
 };
-use core::{fmt, str};
+use core::str;
 use miniserde::json::{self, Object, Value};
 
 /// How deep a request may be nested. Reading, writing and dropping a value take no more stack the
@@ -30,14 +30,6 @@ pub struct Refusal {
     /// What was found, and what is accepted.
     pub message: String,
 }
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl core::error::Error for Refusal {}
 
 /// Reads a request from a line without its line end.
 ///

@@ -80,10 +80,9 @@ pub struct Options {
 }
 
 /// How much to log.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verbosity {
     /// What an operator wants to know.
-    #[default]
     Normal,
     /// Details, too.
     Verbose,

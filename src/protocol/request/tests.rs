@@ -11,7 +11,7 @@ use crate::{
 };
 
 fn operation(line: &str) -> Operation {
-    decode(line.as_bytes()).unwrap_or_else(|refusal| panic!("{line}: {refusal}")).operation
+    decode(line.as_bytes()).unwrap_or_else(|refusal| panic!("{line}: {}", refusal.message)).operation
 }
 
 fn refusal(line: impl AsRef<[u8]>) -> String {
