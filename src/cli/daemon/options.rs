@@ -18,6 +18,7 @@ use crate::{
 use std::{
     ffi::OsString,
     net::{Ipv4Addr, Ipv6Addr},
+    ops::RangeInclusive,
     path::PathBuf,
 };
 
@@ -27,8 +28,15 @@ const ACK_TIMEOUT: Millis = Millis(30_000);
 const DEMO_WORKERS: u32 = 4;
 const DEMO_PORT: u16 = 8080;
 
+/// What each option accepts.
+const WORKERS_RANGE: RangeInclusive<u32> = 1..=TARGET_MAX;
+const RETRIES_RANGE: RangeInclusive<u32> = 1..=u32::MAX;
+const BACKOFF_RANGE: RangeInclusive<Millis> = Millis(0)..=BACKOFF_MAX;
+const GRACE_RANGE: RangeInclusive<Millis> = Millis(0)..=LONGEST;
+const ACK_AFTER_RANGE: RangeInclusive<Millis> = Millis(0)..=LONGEST;
+const ACK_TIMEOUT_RANGE: RangeInclusive<Millis> = Millis(1)..=LONGEST;
 /// listen(2) takes a C int.
-const BACKLOG_MAX: u32 = i32::MAX.unsigned_abs();
+const BACKLOG_RANGE: RangeInclusive<u32> = 1..=i32::MAX.unsigned_abs();
 
 /// What a command line asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,10 +136,9 @@ fn resolve(typed: &Typed<Key>) -> Result<Options, UsageError> {
     if demo && binds.is_empty() {
         binds.push(demo_bind(family));
     }
-    let workers = |value: Value<'_>| value.number("a number of workers", 1..=TARGET_MAX);
-    let failures = |value: Value<'_>| value.number("a number of failed starts", 1..=u32::MAX);
-    let backlog = |value: Value<'_>| value.number("a number of connections", 1..=BACKLOG_MAX);
-    let up_to = |most| move |value: Value<'_>| value.seconds(Millis(0)..=most);
+    let workers = |value: Value<'_>| value.number("a number of workers", WORKERS_RANGE);
+    let failures = |value: Value<'_>| value.number("a number of failed starts", RETRIES_RANGE);
+    let backlog = |value: Value<'_>| value.number("a number of connections", BACKLOG_RANGE);
     Ok(Options {
         number: typed.value(Key::Number, workers)?.unwrap_or(number),
         binds,
@@ -144,9 +151,9 @@ fn resolve(typed: &Typed<Key>) -> Result<Options, UsageError> {
         drop_env: typed.values(Key::DropEnvVar).map(variable).collect::<Result<_, _>>()?,
         verbosity: verbosity(typed)?,
         syslog: typed.has(Key::Syslog),
-        grace: typed.value(Key::GracePeriod, up_to(LONGEST))?.unwrap_or(defaults.grace),
+        grace: typed.value(Key::GracePeriod, |value| value.seconds(GRACE_RANGE))?.unwrap_or(defaults.grace),
         stop_signal: typed.value(Key::StopSignal, stop_signal)?.unwrap_or(defaults.stop_signal),
-        backoff: typed.value(Key::Seconds, up_to(BACKOFF_MAX))?.unwrap_or(defaults.backoff),
+        backoff: typed.value(Key::Seconds, |value| value.seconds(BACKOFF_RANGE))?.unwrap_or(defaults.backoff),
         backlog: typed.value(Key::Backlog, backlog)?,
         max_unacked: typed.value(Key::MaxUnacked, workers)?,
         max_surge: typed.value(Key::MaxUpgradeAdditional, workers)?,
@@ -210,8 +217,8 @@ fn bind(value: Value<'_>, family: Family) -> Result<BindSpec, UsageError> {
 }
 
 fn ack(typed: &Typed<Key>, default: AckMode) -> Result<AckMode, UsageError> {
-    let after = typed.value(Key::AckAfter, |value| value.seconds(Millis(0)..=LONGEST))?;
-    let timeout = typed.value(Key::AckTimeout, |value| value.seconds(Millis(1)..=LONGEST))?;
+    let after = typed.value(Key::AckAfter, |value| value.seconds(ACK_AFTER_RANGE))?;
+    let timeout = typed.value(Key::AckTimeout, |value| value.seconds(ACK_TIMEOUT_RANGE))?;
     let manual = match (typed.has(Key::Manual), typed.has(Key::Demo)) {
         (true, _) => Some("--manual"),
         (false, true) => Some("--demo"),
