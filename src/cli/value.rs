@@ -11,9 +11,6 @@ pub const DEFAULT_SOCKET_PATH: &str = "/tmp/einhorn.sock";
 /// end; see unix(7).
 pub const LONGEST_SOCKET_PATH: usize = 107;
 
-/// The longest time anyone can ask for, about eleven days. Longer ones are slips of the keyboard.
-pub(super) const LONGEST: Millis = Millis(1_000_000_000);
-
 /// A value and the option it belongs to.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Value<'a> {
@@ -90,6 +87,7 @@ impl fmt::Display for Seconds {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fsm::config::SPAN;
 
     fn value(text: &str) -> Value<'_> {
         Value { option: "opt", text: text.as_ref() }
@@ -97,8 +95,8 @@ mod tests {
 
     #[test]
     fn a_time_out_of_range_is_refused_and_the_range_told() {
-        let range = || Millis(1)..=LONGEST;
-        assert_eq!(value("1000000").seconds(range()), Ok(LONGEST));
+        let range = || Millis(1)..=*SPAN.end();
+        assert_eq!(value("1000000").seconds(range()), Ok(*SPAN.end()));
         for text in ["0", "1000000.001", "NaN"] {
             let error = value(text).seconds(range()).unwrap_err().to_string();
             let rest = "is not a time in seconds; accepted: 0.001 to 1000000, decimals allowed";

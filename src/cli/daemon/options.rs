@@ -7,10 +7,10 @@ use crate::{
         error::{UsageError, brief},
         parse::Typed,
         table::Text,
-        value::{DEFAULT_SOCKET_PATH, LONGEST, Value},
+        value::{DEFAULT_SOCKET_PATH, Value},
     },
     fsm::{
-        config::{AckMode, BACKOFF_MAX, Config, TARGET_MAX},
+        config::{AckMode, BACKOFF, Config, RETRIES, SPAN, TARGET},
         signal::Signal,
         time::Millis,
     },
@@ -28,13 +28,9 @@ const ACK_TIMEOUT: Millis = Millis(30_000);
 const DEMO_WORKERS: u32 = 4;
 const DEMO_PORT: u16 = 8080;
 
-/// What each option accepts.
-const WORKERS_RANGE: RangeInclusive<u32> = 1..=TARGET_MAX;
-const RETRIES_RANGE: RangeInclusive<u32> = 1..=u32::MAX;
-const BACKOFF_RANGE: RangeInclusive<Millis> = Millis(0)..=BACKOFF_MAX;
-const GRACE_RANGE: RangeInclusive<Millis> = Millis(0)..=LONGEST;
-const ACK_AFTER_RANGE: RangeInclusive<Millis> = Millis(0)..=LONGEST;
-const ACK_TIMEOUT_RANGE: RangeInclusive<Millis> = Millis(1)..=LONGEST;
+/// A report takes some time.
+const ACK_TIMEOUT_RANGE: RangeInclusive<Millis> = Millis(1)..=*SPAN.end();
+
 /// listen(2) takes a C int.
 const BACKLOG_RANGE: RangeInclusive<u32> = 1..=i32::MAX.unsigned_abs();
 
@@ -50,7 +46,7 @@ pub enum Parsed {
 /// A command line that makes sense.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Workers to keep running, 1 …= [`TARGET_MAX`].
+    /// Workers to keep running, 1 …= [`TARGET_MAX`](crate::fsm::config::TARGET_MAX).
     pub number: u32,
     /// Sockets to listen on, in the order given. Literals are of the `family` asked for.
     pub binds: Vec<BindSpec>,
@@ -72,14 +68,14 @@ pub struct Options {
     pub grace: Millis,
     /// The signal that asks a worker to drain; one that can be caught.
     pub stop_signal: Signal,
-    /// First back-off delay, at most [`BACKOFF_MAX`].
+    /// First back-off delay, at most [`BACKOFF_MAX`](crate::fsm::config::BACKOFF_MAX).
     pub backoff: Millis,
     /// The backlog of each socket, at least 1; the kernel's maximum if absent.
     pub backlog: Option<u32>,
-    /// How many workers may be starting at once, 1 …= [`TARGET_MAX`]; the number of CPUs if absent.
+    /// How many workers may be starting at once, 1 …= [`TARGET_MAX`](crate::fsm::config::TARGET_MAX); the number of CPUs if absent.
     pub max_unacked: Option<u32>,
     /// How many workers beyond the target a rolling upgrade may have alive and not draining,
-    /// 1 …= [`TARGET_MAX`]; as `max_unacked` if absent.
+    /// 1 …= [`TARGET_MAX`](crate::fsm::config::TARGET_MAX); as `max_unacked` if absent.
     pub max_surge: Option<u32>,
     /// The file to append a trace to.
     pub trace: Option<PathBuf>,
@@ -136,8 +132,8 @@ fn resolve(typed: &Typed<Key>) -> Result<Options, UsageError> {
     if demo && binds.is_empty() {
         binds.push(demo_bind(family));
     }
-    let workers = |value: Value<'_>| value.number("a number of workers", WORKERS_RANGE);
-    let failures = |value: Value<'_>| value.number("a number of failed starts", RETRIES_RANGE);
+    let workers = |value: Value<'_>| value.number("a number of workers", TARGET);
+    let failures = |value: Value<'_>| value.number("a number of failed starts", RETRIES);
     let backlog = |value: Value<'_>| value.number("a number of connections", BACKLOG_RANGE);
     Ok(Options {
         number: typed.value(Key::Number, workers)?.unwrap_or(number),
@@ -151,9 +147,9 @@ fn resolve(typed: &Typed<Key>) -> Result<Options, UsageError> {
         drop_env: typed.values(Key::DropEnvVar).map(variable).collect::<Result<_, _>>()?,
         verbosity: verbosity(typed)?,
         syslog: typed.has(Key::Syslog),
-        grace: typed.value(Key::GracePeriod, |value| value.seconds(GRACE_RANGE))?.unwrap_or(defaults.grace),
+        grace: typed.value(Key::GracePeriod, |value| value.seconds(SPAN))?.unwrap_or(defaults.grace),
         stop_signal: typed.value(Key::StopSignal, stop_signal)?.unwrap_or(defaults.stop_signal),
-        backoff: typed.value(Key::Seconds, |value| value.seconds(BACKOFF_RANGE))?.unwrap_or(defaults.backoff),
+        backoff: typed.value(Key::Seconds, |value| value.seconds(BACKOFF))?.unwrap_or(defaults.backoff),
         backlog: typed.value(Key::Backlog, backlog)?,
         max_unacked: typed.value(Key::MaxUnacked, workers)?,
         max_surge: typed.value(Key::MaxUpgradeAdditional, workers)?,
@@ -217,7 +213,7 @@ fn bind(value: Value<'_>, family: Family) -> Result<BindSpec, UsageError> {
 }
 
 fn ack(typed: &Typed<Key>, default: AckMode) -> Result<AckMode, UsageError> {
-    let after = typed.value(Key::AckAfter, |value| value.seconds(ACK_AFTER_RANGE))?;
+    let after = typed.value(Key::AckAfter, |value| value.seconds(SPAN))?;
     let timeout = typed.value(Key::AckTimeout, |value| value.seconds(ACK_TIMEOUT_RANGE))?;
     let manual = match (typed.has(Key::Manual), typed.has(Key::Demo)) {
         (true, _) => Some("--manual"),

@@ -29,7 +29,8 @@ pub const RETRIES: RangeInclusive<u32> = 1..=u32::MAX;
 /// How long the first back-off delay may be.
 pub const BACKOFF: RangeInclusive<Millis> = Millis(0)..=BACKOFF_MAX;
 
-/// How long anything else that can be set may take: longer than anyone waits, and far from the end of time.
+/// How long anything else that can be set may take: about eleven days at most. Longer times are slips of
+/// the keyboard.
 pub const SPAN: RangeInclusive<Millis> = Millis(0)..=Millis(1_000_000_000);
 
 /// When a worker counts as healthy.
