@@ -31,6 +31,7 @@ mod shutdown;
 mod smoke;
 mod startup;
 mod tools;
+mod tour;
 mod trace;
 mod trial;
 mod upgrade;

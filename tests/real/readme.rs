@@ -21,9 +21,15 @@ fn help(program: &str) -> String {
 }
 
 /// A section, from the line after its heading to the next heading.
-fn section(heading: &str) -> &'static str {
+pub(crate) fn section(heading: &str) -> &'static str {
     let found = README.split("\n## ").find_map(|section| section.strip_prefix(heading)?.strip_prefix('\n'));
     found.unwrap_or_else(|| panic!("README.md has no section `{heading}`"))
+}
+
+/// The code blocks of a section in that language, in their order, as printed.
+pub(crate) fn blocks(heading: &str, language: &str) -> Vec<&'static str> {
+    let fenced = section(heading).split("\n```").skip(1).step_by(2);
+    fenced.filter_map(|block| block.strip_prefix(language)?.strip_prefix('\n')).collect()
 }
 
 /// The first cells of a section's tables, headings left out.
