@@ -5,9 +5,11 @@ use miniserde::json::Value;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fs,
+    io::{self, Write as _},
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    thread,
 };
 
 /// A worker that fails before it is ready.
@@ -232,9 +234,11 @@ pub(crate) fn open_many_files() {
     setrlimit(Resource::RLIMIT_NOFILE, most.min(8_192), most).expect("the limit can be raised");
 }
 
-/// Says that a test cannot be made here, so that nobody takes it for passed.
+/// Says that a test cannot be made here, so that nobody takes it for passed. Written past the test
+/// runner, which keeps what is printed to itself unless a test fails.
 pub(crate) fn skip(why: &str) {
-    eprintln!("SKIPPED: {why}");
+    let name = thread::current().name().unwrap_or_default().to_owned();
+    let _ = writeln!(io::stderr(), "SKIPPED: {name}: {why}");
 }
 
 /// Whether a program can be run.
