@@ -29,6 +29,7 @@ mod replay;
 mod setback;
 mod shutdown;
 mod smoke;
+mod snippets;
 mod startup;
 mod tools;
 mod tour;

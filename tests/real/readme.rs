@@ -26,7 +26,7 @@ pub(crate) fn section(heading: &str) -> &'static str {
     found.unwrap_or_else(|| panic!("README.md has no section `{heading}`"))
 }
 
-/// The code blocks of a section in that language, in their order, as printed.
+/// The code blocks of a section in that language, in their order, as printed, without the last line break.
 pub(crate) fn blocks(heading: &str, language: &str) -> Vec<&'static str> {
     let fenced = section(heading).split("\n```").skip(1).step_by(2);
     fenced.filter_map(|block| block.strip_prefix(language)?.strip_prefix('\n')).collect()
