@@ -4,13 +4,13 @@
 use crate::fsm::time::Time;
 use std::time::{Duration, Instant, SystemTime};
 
-/// A running clock.
+/// A running clock. The core has a `Clock` too, which is told the time and reads none.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Clock {
+pub(crate) struct Monotonic {
     start: Instant,
 }
 
-impl Clock {
+impl Monotonic {
     /// Starts a clock at zero.
     #[expect(clippy::disallowed_methods, reason = "the place where time is read")]
     pub(crate) fn start() -> Self {
@@ -42,7 +42,7 @@ mod tests {
 
     #[test]
     fn sleeping_until_a_deadline_reaches_it() {
-        let clock = Clock::start();
+        let clock = Monotonic::start();
         let deadline = clock.now() + Millis(5);
         assert!(clock.until(deadline) <= Duration::from_millis(5));
         std::thread::sleep(clock.until(deadline));

@@ -7,7 +7,7 @@
 use super::{
     Spec,
     client::Peer,
-    clock::{Clock, time_of_day},
+    clock::{Monotonic, time_of_day},
     control::{Control, Incoming},
     history::History,
     process::{self, Given, Spawner, Ticket},
@@ -68,7 +68,7 @@ const EVENTS: usize = 256;
 /// The shell: everything that has to do with the system.
 pub(crate) struct Shell<'a> {
     options: &'a Options,
-    clock: Clock,
+    clock: Monotonic,
     poll: Poll,
     signals: Signals,
     control: Control,
@@ -115,7 +115,7 @@ impl<'a> Shell<'a> {
         parts.poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
         Ok(Self {
             options: parts.options,
-            clock: Clock::start(),
+            clock: Monotonic::start(),
             poll: parts.poll,
             signals,
             control: parts.control,
