@@ -127,40 +127,31 @@ impl AsFd for Listener {
     }
 }
 
-/// On which step binding failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum BindStep {
-    /// Making the socket.
-    Socket,
-    /// Setting its options.
-    Options,
-    /// Giving it its address.
-    Bind,
-    /// Listening.
-    Listen,
+/// Binds a socket to an address and listens on it.
+pub(crate) fn bind(address: SocketAddr, options: ListenOptions) -> Result<Listener, Errno> {
+    let fd = listen(address, options).map_err(|errno| Errno(errno as i32))?;
+    let address = if address.port() == 0 { bound_to(&fd, address) } else { address };
+    Ok(Listener { fd, address })
 }
 
-/// Binds a socket to an address and listens on it.
-pub(crate) fn bind(address: SocketAddr, options: ListenOptions) -> Result<Listener, (BindStep, Errno)> {
-    let at = |step| move |errno| (step, Errno(errno as i32));
+fn listen(address: SocketAddr, options: ListenOptions) -> Result<OwnedFd, Sys> {
     let (family, wanted) = match address {
         SocketAddr::V4(v4) => (AddressFamily::Inet, SockaddrStorage::from(v4)),
         SocketAddr::V6(v6) => (AddressFamily::Inet6, SockaddrStorage::from(v6)),
     };
     let mut flags = SockFlag::SOCK_CLOEXEC;
     flags.set(SockFlag::SOCK_NONBLOCK, options.nonblocking);
-    let fd = socket::socket(family, SockType::Stream, flags, None).map_err(at(BindStep::Socket))?;
+    let fd = socket::socket(family, SockType::Stream, flags, None)?;
     if address.is_ipv6() {
-        setsockopt(&fd, Ipv6V6Only, &true).map_err(at(BindStep::Options))?;
+        setsockopt(&fd, Ipv6V6Only, &true)?;
     }
     if options.reuse_address {
         // Linux looks at it when it binds; later is too late.
-        setsockopt(&fd, ReuseAddr, &true).map_err(at(BindStep::Options))?;
+        setsockopt(&fd, ReuseAddr, &true)?;
     }
-    socket::bind(fd.as_raw_fd(), &wanted).map_err(at(BindStep::Bind))?;
-    socket::listen(&fd, backlog(options.backlog)).map_err(at(BindStep::Listen))?;
-    let address = if address.port() == 0 { bound_to(&fd, address) } else { address };
-    Ok(Listener { fd, address })
+    socket::bind(fd.as_raw_fd(), &wanted)?;
+    socket::listen(&fd, backlog(options.backlog))?;
+    Ok(fd)
 }
 
 /// nix admits no number above 4096, although the kernel may be set to allow more. Whoever asks for more
@@ -253,9 +244,9 @@ mod tests {
                 assert_eq!(listener.family_name(), "AF_INET6");
                 assert!(listener.address().is_ipv6() && listener.address().port() != 0);
             }
-            Err((step, errno)) => {
+            Err(errno) => {
                 let absent = [Sys::EAFNOSUPPORT as i32, Sys::EADDRNOTAVAIL as i32];
-                assert!(absent.contains(&errno.0), "{step:?}: {}", describe(errno, V6));
+                assert!(absent.contains(&errno.0), "{}", describe(errno, V6));
             }
         }
     }
@@ -264,14 +255,14 @@ mod tests {
     fn errors_say_what_was_tried_and_what_to_do() {
         let holder = bind(V4, ListenOptions::default()).unwrap();
         let options = ListenOptions { reuse_address: true, ..ListenOptions::default() };
-        let (step, errno) = bind(holder.address(), options).unwrap_err();
-        assert_eq!((step, errno.0), (BindStep::Bind, Sys::EADDRINUSE as i32));
+        let errno = bind(holder.address(), options).unwrap_err();
+        assert_eq!(errno, Errno(Sys::EADDRINUSE as i32));
         let text = describe(errno, holder.address());
         assert!(text.contains(&holder.address().to_string()) && text.contains("ss -ltnp"), "{text}");
 
         let elsewhere = "192.0.2.1:0".parse().unwrap();
-        let (step, errno) = bind(elsewhere, ListenOptions::default()).unwrap_err();
-        assert_eq!((step, errno.0), (BindStep::Bind, Sys::EADDRNOTAVAIL as i32));
+        let errno = bind(elsewhere, ListenOptions::default()).unwrap_err();
+        assert_eq!(errno, Errno(Sys::EADDRNOTAVAIL as i32));
         assert!(describe(errno, elsewhere).contains("no address 192.0.2.1"));
 
         let privileged = "127.0.0.1:80".parse().unwrap();

@@ -56,7 +56,7 @@ impl Sockets {
                 self.bound.push(socket);
                 EventKind::Bound { listener }
             }
-            Err((_, errno)) => {
+            Err(errno) => {
                 self.trouble = Some(listen::describe(errno, address));
                 EventKind::BindFailed { listener, errno }
             }
