@@ -24,14 +24,23 @@ pub(crate) struct Peer {
     pub(crate) user: u32,
 }
 
+/// A request that has not had its last line yet.
+#[derive(Debug)]
+pub(crate) struct InFlight {
+    /// Which.
+    pub(crate) request: RequestId,
+    /// What the client calls it.
+    pub(crate) name: Option<Value>,
+}
+
 /// A client.
 #[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) stream: UnixStream,
     /// Who connected.
     pub(crate) peer: Peer,
-    /// The request under way, and what the client calls it.
-    pub(crate) in_flight: Option<(RequestId, Option<Value>)>,
+    /// The request under way.
+    pub(crate) in_flight: Option<InFlight>,
     /// The client has closed its end: it may have asked for things, but reads no answers.
     pub(crate) hung_up: bool,
     /// Nothing more is to be read: the client has said all, or too much.

@@ -5,7 +5,7 @@
 
 use super::{
     claim::Claim,
-    client::{Client, Peer},
+    client::{Client, InFlight, Peer},
     token::FIRST_CLIENT,
 };
 use crate::{
@@ -215,8 +215,8 @@ impl Control {
         if let Some(mut client) = self.clients.remove(&id) {
             // Closing the descriptor would do; this only spares the kernel the look-up.
             let _ = self.registry.deregister(&mut client.stream);
-            if let Some((request, _)) = client.in_flight {
-                self.requests.remove(&request);
+            if let Some(in_flight) = client.in_flight {
+                self.requests.remove(&in_flight.request);
             }
         }
         if let Some(turn) = self.spoke.remove(&id) {
@@ -266,7 +266,7 @@ impl Control {
                 Ok(Ok(request)) => {
                     let number = self.next_request;
                     self.next_request = RequestId(number.0 + 1);
-                    client.in_flight = Some((number, request.id));
+                    client.in_flight = Some(InFlight { request: number, name: request.id });
                     let peer = client.peer;
                     self.requests.insert(number, id);
                     self.heard(id);
@@ -292,7 +292,7 @@ impl Control {
         };
         let last = !envelope.wait;
         if let Some(client) = self.clients.get_mut(&id) {
-            let name = client.in_flight.as_ref().and_then(|(_, name)| name.clone());
+            let name = client.in_flight.as_ref().and_then(|in_flight| in_flight.name.clone());
             client.say(&envelope.answering(name).encode());
             if last {
                 client.in_flight = None;
@@ -310,11 +310,11 @@ impl Control {
         let Some(client) = self.clients.get_mut(&id).filter(|client| client.hung_up) else {
             return false;
         };
-        let Some((request, _)) = client.in_flight.take() else {
+        let Some(in_flight) = client.in_flight.take() else {
             return false;
         };
         // Nothing more may come from it, and no event either: it is to be looked at once more.
         self.ready.insert(id);
-        self.requests.remove(&request).is_some()
+        self.requests.remove(&in_flight.request).is_some()
     }
 }

@@ -279,10 +279,7 @@ fn place(source: RawFd, target: RawFd) -> Result<(), Sys> {
     // SAFETY: dup2 and fcntl take any numbers; the parent's owners of descriptors do not exist in the
     // child, where alone this is called.
     let done = unsafe {
-        match source == target {
-            false => libc::dup2(source, target),
-            true => libc::fcntl(source, libc::F_SETFD, 0),
-        }
+        if source == target { libc::fcntl(source, libc::F_SETFD, 0) } else { libc::dup2(source, target) }
     };
     Sys::result(done).map(drop)
 }
@@ -404,9 +401,10 @@ fn reap_one(selector: libc::pid_t) -> Option<Reaped> {
 }
 
 fn decode(status: c_int) -> ExitStatus {
-    match libc::WIFSIGNALED(status) {
-        true => ExitStatus::Signal(libc::WTERMSIG(status)),
-        false => ExitStatus::Code(libc::WEXITSTATUS(status)),
+    if libc::WIFSIGNALED(status) {
+        ExitStatus::Signal(libc::WTERMSIG(status))
+    } else {
+        ExitStatus::Code(libc::WEXITSTATUS(status))
     }
 }
 

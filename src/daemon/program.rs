@@ -210,10 +210,12 @@ pub(super) fn spawn_error(stage: Stage, errno: Sys) -> SpawnError {
         Stage::Chdir => NOT_FOUND.contains(&errno),
         Stage::Fork | Stage::Setpgid | Stage::Signals | Stage::Files => false,
     };
-    let prospect = match lasting {
-        true if NOT_FOUND.contains(&errno) => Prospect::NotFound,
-        true if NOT_EXECUTABLE.contains(&errno) => Prospect::NotExecutable,
-        _ => Prospect::Passing,
+    let prospect = if lasting && NOT_FOUND.contains(&errno) {
+        Prospect::NotFound
+    } else if lasting && NOT_EXECUTABLE.contains(&errno) {
+        Prospect::NotExecutable
+    } else {
+        Prospect::Passing
     };
     SpawnError { stage, errno: Errno(errno as i32), prospect }
 }
