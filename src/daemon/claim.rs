@@ -1,56 +1,13 @@
-//! The control socket's place in the file system: taking it, noticing its loss, giving it back.
-//!
-//! Two supervisors that start at once may both find a stale socket, and one may remove what the other
-//! has just bound; and a socket that is bound but does not listen yet looks stale to others. So all of
-//! looking, removing, binding and listening happens under a lock: flock(2) on the *directory*. A lock
-//! file of our own would have to stay for ever (removing it is a race again); the directory is there
-//! anyway, every claim of the same path meets there, nothing is left behind, and the kernel drops the
-//! lock of whoever dies. Supervisors of one directory with different paths wait for each other for the
-//! moment that a claim takes. In a directory that is open to all, such as `/tmp`, anybody can hold that
-//! lock and keep it: that is why waiting has an end.
+//! The control socket's own file: a [`Place`] with a listener for its owner alone.
 
-use nix::{
-    errno::Errno,
-    fcntl::{Flock, FlockArg, OFlag, open},
-    sys::{
-        socket::{self, AddressFamily, SockFlag, SockType, UnixAddr, sockopt::PeerCredentials},
-        stat::{Mode, lstat, umask},
-    },
-    unistd::unlink,
-};
-use std::{
-    fmt, io,
-    os::{
-        fd::{AsRawFd, OwnedFd},
-        unix::{fs::FileTypeExt, net::UnixListener},
-    },
-    path::{Path, PathBuf, absolute},
-    sync::Mutex,
-    thread,
-    time::Duration,
-};
-
-/// The longest path of a socket: `sockaddr_un` has 108 bytes, one of them for the end, unix(7).
-pub(crate) const LONGEST_PATH: usize = 107;
-
-/// How long, and how often, to try for the lock.
-const PATIENCE: u64 = 2_000;
-const PAUSE: Duration = Duration::from_millis(PAUSE_MS);
-const PAUSE_MS: u64 = 5;
+use super::place::{Place, PlaceError};
+use nix::sys::stat::{Mode, umask};
+use std::{fmt, io, os::unix::net::UnixListener, path::Path, sync::Mutex};
 
 /// A control socket that is ours.
 #[derive(Debug)]
 pub(crate) struct Claim {
-    listener: UnixListener,
-    path: PathBuf,
-    identity: Identity,
-}
-
-/// What tells a file from another that has taken its place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Identity {
-    device: u64,
-    inode: u64,
+    place: Place<UnixListener>,
 }
 
 impl Claim {
@@ -58,113 +15,40 @@ impl Claim {
     /// exists, and listens without blocking. Removes a socket on which nobody listens; leaves everything
     /// else alone.
     pub(crate) fn new(path: &Path) -> Result<Self, ClaimError> {
-        let path = absolute(path).map_err(|error| ClaimError::new(path, Why::Path(error)))?;
-        let (listener, identity) = claim(&path).map_err(|why| ClaimError::new(&path, why))?;
-        Ok(Self { listener, path, identity })
+        Ok(Self { place: Place::take(path, listen).map_err(ClaimError)? })
     }
 
     /// Where clients connect. It does not block.
     pub(crate) fn listener(&self) -> &UnixListener {
-        &self.listener
+        self.place.socket()
     }
 
     /// The absolute path.
     pub(crate) fn path(&self) -> &Path {
-        &self.path
+        self.place.path()
     }
 
     /// Whether the path still leads to our socket.
     pub(crate) fn still_there(&self) -> bool {
-        identify(&self.path) == Ok(self.identity)
+        self.place.is_ours()
     }
 
     /// Claims the path again with a new socket, if it has been removed. The old one and the connections
     /// that wait on it are lost; to be registered with the event loop anew. Answers whether it had to.
     pub(crate) fn rebind(&mut self) -> Result<bool, ClaimError> {
-        if self.still_there() {
-            return Ok(false);
-        }
-        let fresh = claim(&self.path).map_err(|why| ClaimError::new(&self.path, why))?;
-        (self.listener, self.identity) = fresh;
-        Ok(true)
+        self.place.retake(listen).map_err(ClaimError)
     }
 
-    /// Removes the path, if it is still ours. Before the socket is closed: until then nobody who plays by
-    /// these rules takes it for stale and puts his own in its place.
+    /// Removes the path, if it is still ours.
     pub(crate) fn release(&self) {
-        if self.still_there() {
-            let _ = unlink(&self.path);
-        }
+        self.place.release();
     }
 }
 
-/// A start that fails later on leaves no socket behind either.
-impl Drop for Claim {
-    fn drop(&mut self) {
-        self.release();
-    }
-}
-
-fn claim(path: &Path) -> Result<(UnixListener, Identity), Why> {
-    let length = path.as_os_str().len();
-    if length > LONGEST_PATH {
-        return Err(Why::TooLong(length));
-    }
-    let (Some(directory), Some(_)) = (path.parent(), path.file_name()) else {
-        return Err(Why::NoFile);
-    };
-    let _lock = lock(directory)?;
-    make_room(path)?;
-    let listener = bind(path).map_err(Why::Bind)?;
-    listener.set_nonblocking(true).map_err(Why::Bind)?;
-    let identity = identify(path).map_err(|errno| Why::Bind(errno.into()))?;
-    Ok((listener, identity))
-}
-
-fn lock(directory: &Path) -> Result<Flock<OwnedFd>, Why> {
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let mut fd = open(directory, flags, Mode::empty()).map_err(Why::Directory)?;
-    for _ in 0..PATIENCE / PAUSE_MS {
-        match Flock::lock(fd, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => return Ok(lock),
-            Err((unlocked, Errno::EWOULDBLOCK)) => fd = unlocked,
-            Err((_, errno)) => return Err(Why::Directory(errno)),
-        }
-        thread::sleep(PAUSE);
-    }
-    Err(Why::Locked)
-}
-
-/// Sees to it that nothing is at `path`.
-fn make_room(path: &Path) -> Result<(), Why> {
-    let kind = match path.symlink_metadata() {
-        Ok(metadata) => metadata.file_type(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(Why::Bind(error)),
-    };
-    if !kind.is_socket() {
-        return Err(Why::NotASocket);
-    }
-    match knock(path) {
-        Ok(pid) => Err(Why::Live(pid)),
-        Err(Errno::EAGAIN) => Err(Why::Live(None)),
-        Err(Errno::ENOENT) => Ok(()),
-        Err(Errno::ECONNREFUSED) => match unlink(path) {
-            Ok(()) | Err(Errno::ENOENT) => Ok(()),
-            Err(errno) => Err(Why::Stale(errno)),
-        },
-        Err(errno) => Err(Why::Foreign(errno)),
-    }
-}
-
-/// Connects, to see whether anybody listens, and who. Does not wait where too many wait already.
-fn knock(path: &Path) -> Result<Option<i32>, Errno> {
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let fd = socket::socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
-    socket::connect(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
-    // 0 stands for a process that this pid namespace does not contain.
-    let pid = socket::getsockopt(&fd, PeerCredentials).ok().map(|peer| peer.pid());
-    Ok(pid.filter(|pid| *pid > 0))
+fn listen(path: &Path) -> io::Result<UnixListener> {
+    let listener = bind(path)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
 }
 
 /// Binds with the umask that gives mode 0600. That belongs to the whole process, which has one thread
@@ -179,93 +63,56 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
     listener
 }
 
-fn identify(path: &Path) -> Result<Identity, Errno> {
-    let stat = lstat(path)?;
-    Ok(Identity { device: stat.st_dev, inode: stat.st_ino })
-}
-
 /// Why a path could not be claimed.
 #[derive(Debug)]
-pub(crate) struct ClaimError {
-    path: PathBuf,
-    why: Why,
-}
-
-#[derive(Debug)]
-enum Why {
-    /// It cannot be made absolute.
-    Path(io::Error),
-    /// By so many bytes in all.
-    TooLong(usize),
-    /// It ends in `..` or is the root.
-    NoFile,
-    /// Its directory cannot be opened or locked.
-    Directory(Errno),
-    /// Somebody does not let go of the lock.
-    Locked,
-    /// There is something that is not a socket.
-    NotASocket,
-    /// Somebody listens there.
-    Live(Option<i32>),
-    /// There is a socket that cannot be asked.
-    Foreign(Errno),
-    /// There is a socket that nobody listens on and that cannot be removed.
-    Stale(Errno),
-    /// The socket cannot be bound.
-    Bind(io::Error),
-}
-
-impl ClaimError {
-    fn new(path: &Path, why: Why) -> Self {
-        Self { path: path.to_path_buf(), why }
-    }
-}
+pub(crate) struct ClaimError(PlaceError);
 
 impl fmt::Display for ClaimError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = self.path.display();
-        let directory = self.path.parent().unwrap_or(&self.path).display();
-        write!(f, "cannot use `{path}` as the control socket: ")?;
-        match &self.why {
-            Why::Path(error) => write!(f, "{error}; give an absolute path"),
-            Why::TooLong(length) => {
-                write!(f, "the path is {length} bytes long; at most {LONGEST_PATH} are possible")
-            }
-            Why::NoFile => write!(f, "the path names no file; give that of a socket to be made"),
-            Why::Directory(Errno::ENOENT) => {
-                write!(f, "there is no directory `{directory}`; create it, or choose another path")
-            }
-            Why::Directory(errno) => write!(f, "cannot lock directory `{directory}`: {}", errno.desc()),
-            Why::Locked => write!(
-                f,
-                "another process has kept the lock on directory `{directory}` for {} s; find it with \
-                 `fuser -v {directory}`, or choose a directory of your own",
-                PATIENCE / 1_000
-            ),
-            Why::NotASocket => {
-                write!(f, "what is there is not a socket; remove it yourself, or choose another path")
-            }
-            Why::Live(Some(pid)) => {
-                write!(f, "a supervisor with pid {pid} serves it; stop that, or choose another path")
-            }
-            Why::Live(None) => {
-                write!(f, "a supervisor serves it, look with `ss -lxp`; stop that, or choose another path")
-            }
-            Why::Foreign(errno) => {
-                write!(f, "there is a socket that cannot be asked whose it is: {}", errno.desc())
-            }
-            Why::Stale(errno) => {
-                write!(f, "nobody listens there, but it cannot be removed: {}", errno.desc())
-            }
-            Why::Bind(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                write!(f, "no permission to create it in `{directory}`; choose another path")
-            }
-            Why::Bind(error) => write!(f, "{error}"),
-        }
+        let Self(why) = self;
+        write!(f, "cannot use `{}` as the control socket: {why}", why.path().display())
     }
 }
 
 impl std::error::Error for ClaimError {}
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::{super::scratch::Scratch, *};
+    use std::{
+        fs,
+        os::unix::{fs::PermissionsExt, net::UnixStream},
+    };
+
+    #[test]
+    fn a_claimed_path_is_a_private_socket_that_listens_and_goes_away_on_release() {
+        let scratch = Scratch::new();
+        let claim = Claim::new(&scratch.join("socket")).unwrap();
+        assert_eq!(fs::metadata(claim.path()).unwrap().permissions().mode() & 0o7777, 0o600);
+        let _client = UnixStream::connect(claim.path()).unwrap();
+        claim.listener().accept().unwrap();
+        assert_eq!(claim.listener().accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert!(claim.still_there());
+        claim.release();
+        assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0, "nothing is left behind");
+    }
+
+    #[test]
+    fn a_path_that_was_removed_is_claimed_again_as_private_as_before() {
+        let scratch = Scratch::new();
+        let mut claim = Claim::new(&scratch.join("socket")).unwrap();
+        fs::remove_file(claim.path()).unwrap();
+        assert!(claim.rebind().unwrap());
+        assert_eq!(fs::metadata(claim.path()).unwrap().permissions().mode() & 0o7777, 0o600);
+        assert_eq!(claim.listener().accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn what_cannot_be_claimed_is_named_with_what_it_was_for() {
+        let scratch = Scratch::new();
+        let path = scratch.file("file", "precious", 0o600);
+        let error = Claim::new(&path).unwrap_err().to_string();
+        let start = format!("cannot use `{}` as the control socket: what is there", path.display());
+        assert!(error.starts_with(&start), "{error}");
+    }
+}

@@ -11,7 +11,8 @@
 //! | `program` | what a generation runs, captured once |
 //! | `history` | what came of the generations so far |
 //! | `sockets`, `listen` | `--bind` |
-//! | `claim`, `control`, `client`, `watch` | the control socket: its path, its clients, its loss |
+//! | `claim`, `control`, `client`, `watch` | the control socket: its file, its clients, its loss |
+//! | `place` | a socket's path: locked, cleared of what is stale, ours, given back |
 //! | `report`, `log` | words and levels for what happens; writing them without ever waiting |
 //! | `recorder` | `--trace` |
 //! | `clock` | the one clock |
@@ -23,6 +24,7 @@ mod control;
 mod history;
 mod listen;
 mod log;
+mod place;
 mod process;
 mod program;
 mod recorder;

@@ -4,8 +4,7 @@ use std::{
     fs,
     os::unix::{
         ffi::OsStrExt,
-        fs::PermissionsExt,
-        net::{UnixDatagram, UnixStream},
+        net::{UnixDatagram, UnixListener, UnixStream},
     },
 };
 
@@ -16,27 +15,29 @@ fn stale(path: &Path) {
     socket::bind(fd.as_raw_fd(), &UnixAddr::new(path).unwrap()).unwrap();
 }
 
+fn take(path: &Path) -> Result<Place<UnixListener>, PlaceError> {
+    Place::take(path, |path| UnixListener::bind(path))
+}
+
 #[test]
-fn a_claimed_path_is_a_private_socket_that_listens_and_goes_away_on_release() {
+fn a_place_that_is_given_back_or_dropped_leaves_nothing_behind() {
     let scratch = Scratch::new();
-    let claim = Claim::new(&scratch.join("socket")).unwrap();
-    assert_eq!(fs::metadata(claim.path()).unwrap().permissions().mode() & 0o7777, 0o600);
-    let _client = UnixStream::connect(claim.path()).unwrap();
-    claim.listener().accept().unwrap();
-    assert_eq!(claim.listener().accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
-    assert!(claim.still_there());
-    claim.release();
-    assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0, "nothing is left behind");
+    let place = take(&scratch.join("released")).unwrap();
+    take(&scratch.join("dropped")).unwrap();
+    assert!(place.is_ours());
+    place.release();
+    assert!(!place.is_ours());
+    assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0);
 }
 
 #[test]
 fn a_live_supervisor_keeps_its_path() {
     let scratch = Scratch::new();
-    let claim = Claim::new(&scratch.join("socket")).unwrap();
-    let error = Claim::new(claim.path()).unwrap_err();
+    let place = take(&scratch.join("socket")).unwrap();
+    let error = take(place.path()).unwrap_err();
     let text = error.to_string();
     assert!(text.contains(&format!("pid {}", std::process::id())), "{text}");
-    assert!(claim.still_there());
+    assert!(place.is_ours());
 }
 
 #[test]
@@ -47,7 +48,7 @@ fn a_live_supervisor_that_accepts_nobody_keeps_its_path_too() {
     socket::bind(fd.as_raw_fd(), &UnixAddr::new(&path).unwrap()).unwrap();
     socket::listen(&fd, socket::Backlog::new(0).unwrap()).unwrap();
     let _waiting = UnixStream::connect(&path).unwrap();
-    let error = Claim::new(&path).unwrap_err();
+    let error = take(&path).unwrap_err();
     assert!(error.to_string().contains("a supervisor serves it"), "{error}");
 }
 
@@ -56,8 +57,8 @@ fn a_stale_socket_is_replaced() {
     let scratch = Scratch::new();
     let path = scratch.join("socket");
     stale(&path);
-    let claim = Claim::new(&path).unwrap();
-    UnixStream::connect(claim.path()).unwrap();
+    let place = take(&path).unwrap();
+    UnixStream::connect(place.path()).unwrap();
 }
 
 #[test]
@@ -68,7 +69,7 @@ fn what_is_not_a_stream_socket_is_refused_and_left_alone() {
     std::os::unix::fs::symlink(scratch.join("nowhere"), scratch.join("link")).unwrap();
     let _datagrams = UnixDatagram::bind(scratch.join("datagrams")).unwrap();
     for name in ["file", "directory", "link", "datagrams"] {
-        let error = Claim::new(&scratch.join(name)).unwrap_err();
+        let error = take(&scratch.join(name)).unwrap_err();
         assert!(scratch.join(name).symlink_metadata().is_ok(), "{error}");
     }
     assert_eq!(fs::read_to_string(target).unwrap(), "precious");
@@ -77,7 +78,7 @@ fn what_is_not_a_stream_socket_is_refused_and_left_alone() {
 #[test]
 fn impossible_paths_are_explained() {
     let scratch = Scratch::new();
-    let long = scratch.join(&"x".repeat(LONGEST_PATH));
+    let long = scratch.join(&"x".repeat(LONGEST_SOCKET_PATH));
     for (path, word) in [
         (long.as_path(), "at most 107"),
         (&scratch.join("missing/socket"), "no directory"),
@@ -86,34 +87,34 @@ fn impossible_paths_are_explained() {
         (Path::new(""), "absolute path"),
         (Path::new(OsStr::from_bytes(b"/tmp/a\0b")), "NUL"),
     ] {
-        let error = Claim::new(path).unwrap_err().to_string();
+        let error = take(path).unwrap_err().to_string();
         assert!(error.contains(word), "{error}");
     }
-    let fits = LONGEST_PATH - scratch.path().as_os_str().len() - 1;
-    Claim::new(&scratch.join(&"x".repeat(fits))).unwrap();
+    let fits = LONGEST_SOCKET_PATH - scratch.path().as_os_str().len() - 1;
+    take(&scratch.join(&"x".repeat(fits))).unwrap();
 }
 
 #[test]
-fn a_path_that_was_removed_is_noticed_and_claimed_again() {
+fn a_path_that_was_removed_is_noticed_and_taken_again() {
     let scratch = Scratch::new();
-    let mut claim = Claim::new(&scratch.join("socket")).unwrap();
-    assert!(!claim.rebind().unwrap());
-    fs::remove_file(claim.path()).unwrap();
-    assert!(!claim.still_there());
-    assert!(claim.rebind().unwrap());
-    assert!(claim.still_there());
-    UnixStream::connect(claim.path()).unwrap();
+    let mut place = take(&scratch.join("socket")).unwrap();
+    assert!(!place.retake(|path| UnixListener::bind(path)).unwrap());
+    fs::remove_file(place.path()).unwrap();
+    assert!(!place.is_ours());
+    assert!(place.retake(|path| UnixListener::bind(path)).unwrap());
+    assert!(place.is_ours());
+    UnixStream::connect(place.path()).unwrap();
 }
 
 #[test]
 fn a_path_that_somebody_else_has_taken_over_is_left_to_him() {
     let scratch = Scratch::new();
-    let mut old = Claim::new(&scratch.join("socket")).unwrap();
+    let mut old = take(&scratch.join("socket")).unwrap();
     fs::remove_file(old.path()).unwrap();
-    let new = Claim::new(old.path()).unwrap();
-    assert!(old.rebind().is_err());
+    let new = take(old.path()).unwrap();
+    assert!(old.retake(|path| UnixListener::bind(path)).is_err());
     old.release();
-    assert!(new.still_there());
+    assert!(new.is_ours());
 }
 
 #[test]
@@ -122,18 +123,18 @@ fn of_many_that_start_at_once_over_a_stale_socket_one_wins() {
     for round in 0..20 {
         let path = scratch.join(&format!("socket-{round}"));
         stale(&path);
-        let claims: Vec<_> = thread::scope(|scope| {
-            let start = || scope.spawn(|| Claim::new(&path));
+        let places: Vec<_> = thread::scope(|scope| {
+            let start = || scope.spawn(|| take(&path));
             let started: Vec<_> = (0..8).map(|_| start()).collect();
             started.into_iter().map(|one| one.join().unwrap()).collect()
         });
-        let won: Vec<_> = claims.iter().filter_map(|claim| claim.as_ref().ok()).collect();
+        let won: Vec<_> = places.iter().filter_map(|place| place.as_ref().ok()).collect();
         assert_eq!(won.len(), 1);
-        assert!(won.iter().all(|claim| claim.still_there()));
+        assert!(won.iter().all(|place| place.is_ours()));
         assert!(
-            claims
+            places
                 .iter()
-                .filter_map(|claim| claim.as_ref().err())
+                .filter_map(|place| place.as_ref().err())
                 .all(|error| error.to_string().contains(&std::process::id().to_string()))
         );
     }
@@ -143,6 +144,6 @@ fn of_many_that_start_at_once_over_a_stale_socket_one_wins() {
 fn a_lock_that_is_never_released_is_an_error_not_a_hang() {
     let scratch = Scratch::new();
     let _held = lock(scratch.path()).unwrap();
-    let error = Claim::new(&scratch.join("socket")).unwrap_err().to_string();
+    let error = take(&scratch.join("socket")).unwrap_err().to_string();
     assert!(error.contains("kept the lock"), "{error}");
 }

@@ -1,0 +1,270 @@
+//! A socket's place in the file system: taking it, noticing its loss, giving it back. Nothing here
+//! knows what the socket is for; whoever takes a place binds it.
+//!
+//! Two supervisors that start at once may both find a stale socket, and one may remove what the other
+//! has just bound; and a socket that is bound but does not listen yet looks stale to others. So all of
+//! looking, removing, binding and listening happens under a lock: flock(2) on the *directory*. A lock
+//! file of our own would have to stay for ever (removing it is a race again); the directory is there
+//! anyway, all who want the same path meet there, nothing is left behind, and the kernel drops the
+//! lock of whoever dies. Supervisors of one directory with different paths wait for each other for the
+//! moment that it takes. In a directory that is open to all, such as `/tmp`, anybody can hold that
+//! lock and keep it: that is why waiting has an end.
+
+use crate::cli::LONGEST_SOCKET_PATH;
+use nix::{
+    errno::Errno,
+    fcntl::{Flock, FlockArg, OFlag, open},
+    sys::{
+        socket::{self, AddressFamily, SockFlag, SockType, UnixAddr, sockopt::PeerCredentials},
+        stat::{FileStat, Mode, lstat},
+    },
+    unistd::unlink,
+};
+use std::{
+    fmt, io,
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::fs::FileTypeExt,
+    },
+    path::{Path, PathBuf, absolute},
+    thread,
+    time::Duration,
+};
+
+/// How long, and how often, to try for the lock.
+const PATIENCE: u64 = 2_000;
+const PAUSE: Duration = Duration::from_millis(PAUSE_MS);
+const PAUSE_MS: u64 = 5;
+
+/// A path, and the socket that is ours there.
+#[derive(Debug)]
+pub(crate) struct Place<S> {
+    path: PathBuf,
+    identity: Identity,
+    socket: S,
+}
+
+/// What tells a file from another that has taken its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl From<FileStat> for Identity {
+    fn from(stat: FileStat) -> Self {
+        Self { device: stat.st_dev, inode: stat.st_ino }
+    }
+}
+
+impl<S> Place<S> {
+    /// Takes `path` for the socket that `bind` puts there and listens on. Removes a socket on which
+    /// nobody listens; leaves everything else alone.
+    pub(crate) fn take(path: &Path, bind: impl FnOnce(&Path) -> io::Result<S>) -> Result<Self, PlaceError> {
+        let path = absolute(path).map_err(|error| PlaceError::new(path, Why::Path(error)))?;
+        let Taken { socket, identity } = take(&path, bind).map_err(|why| PlaceError::new(&path, why))?;
+        Ok(Self { path, identity, socket })
+    }
+
+    /// What is there.
+    pub(crate) fn socket(&self) -> &S {
+        &self.socket
+    }
+
+    /// The absolute path.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether the path still leads to our socket.
+    pub(crate) fn is_ours(&self) -> bool {
+        identify(&self.path) == Ok(self.identity)
+    }
+
+    /// Takes the path again with a new socket, if it is not ours any more. The old socket and the
+    /// connections that wait on it are lost. Answers whether it had to.
+    pub(crate) fn retake(&mut self, bind: impl FnOnce(&Path) -> io::Result<S>) -> Result<bool, PlaceError> {
+        if self.is_ours() {
+            return Ok(false);
+        }
+        let fresh = take(&self.path, bind).map_err(|why| PlaceError::new(&self.path, why))?;
+        (self.socket, self.identity) = (fresh.socket, fresh.identity);
+        Ok(true)
+    }
+
+    /// Removes the path, if it is still ours. Before the socket is closed: until then nobody who plays by
+    /// these rules takes it for stale and puts his own in its place.
+    pub(crate) fn release(&self) {
+        if self.is_ours() {
+            let _ = unlink(&self.path);
+        }
+    }
+}
+
+/// A start that fails later on leaves no socket behind either.
+impl<S> Drop for Place<S> {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
+/// A socket that has just been bound, and what it is known by.
+struct Taken<S> {
+    socket: S,
+    identity: Identity,
+}
+
+fn take<S>(path: &Path, bind: impl FnOnce(&Path) -> io::Result<S>) -> Result<Taken<S>, Why> {
+    let length = path.as_os_str().len();
+    if length > LONGEST_SOCKET_PATH {
+        return Err(Why::TooLong(length));
+    }
+    let (Some(directory), Some(_)) = (path.parent(), path.file_name()) else {
+        return Err(Why::NoFile);
+    };
+    let _lock = lock(directory)?;
+    make_room(path)?;
+    let socket = bind(path).map_err(Why::Bind)?;
+    let identity = identify(path).map_err(|errno| Why::Bind(errno.into()))?;
+    Ok(Taken { socket, identity })
+}
+
+fn lock(directory: &Path) -> Result<Flock<OwnedFd>, Why> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let mut fd = open(directory, flags, Mode::empty()).map_err(Why::Directory)?;
+    for _ in 0..PATIENCE / PAUSE_MS {
+        match Flock::lock(fd, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(lock),
+            Err((unlocked, Errno::EWOULDBLOCK)) => fd = unlocked,
+            Err((_, errno)) => return Err(Why::Directory(errno)),
+        }
+        thread::sleep(PAUSE);
+    }
+    Err(Why::Locked)
+}
+
+/// Sees to it that nothing is at `path`.
+fn make_room(path: &Path) -> Result<(), Why> {
+    let kind = match path.symlink_metadata() {
+        Ok(metadata) => metadata.file_type(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(Why::Bind(error)),
+    };
+    if !kind.is_socket() {
+        return Err(Why::NotASocket);
+    }
+    match knock(path) {
+        Ok(pid) => Err(Why::Live(pid)),
+        Err(Errno::EAGAIN) => Err(Why::Live(None)),
+        Err(Errno::ENOENT) => Ok(()),
+        Err(Errno::ECONNREFUSED) => match unlink(path) {
+            Ok(()) | Err(Errno::ENOENT) => Ok(()),
+            Err(errno) => Err(Why::Stale(errno)),
+        },
+        Err(errno) => Err(Why::Foreign(errno)),
+    }
+}
+
+/// Connects, to see whether anybody listens, and who. Does not wait where too many wait already.
+fn knock(path: &Path) -> Result<Option<i32>, Errno> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let fd = socket::socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    socket::connect(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
+    // 0 stands for a process that this pid namespace does not contain.
+    let pid = socket::getsockopt(&fd, PeerCredentials).ok().map(|peer| peer.pid());
+    Ok(pid.filter(|pid| *pid > 0))
+}
+
+fn identify(path: &Path) -> Result<Identity, Errno> {
+    lstat(path).map(Identity::from)
+}
+
+/// Why a path could not be taken.
+#[derive(Debug)]
+pub(crate) struct PlaceError {
+    path: PathBuf,
+    why: Why,
+}
+
+#[derive(Debug)]
+enum Why {
+    /// It cannot be made absolute.
+    Path(io::Error),
+    /// By so many bytes in all.
+    TooLong(usize),
+    /// It ends in `..` or is the root.
+    NoFile,
+    /// Its directory cannot be opened or locked.
+    Directory(Errno),
+    /// Somebody does not let go of the lock.
+    Locked,
+    /// There is something that is not a socket.
+    NotASocket,
+    /// Somebody listens there.
+    Live(Option<i32>),
+    /// There is a socket that cannot be asked.
+    Foreign(Errno),
+    /// There is a socket that nobody listens on and that cannot be removed.
+    Stale(Errno),
+    /// The socket cannot be bound.
+    Bind(io::Error),
+}
+
+impl PlaceError {
+    fn new(path: &Path, why: Why) -> Self {
+        Self { path: path.to_path_buf(), why }
+    }
+
+    /// The path; absolute, if it could be made so.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// The reason and what to do about it, to go behind words on what the path was for.
+impl fmt::Display for PlaceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let directory = self.path.parent().unwrap_or(&self.path).display();
+        match &self.why {
+            Why::Path(error) => write!(f, "{error}; give an absolute path"),
+            Why::TooLong(length) => {
+                write!(f, "the path is {length} bytes long; at most {LONGEST_SOCKET_PATH} are possible")
+            }
+            Why::NoFile => write!(f, "the path names no file; give that of a socket to be made"),
+            Why::Directory(Errno::ENOENT) => {
+                write!(f, "there is no directory `{directory}`; create it, or choose another path")
+            }
+            Why::Directory(errno) => write!(f, "cannot lock directory `{directory}`: {}", errno.desc()),
+            Why::Locked => write!(
+                f,
+                "another process has kept the lock on directory `{directory}` for {} s; find it with \
+                 `fuser -v {directory}`, or choose a directory of your own",
+                PATIENCE / 1_000
+            ),
+            Why::NotASocket => {
+                write!(f, "what is there is not a socket; remove it yourself, or choose another path")
+            }
+            Why::Live(Some(pid)) => {
+                write!(f, "a supervisor with pid {pid} serves it; stop that, or choose another path")
+            }
+            Why::Live(None) => {
+                write!(f, "a supervisor serves it, look with `ss -lxp`; stop that, or choose another path")
+            }
+            Why::Foreign(errno) => {
+                write!(f, "there is a socket that cannot be asked whose it is: {}", errno.desc())
+            }
+            Why::Stale(errno) => {
+                write!(f, "nobody listens there, but it cannot be removed: {}", errno.desc())
+            }
+            Why::Bind(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                write!(f, "no permission to create it in `{directory}`; choose another path")
+            }
+            Why::Bind(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl std::error::Error for PlaceError {}
+
+#[cfg(test)]
+mod tests;
