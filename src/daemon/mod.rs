@@ -9,6 +9,7 @@
 //! | `shell`, `token` | the loop: gather facts, tell the core, perform its actions; what it waits for |
 //! | `process` | fork, exec, signals, reaping; the one room with `unsafe` |
 //! | `program` | what a generation runs, captured once |
+//! | `given` | the contract with workers: variables, descriptors, what is kept from them |
 //! | `history` | what came of the generations so far |
 //! | `sockets`, `listen` | `--bind` |
 //! | `claim`, `control`, `client`, `watch` | the control socket: its file, its clients, its loss |
@@ -21,6 +22,7 @@ mod claim;
 mod client;
 mod clock;
 mod control;
+mod given;
 mod history;
 mod listen;
 mod log;
@@ -38,4 +40,4 @@ mod token;
 mod watch;
 
 pub use start::run;
-use start::{Spec, pin, variables, welcome};
+use start::{Spec, pin, welcome};

@@ -10,7 +10,10 @@
 
 pub(crate) use verdicts::Ticket;
 
-use super::program::{Kind, Program, Strings, spawn_error};
+use super::{
+    given::{FIRST_FD, Given, Variable},
+    program::{Kind, Program, Strings, spawn_error},
+};
 use crate::fsm::{
     action::Scope,
     event::{ExitStatus, SpawnError, Stage},
@@ -28,7 +31,6 @@ use nix::{
     unistd::{self, ForkResult},
 };
 use std::{
-    ffi::OsStr,
     os::{
         fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd},
         unix::ffi::OsStrExt,
@@ -44,20 +46,8 @@ const LAST_SIGNAL: c_int = 64;
 /// The size of the kernel's set of signals, in bytes.
 const SIGNAL_SET_SIZE: usize = 8;
 
-/// The first descriptor a worker's sockets get.
-const FIRST_SOCKET: RawFd = 3;
-
 /// How far descriptors are closed one by one where the kernel lacks close_range(2) (Linux before 5.9).
 const CLOSE_BY_HAND: RawFd = 4096;
-
-/// What one worker is given, besides what all workers of its generation get.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Given<'a, Name, Value> {
-    /// Become descriptors 3, 4, … in this order.
-    pub(crate) sockets: &'a [BorrowedFd<'a>],
-    /// Added to the environment.
-    pub(crate) variables: &'a [(Name, Value)],
-}
 
 /// A process that was made; it may not have become the program yet.
 #[derive(Debug)]
@@ -97,14 +87,14 @@ impl Spawner {
     }
 
     /// Makes a process that becomes `program`. Returns as soon as it exists.
-    pub(crate) fn spawn<Name: AsRef<OsStr>, Value: AsRef<OsStr>>(
+    pub(crate) fn spawn<'v>(
         &mut self,
         program: &Program,
-        given: Given<'_, Name, Value>,
+        given: Given<'_, impl IntoIterator<Item = Variable<'v>>>,
     ) -> Result<Child, SpawnError> {
         self.variables.clear();
-        for (name, value) in given.variables {
-            let variable = [name.as_ref().as_bytes(), b"=", value.as_ref().as_bytes()];
+        for Variable { name, value } in given.variables {
+            let variable = [name.as_bytes(), b"=", value.as_bytes()];
             self.variables.push(&variable).map_err(|errno| spawn_error(Stage::Exec, errno))?;
         }
         self.sockets.clear();
@@ -132,7 +122,7 @@ impl Spawner {
             directory: program.directory().as_raw_fd(),
             sockets: &mut self.sockets,
             signals: &self.signals,
-            end: FIRST_SOCKET.saturating_add(count),
+            end: FIRST_FD.saturating_add(count),
             executable: program.executable().as_ptr(),
             displaced: program.displaced().map(|(file, kind)| (file.as_raw_fd(), kind)),
             arguments: &self.arguments,
@@ -252,12 +242,12 @@ impl Plan<'_> {
             None => None,
         };
         // What stands where a socket is to go would be lost before it is placed itself.
-        for (source, target) in self.sockets.iter_mut().zip(FIRST_SOCKET..) {
+        for (source, target) in self.sockets.iter_mut().zip(FIRST_FD..) {
             if *source < self.end && *source != target {
                 *source = fcntl(borrow(*source), FcntlArg::F_DUPFD_CLOEXEC(self.end))?;
             }
         }
-        for (source, target) in self.sockets.iter().zip(FIRST_SOCKET..) {
+        for (source, target) in self.sockets.iter().zip(FIRST_FD..) {
             place(*source, target)?;
         }
         match executable {

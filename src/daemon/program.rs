@@ -4,6 +4,7 @@
 //! was. So the executable is resolved to a path without symbolic links, a switch of `current` does not
 //! reach it, and the directory is held open. This room starts nothing; [`process`](super::process) does.
 
+use super::given::is_passed_on;
 use crate::fsm::{
     event::{Prospect, SpawnError, Stage},
     id::Errno,
@@ -29,24 +30,6 @@ use std::{
 
 /// Where execvp(3) looks when there is no `PATH`.
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
-
-/// Names that speak of the supervisor's own start, by systemd's conventions (sd_listen_fds(3),
-/// sd_notify(3), sd_watchdog_enabled(3)). A worker that believed them would take over file descriptors
-/// it was not given and report to a manager that does not expect it. Not all of `LISTEN_*`: programs
-/// have settings of their own by names such as `LISTEN_ADDR`.
-const NOT_FOR_WORKERS: [&str; 8] = [
-    "LISTEN_PID",
-    "LISTEN_PIDFDID",
-    "LISTEN_FDS",
-    "LISTEN_FDNAMES",
-    "NOTIFY_SOCKET",
-    "WATCHDOG_PID",
-    "WATCHDOG_USEC",
-    "FDSTORE",
-];
-
-/// What we say to workers ourselves. Left-overs of another supervisor further up would contradict it.
-const OURS: &[u8] = b"EINHORN_";
 
 /// What execve(2) says when the program or its interpreter does not exist.
 const NOT_FOUND: [Sys; 2] = [Sys::ENOENT, Sys::ENOTDIR];
@@ -106,7 +89,7 @@ impl Program {
             if name == "PATH" {
                 search = Some(value.clone());
             }
-            if is_for_workers(&name) {
+            if is_passed_on(&name) {
                 let variable = [name.as_bytes(), b"=", value.as_bytes()];
                 block.push(&variable).map_err(named)?;
             }
@@ -218,10 +201,6 @@ pub(super) fn spawn_error(stage: Stage, errno: Sys) -> SpawnError {
         Prospect::Passing
     };
     SpawnError { stage, errno: Errno(errno as i32), prospect }
-}
-
-fn is_for_workers(name: &OsStr) -> bool {
-    !name.as_bytes().starts_with(OURS) && !NOT_FOR_WORKERS.iter().any(|not| name == *not)
 }
 
 /// The file that execvp(3) would execute, without symbolic links.

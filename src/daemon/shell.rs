@@ -9,8 +9,9 @@ use super::{
     client::Peer,
     clock::{Monotonic, time_of_day},
     control::{Control, Incoming},
+    given::{Given, Variables},
     history::History,
-    process::{self, Given, Spawner, Ticket},
+    process::{self, Spawner, Ticket},
     program::{Program, spawn_error},
     recorder::Recorder,
     report,
@@ -40,7 +41,6 @@ use nix::{
 use signal_hook_mio::v1_0::Signals;
 use std::{
     collections::{BTreeMap, VecDeque},
-    ffi::OsString,
     io::{self, ErrorKind},
     process as this,
     time::Duration,
@@ -85,8 +85,8 @@ pub(crate) struct Shell<'a> {
     /// Why generations have no program: what was tried to run.
     unrunnable: BTreeMap<Generation, String>,
     children: BTreeMap<Pid, Ticket>,
-    /// What every worker finds in its environment, and where its slot number goes.
-    variables: Vec<(String, OsString)>,
+    /// What every worker finds in its environment; known once the sockets are bound.
+    variables: Option<Variables>,
     recorder: Option<Recorder>,
     level: LevelFilter,
     /// The exit status, once there is one.
@@ -129,7 +129,7 @@ impl<'a> Shell<'a> {
             history: History::default(),
             unrunnable: BTreeMap::new(),
             children: BTreeMap::new(),
-            variables: Vec::new(),
+            variables: None,
             recorder: parts.recorder,
             level: parts.level,
             code: None,
@@ -403,9 +403,6 @@ impl<'a> Shell<'a> {
     }
 
     fn spawn(&mut self, worker: WorkerId, slot: SlotId, generation: Generation) -> EventKind {
-        if self.variables.is_empty() {
-            self.variables = super::variables(&self.sockets, self.control.path());
-        }
         match self.start_process(slot, generation) {
             Ok(pid) => EventKind::Spawned { worker, pid },
             Err(error) => EventKind::SpawnFailed { worker, error },
@@ -414,11 +411,9 @@ impl<'a> Shell<'a> {
 
     fn start_process(&mut self, slot: SlotId, generation: Generation) -> Result<Pid, SpawnError> {
         let program = self.programs.get(&generation).ok_or_else(|| spawn_error(Stage::Pin, Errno::EINVAL))?;
-        if let Some((_, index)) = self.variables.last_mut() {
-            *index = slot.to_string().into();
-        }
-        let sockets = self.sockets.descriptors();
-        let given = Given { sockets: &sockets, variables: &self.variables };
+        let make = || Variables::new(&self.sockets.families(), self.control.path());
+        let variables = self.variables.get_or_insert_with(make).of(slot);
+        let given = Given { sockets: &self.sockets.descriptors(), variables };
         let child = self.spawner.spawn(program, given)?;
         self.children.insert(child.pid, child.ticket);
         Ok(child.pid)

@@ -78,14 +78,9 @@ impl Sockets {
         self.bound.iter().map(|listener| listener.as_fd()).collect()
     }
 
-    /// What workers are told about them: they find them at descriptors 3, 4, ….
-    pub(crate) fn variables(&self) -> Vec<(String, String)> {
-        let mut variables = vec![("EINHORN_FD_COUNT".to_owned(), self.bound.len().to_string())];
-        for (position, listener) in self.bound.iter().enumerate() {
-            variables.push((format!("EINHORN_FD_{position}"), (position + 3).to_string()));
-            variables.push((format!("EINHORN_FD_FAMILY_{position}"), listener.family_name().to_owned()));
-        }
-        variables
+    /// The families of their addresses, in the order of [`descriptors`](Self::descriptors).
+    pub(crate) fn families(&self) -> Vec<&'static str> {
+        self.bound.iter().map(Listener::family_name).collect()
     }
 }
 

@@ -156,17 +156,6 @@ pub(super) fn pin(options: &Options, spec: &Spec) -> Result<Program, PinError> {
     Program::pin(&spec.command, &spec.arguments, own.chain(set), Path::new("."))
 }
 
-/// What every worker finds in its environment. The last one is for its slot number, which is filled in
-/// for each.
-pub(super) fn variables(sockets: &Sockets, control: &Path) -> Vec<(String, OsString)> {
-    let mut variables: Vec<(String, OsString)> =
-        sockets.variables().into_iter().map(|(name, value)| (name, value.into())).collect();
-    variables.push(("EINHORN_SOCK_PATH".into(), control.into()));
-    variables.push(("EINHORN_MASTER_PID".into(), std::process::id().to_string().into()));
-    variables.push(("EINHORN_CHILD_INDEX".into(), OsString::new()));
-    variables
-}
-
 /// Tells a newcomer what there is to try. Only `--demo` says anything.
 pub(super) fn welcome(options: &Options, addresses: &[String]) {
     if options.workload != Workload::Demo {

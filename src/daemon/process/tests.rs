@@ -5,14 +5,12 @@ use super::{
 use crate::fsm::event::Prospect;
 use std::{
     collections::BTreeMap,
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     fs::{self, File},
     net::TcpListener,
     os::fd::AsFd,
     path::Path,
 };
-
-type Variables<'a> = &'a [(&'a str, &'a str)];
 
 fn program(command: &str, arguments: &[&str]) -> Program {
     let environment = [("PATH", "/usr/bin:/bin"), ("FROM", "the generation")];
@@ -25,7 +23,7 @@ fn shell(script: &str) -> Program {
 }
 
 fn start(spawner: &mut Spawner, program: &Program) -> Child {
-    spawner.spawn(program, Given { sockets: &[], variables: [("SLOT", "0")].as_slice() }).unwrap()
+    spawner.spawn(program, Given { sockets: &[], variables: [Variable::new("SLOT", "0")] }).unwrap()
 }
 
 /// Other tests have children too: never reap just any.
@@ -40,12 +38,12 @@ fn run(program: &Program) -> (ExitStatus, Option<SpawnError>) {
 }
 
 /// What a worker that was given these sees: the output of a shell script, by lines of `KEY VALUE`.
-fn seen(script: &str, sockets: &[BorrowedFd<'_>], variables: Variables<'_>) -> BTreeMap<String, String> {
+fn seen(script: &str, sockets: &[BorrowedFd<'_>], variables: &[Variable<'_>]) -> BTreeMap<String, String> {
     let scratch = Scratch::new();
     let out = scratch.join("out");
     let mut spawner = Spawner::new().unwrap();
     let program = shell(&format!("{{ {script}\n}} >{} 2>&1", out.display()));
-    let child = spawner.spawn(&program, Given { sockets, variables }).unwrap();
+    let child = spawner.spawn(&program, Given { sockets, variables: variables.iter().copied() }).unwrap();
     assert_eq!(wait(child.pid), ExitStatus::Code(0));
     assert_eq!(spawner.outcome(child.ticket), None);
     let out = fs::read_to_string(out).unwrap();
@@ -127,7 +125,7 @@ fn a_program_that_is_being_written_may_work_the_next_time() {
 #[test]
 fn a_variable_that_cannot_be_one_is_refused_before_there_is_a_process() {
     let mut spawner = Spawner::new().unwrap();
-    let given = Given { sockets: &[], variables: [("A", "b\0c")].as_slice() };
+    let given = Given { sockets: &[], variables: [Variable::new("A", "b\0c")] };
     let error = spawner.spawn(&shell("exit"), given).unwrap_err();
     assert_eq!((error.stage, error.prospect), (Stage::Exec, Prospect::NotExecutable));
 }
@@ -144,7 +142,7 @@ fn a_worker_starts_with_default_signals_and_an_empty_mask() {
 
 #[test]
 fn a_worker_gets_its_own_environment_on_top_of_the_generations() {
-    let seen = seen("env", &[], &[("EINHORN_CHILD_INDEX", "3"), ("EMPTY", "")]);
+    let seen = seen("env", &[], &[Variable::new("EINHORN_CHILD_INDEX", "3"), Variable::new("EMPTY", "")]);
     assert_eq!(seen["FROM"], "the generation");
     assert_eq!(seen["EINHORN_CHILD_INDEX"], "3");
     assert_eq!(seen["EMPTY"], "");
@@ -198,7 +196,7 @@ fn a_worker_has_its_sockets_from_3_on_and_nothing_else() {
     // A leak of the kind that a supervisor's parent makes: open, and not closed on exec.
     let leak = File::open("/dev/zero").unwrap();
     fcntl(&leak, FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty())).unwrap();
-    let given = Given { sockets: &given, variables: [("", ""); 0].as_slice() };
+    let given = Given { sockets: &given, variables: [] };
     let child = spawner.spawn(&program("/bin/sleep", &["60"]), given).unwrap();
     // The loader of shared libraries has a file open at times; what leaked would stay.
     eventually("exactly its sockets", || (fds_of(child.pid) == expected).then_some(()));
