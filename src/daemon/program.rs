@@ -4,7 +4,7 @@
 //! was. So the executable is resolved to a path without symbolic links, a switch of `current` does not
 //! reach it, and the directory is held open. This room starts nothing; [`process`](super::process) does.
 
-use super::given::is_passed_on;
+use super::{given::is_passed_on, place::Identity};
 use crate::fsm::{
     event::{Prospect, SpawnError, Stage},
     id::Errno,
@@ -13,7 +13,7 @@ use nix::{
     errno::Errno as Sys,
     fcntl::{OFlag, open},
     sys::{
-        stat::{FileStat, Mode, fstat, stat},
+        stat::{Mode, fstat, stat},
         uio::pread,
     },
     unistd::{AccessFlags, eaccess},
@@ -57,7 +57,7 @@ pub(crate) struct Program {
     directory: OwnedFd,
     /// The executable itself, open: it stays what it is when its name comes to mean another file.
     file: OwnedFd,
-    identity: (u64, u64),
+    identity: Identity,
     kind: Kind,
 }
 
@@ -107,7 +107,7 @@ impl Program {
         let executable =
             CString::new(path.clone().into_os_string().into_vec()).map_err(|_| named(Sys::EINVAL))?;
         let (file, kind) = open_executable(&path).map_err(named)?;
-        let identity = identify(fstat(&file).map_err(named)?);
+        let identity = fstat(&file).map_err(named)?.into();
         Ok(Self { path, executable, arguments: words, environment: block, directory, file, identity, kind })
     }
 
@@ -120,7 +120,7 @@ impl Program {
     /// directory was removed or replaced. While it does not, executing the name is kinder to programs
     /// that look at how they were called.
     pub(super) fn displaced(&self) -> Option<(BorrowedFd<'_>, Kind)> {
-        let in_place = stat(&self.path).is_ok_and(|found| identify(found) == self.identity);
+        let in_place = stat(&self.path).is_ok_and(|found| Identity::from(found) == self.identity);
         (!in_place).then(|| (self.file.as_fd(), self.kind))
     }
 
@@ -143,10 +143,6 @@ impl Program {
     pub(super) fn directory(&self) -> BorrowedFd<'_> {
         self.directory.as_fd()
     }
-}
-
-fn identify(stat: FileStat) -> (u64, u64) {
-    (stat.st_dev, stat.st_ino)
 }
 
 /// Opens an executable and finds out who reads it. One that may be executed but not read is taken for
