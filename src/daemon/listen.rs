@@ -3,7 +3,7 @@
 //! What a socket is set to is written out, not left to the system: whether an IPv6 socket takes IPv4
 //! connections too differs between machines, and `SO_REUSEADDR` is not for us to assume.
 
-use crate::{cli::bind::Family, fsm::id::Errno};
+use crate::fsm::id::Errno;
 use nix::{
     errno::Errno as Sys,
     libc,
@@ -13,79 +13,9 @@ use nix::{
     },
 };
 use std::{
-    fmt, io,
-    net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6, ToSocketAddrs},
+    net::{SocketAddr, SocketAddrV4, SocketAddrV6},
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
 };
-
-fn allows(family: Family, address: &SocketAddr) -> bool {
-    match family {
-        Family::Any => true,
-        Family::V4 => address.is_ipv4(),
-        Family::V6 => address.is_ipv6(),
-    }
-}
-
-fn kind(family: Family) -> &'static str {
-    match family {
-        Family::Any => "IP",
-        Family::V4 => "IPv4",
-        Family::V6 => "IPv6",
-    }
-}
-
-/// Finds the address of a host: the first one of the family that is allowed, in the order of the
-/// system's resolver. Literal addresses are hosts too.
-pub(crate) fn resolve(host: &str, port: u16, family: Family) -> Result<SocketAddr, ResolveError> {
-    let failed = |why| ResolveError { host: host.into(), family, why };
-    let found = (host, port).to_socket_addrs().map_err(|error| failed(Unresolved::Lookup(error)))?;
-    let mut other = None;
-    for address in found {
-        if allows(family, &address) {
-            return Ok(address);
-        }
-        other = Some(address.ip());
-    }
-    Err(failed(Unresolved::OtherFamily(other)))
-}
-
-/// Why there is no address to bind.
-#[derive(Debug)]
-pub(crate) struct ResolveError {
-    host: String,
-    family: Family,
-    why: Unresolved,
-}
-
-#[derive(Debug)]
-enum Unresolved {
-    Lookup(io::Error),
-    OtherFamily(Option<IpAddr>),
-}
-
-impl fmt::Display for ResolveError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { host, family, why } = self;
-        let family = kind(*family);
-        match why {
-            Unresolved::Lookup(error) => write!(
-                f,
-                "cannot find the address of host `{host}`: {error}; accepted are an IPv4 address, \
-                 an IPv6 address in brackets, and a name that resolves (getent ahosts {host})"
-            ),
-            Unresolved::OtherFamily(Some(address)) if address.to_string() == *host => {
-                write!(f, "`{host}` is not an {family} address, and only those are allowed")
-            }
-            Unresolved::OtherFamily(Some(address)) => write!(
-                f,
-                "host `{host}` has no {family} address, and only those are allowed; it has {address}"
-            ),
-            Unresolved::OtherFamily(None) => write!(f, "host `{host}` has no address"),
-        }
-    }
-}
-
-impl std::error::Error for ResolveError {}
 
 /// How to listen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -196,7 +126,7 @@ mod tests {
         fcntl::{FcntlArg, FdFlag, OFlag, fcntl},
         sys::socket::{getsockopt, sockopt},
     };
-    use std::net::{Ipv4Addr, Ipv6Addr, TcpStream};
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream};
 
     const V4: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
     const V6: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), 0);
@@ -267,16 +197,5 @@ mod tests {
 
         let privileged = "127.0.0.1:80".parse().unwrap();
         assert!(describe(Errno(Sys::EACCES as i32), privileged).contains("1024"));
-    }
-
-    #[test]
-    fn a_host_gives_its_first_address_of_the_allowed_family() {
-        assert_eq!(resolve("127.0.0.1", 80, Family::Any).unwrap().to_string(), "127.0.0.1:80");
-        assert_eq!(resolve("::1", 80, Family::V6).unwrap().to_string(), "[::1]:80");
-        assert!(resolve("localhost", 80, Family::V4).unwrap().is_ipv4());
-        let error = resolve("127.0.0.1", 80, Family::V6).unwrap_err().to_string();
-        assert_eq!(error, "`127.0.0.1` is not an IPv6 address, and only those are allowed");
-        let error = resolve("host.invalid", 80, Family::Any).unwrap_err().to_string();
-        assert!(error.contains("`host.invalid`") && error.contains("IPv6 address in brackets"), "{error}");
     }
 }

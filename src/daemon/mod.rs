@@ -11,7 +11,7 @@
 //! | `program` | what a generation runs, captured once |
 //! | `given` | the contract with workers: variables, descriptors, what is kept from them |
 //! | `history` | what came of the generations so far |
-//! | `sockets`, `listen` | `--bind` |
+//! | `sockets`, `listen`, `resolve` | `--bind` |
 //! | `claim`, `control`, `client`, `watch` | the control socket: its file, its clients, its loss |
 //! | `place` | a socket's path: locked, cleared of what is stale, ours, given back |
 //! | `report`, `log` | words and levels for what happens; writing them without ever waiting |
@@ -31,6 +31,7 @@ mod process;
 mod program;
 mod recorder;
 mod report;
+mod resolve;
 #[cfg(test)]
 mod scratch;
 mod shell;

@@ -1,7 +1,10 @@
 //! The `--bind` options on their way to sockets: resolved before anything is touched, bound when the
 //! core says so, described to workers.
 
-use super::listen::{self, ListenOptions, Listener};
+use super::{
+    listen::{self, ListenOptions, Listener},
+    resolve::resolve,
+};
 use crate::{
     cli::{
         bind::{BindSpec, Host},
@@ -88,7 +91,8 @@ fn address(spec: &BindSpec, options: &Options) -> Result<SocketAddr, String> {
     match &spec.host {
         Host::V4(ip) => Ok(SocketAddr::new(IpAddr::V4(*ip), spec.port)),
         Host::V6(ip) => Ok(SocketAddr::new(IpAddr::V6(*ip), spec.port)),
-        Host::Name(name) => listen::resolve(name, spec.port, options.family)
-            .map_err(|error| format!("--bind: `{spec}`: {error}")),
+        Host::Name(name) => {
+            resolve(name, spec.port, options.family).map_err(|error| format!("--bind: `{spec}`: {error}"))
+        }
     }
 }
