@@ -5,6 +5,7 @@
 
 use crate::{
     fsm::{
+        id::{Errno, Generation, ListenerId},
         notice::Notice,
         reason::{Next, Why},
         time::Millis,
@@ -13,12 +14,12 @@ use crate::{
 };
 use log::Level;
 
-/// What to log for a notice. `address` tells the address of a listener, `program` that of a
-/// generation's program.
+/// What to log for a notice. `trouble` tells why a socket could not be bound, `program` where a
+/// generation's program is.
 pub(crate) fn words(
     notice: &Notice,
-    address: impl Fn(u32) -> String,
-    program: impl Fn(u32) -> String,
+    trouble: impl Fn(ListenerId, Errno) -> String,
+    program: impl Fn(Generation) -> String,
 ) -> (Level, String) {
     let text = match notice {
         Notice::Spawned { worker, slot, generation, pid } => {
@@ -32,7 +33,7 @@ pub(crate) fn words(
             let counted = failures.map(|failures| format!(" (failure {failures} of {retries} in a row)"));
             format!(
                 "worker {worker}: start in slot {slot}, generation {generation} ({}), failed: {}{}; {}",
-                program(generation.0),
+                program(*generation),
                 failure(why),
                 counted.unwrap_or_default(),
                 what_next("trying again", *next)
@@ -66,14 +67,14 @@ pub(crate) fn words(
         Notice::GaveUp { slot, generation, failures, failure: why } => format!(
             "slot {slot}: generation {generation} ({}) failed to start {}, at last: {}; \
              given up until `retry`, `upgrade` or a new number of workers",
-            program(generation.0),
+            program(*generation),
             times(*failures),
             failure(why)
         ),
         Notice::Lost { failure: why } => format!("no worker is left to try: {}; ending", failure(why)),
-        Notice::BindFailed { listener, .. } => format!("{}; ending", address(listener.0)),
+        Notice::BindFailed { listener, errno } => format!("{}; ending", trouble(*listener, *errno)),
         Notice::PinFailed { generation, error } => {
-            format!("cannot run {}: {}", program(generation.0), spawn_error(error))
+            format!("cannot run {}: {}", program(*generation), spawn_error(error))
         }
         Notice::Up { workers, took } => {
             format!("up: {} after {}", count(*workers, "healthy worker"), span(*took))
@@ -82,7 +83,7 @@ pub(crate) fn words(
             let ahead =
                 canary.map(|canary| format!(", {} ahead", count(canary, "worker"))).unwrap_or_default();
             let trial = soak.map(|soak| format!(", on trial for {}", span(soak))).unwrap_or_default();
-            let program = program(generation.0);
+            let program = program(*generation);
             format!("{strategy} upgrade to generation {generation} ({program}{ahead}{trial}) has begun")
         }
         Notice::OnTrial { generation, workers, soak } => format!(
@@ -96,7 +97,7 @@ pub(crate) fn words(
         Notice::RollingBack { generation, to, cause, slot, failure } => format!(
             "{} ({}); going back to generation {to}",
             setback(*generation, *cause, *slot, 0, failure.as_ref()),
-            program(generation.0)
+            program(*generation)
         ),
         Notice::RolledBack { to, healthy, target } if healthy < target => format!(
             "going back is over, and generation {to} has {healthy} of {target} workers healthy; `status` \

@@ -360,11 +360,12 @@ impl<'a> Shell<'a> {
 
     fn report(&mut self, notice: &Notice) {
         self.history.note(notice);
-        let program = |generation| match self.programs.get(&Generation(generation)) {
+        let trouble = |listener, errno| self.sockets.trouble(listener, errno);
+        let program = |generation| match self.programs.get(&generation) {
             Some(program) => program.path().display().to_string(),
-            None => self.unrunnable.get(&Generation(generation)).cloned().unwrap_or_default(),
+            None => self.unrunnable.get(&generation).cloned().unwrap_or_default(),
         };
-        let (level, words) = report::words(notice, |_| self.sockets.trouble(), program);
+        let (level, words) = report::words(notice, trouble, program);
         log!(level, "{words}");
         if matches!(notice, Notice::Up { .. }) {
             super::welcome(self.options, &self.sockets.addresses());

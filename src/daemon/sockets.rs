@@ -2,7 +2,7 @@
 //! core says so, described to workers.
 
 use super::{
-    listen::{self, ListenOptions, Listener},
+    listen::{Address, ListenOptions, Listener},
     resolve::resolve,
 };
 use crate::{
@@ -17,17 +17,24 @@ use crate::{
 };
 use nix::libc::EINVAL;
 use std::{
+    collections::BTreeMap,
     net::{IpAddr, SocketAddr},
     os::fd::{AsFd as _, BorrowedFd},
 };
 
-/// All sockets of the service, in the order of the options.
+/// All sockets of the service. Each is known by its [`ListenerId`], the position of its option: addresses
+/// need not differ.
 #[derive(Debug)]
 pub(crate) struct Sockets {
-    wanted: Vec<(SocketAddr, ListenOptions)>,
-    bound: Vec<Listener>,
-    /// Why the last one could not be bound.
-    trouble: Option<String>,
+    wanted: BTreeMap<ListenerId, Wanted>,
+    bound: BTreeMap<ListenerId, Listener>,
+}
+
+/// What an option asks for.
+#[derive(Debug)]
+struct Wanted {
+    address: Address,
+    options: ListenOptions,
 }
 
 impl Sockets {
@@ -36,63 +43,63 @@ impl Sockets {
     /// # Errors
     /// A line that names the option, the value and what is accepted.
     pub(crate) fn resolve(options: &Options) -> Result<Self, String> {
-        let wanted = options.binds.iter().map(|spec| {
+        let named = (0..).map(ListenerId).zip(&options.binds);
+        let wanted = named.map(|(listener, spec)| {
             let listen_options = ListenOptions {
                 reuse_address: spec.reuse_address,
                 nonblocking: spec.nonblocking,
                 backlog: options.backlog,
             };
-            address(spec, options).map(|address| (address, listen_options))
+            let address = address(spec, options)?;
+            Ok((listener, Wanted { address, options: listen_options }))
         });
-        Ok(Self { wanted: wanted.collect::<Result<_, _>>()?, bound: Vec::new(), trouble: None })
+        Ok(Self { wanted: wanted.collect::<Result<_, String>>()?, bound: BTreeMap::new() })
     }
 
-    /// Binds the next socket.
+    /// Binds one of them.
     pub(crate) fn bind(&mut self, listener: ListenerId) -> EventKind {
-        let position = usize::try_from(listener.0).unwrap_or(usize::MAX);
-        let Some((address, options)) = self.wanted.get(position).copied() else {
+        let Some(wanted) = self.wanted.get(&listener) else {
             return EventKind::BindFailed { listener, errno: Errno(EINVAL) };
         };
-        match listen::bind(address, options) {
+        match wanted.address.bind(wanted.options) {
             Ok(socket) => {
                 log::info!("listening on {}", socket.address());
-                self.bound.push(socket);
+                self.bound.insert(listener, socket);
                 EventKind::Bound { listener }
             }
-            Err(errno) => {
-                self.trouble = Some(listen::describe(errno, address));
-                EventKind::BindFailed { listener, errno }
-            }
+            Err(errno) => EventKind::BindFailed { listener, errno },
         }
     }
 
-    /// Why binding failed, for people.
-    pub(crate) fn trouble(&self) -> String {
-        self.trouble.clone().unwrap_or_else(|| "a socket cannot be bound".into())
+    /// Why one of them could not be bound, for people.
+    pub(crate) fn trouble(&self, listener: ListenerId, errno: Errno) -> String {
+        let wanted = self.wanted.get(&listener);
+        wanted.map_or_else(|| "a socket cannot be bound".into(), |wanted| wanted.address.describe(errno))
     }
 
-    /// Where the service listens.
+    /// Where the service listens, in the order of the options.
     pub(crate) fn addresses(&self) -> Vec<String> {
-        self.bound.iter().map(|listener| listener.address().to_string()).collect()
+        self.bound.values().map(|listener| listener.address().to_string()).collect()
     }
 
-    /// The sockets, to be handed over.
+    /// The sockets, to be handed over, in the same order.
     pub(crate) fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
-        self.bound.iter().map(|listener| listener.as_fd()).collect()
+        self.bound.values().map(|listener| listener.as_fd()).collect()
     }
 
-    /// The families of their addresses, in the order of [`descriptors`](Self::descriptors).
+    /// The families of their addresses, in the same order.
     pub(crate) fn families(&self) -> Vec<&'static str> {
-        self.bound.iter().map(Listener::family_name).collect()
+        self.bound.values().map(|listener| listener.address().family_name()).collect()
     }
 }
 
-fn address(spec: &BindSpec, options: &Options) -> Result<SocketAddr, String> {
-    match &spec.host {
-        Host::V4(ip) => Ok(SocketAddr::new(IpAddr::V4(*ip), spec.port)),
-        Host::V6(ip) => Ok(SocketAddr::new(IpAddr::V6(*ip), spec.port)),
+fn address(spec: &BindSpec, options: &Options) -> Result<Address, String> {
+    let address = match &spec.host {
+        Host::V4(ip) => SocketAddr::new(IpAddr::V4(*ip), spec.port),
+        Host::V6(ip) => SocketAddr::new(IpAddr::V6(*ip), spec.port),
         Host::Name(name) => {
-            resolve(name, spec.port, options.family).map_err(|error| format!("--bind: `{spec}`: {error}"))
+            resolve(name, spec.port, options.family).map_err(|error| format!("--bind: `{spec}`: {error}"))?
         }
-    }
+    };
+    Ok(address.into())
 }
