@@ -30,7 +30,11 @@ use crate::{
         signal::Signal,
         time::Time,
     },
-    protocol::{Envelope, Operation, Progress, Release, answer, command, status},
+    protocol::{
+        Envelope, Operation, Progress, Release, answer, command,
+        history::{self, Asker, Entry, Outcome},
+        status,
+    },
 };
 use log::{LevelFilter, debug, error, log};
 use mio::{Events, Interest, Poll};
@@ -260,7 +264,7 @@ impl<'a> Shell<'a> {
                 self.asked.remove(&request);
                 return;
             }
-            Operation::History => self.history.envelope(),
+            Operation::History => history::envelope(self.history.entries()),
             Operation::Ehlo { user } => Envelope::done(format!(
                 "Hello {}, this is einhyrningsins {} (pid {}); `help` lists the commands",
                 user.unwrap_or_else(|| "there".into()),
@@ -375,9 +379,9 @@ impl<'a> Shell<'a> {
     fn pin(&mut self, generation: Generation, request: Option<RequestId>) -> EventKind {
         let asked = request.and_then(|request| self.asked.remove(&request));
         let by = match &asked {
-            Some((peer, _)) => format!("uid {}, pid {}", peer.user, peer.pid),
-            None if generation == Generation(1) => "the start".into(),
-            None => "SIGHUP".into(),
+            Some((peer, _)) => Asker::Client { user: peer.user, pid: peer.pid },
+            None if generation == Generation(1) => Asker::Start,
+            None => Asker::Hangup,
         };
         let release = asked.map(|(_, release)| release).unwrap_or_default();
         let serving = self.specs.get(&self.supervisor.stable());
@@ -387,7 +391,14 @@ impl<'a> Shell<'a> {
             Ok(program) => program.path().display().to_string(),
             Err(failed) => failed.path.display().to_string(),
         };
-        self.history.asked(generation, by, path.clone(), time_of_day());
+        self.history.begin(Entry {
+            generation,
+            asked_at: time_of_day(),
+            by,
+            program: path.clone(),
+            strategy: None,
+            outcome: Outcome::Begun,
+        });
         match captured {
             Ok(program) => {
                 debug!("generation {generation} is {path}");

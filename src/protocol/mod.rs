@@ -10,6 +10,7 @@
 
 pub mod answer;
 pub mod command;
+pub mod history;
 pub mod line;
 pub mod operation;
 pub mod progress;
