@@ -30,6 +30,7 @@ mod place;
 mod process;
 mod program;
 mod recorder;
+mod release;
 mod report;
 mod resolve;
 #[cfg(test)]
@@ -39,6 +40,6 @@ mod sockets;
 mod start;
 mod token;
 mod watch;
+mod welcome;
 
 pub use start::run;
-use start::{Spec, pin, welcome};

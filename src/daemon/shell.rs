@@ -5,43 +5,38 @@
 //! The answers to actions are told before the next sleep.
 
 use super::{
-    Spec,
-    client::Peer,
-    clock::{Monotonic, time_of_day},
+    clock::Monotonic,
     control::{Control, Incoming},
     given::{Given, Variables},
-    history::History,
     process::{self, Spawner, Ticket},
-    program::{Program, spawn_error},
     recorder::Recorder,
+    release::Releases,
     report,
     sockets::Sockets,
     token::{CONTROL, SIGNALS, WATCH},
     watch::Watch,
+    welcome::welcome,
 };
 use crate::{
     cli::daemon::Options,
     fsm::{
         Supervisor,
         action::{Action, Reply, Scope},
-        event::{Event, EventKind, SpawnError, Stage},
-        id::{Generation, Pid, RequestId, SlotId, WorkerId},
+        event::{Event, EventKind, SpawnError},
+        id::{Generation, Pid, SlotId, WorkerId},
         notice::Notice,
         signal::Signal,
         time::Time,
     },
     protocol::{
-        Envelope, Operation, Progress, Release, answer, command,
-        history::{self, Asker, Entry, Outcome},
+        Envelope, Operation, Progress, answer, command,
+        history::{self, Asker},
         status,
     },
 };
 use log::{LevelFilter, debug, error, log};
 use mio::{Events, Interest, Poll};
-use nix::{
-    errno::Errno,
-    libc::{SIGALRM, SIGCHLD, SIGWINCH},
-};
+use nix::libc::{SIGALRM, SIGCHLD, SIGWINCH};
 use signal_hook_mio::v1_0::Signals;
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -80,14 +75,7 @@ pub(crate) struct Shell<'a> {
     sockets: Sockets,
     supervisor: Supervisor,
     spawner: Spawner,
-    programs: BTreeMap<Generation, Program>,
-    /// What each of them was captured from; the one that serves is what a plain upgrade captures anew.
-    specs: BTreeMap<Generation, Spec>,
-    /// Upgrades that were asked for and not captured yet: by whom, and what they bring.
-    asked: BTreeMap<RequestId, (Peer, Release)>,
-    history: History,
-    /// Why generations have no program: what was tried to run.
-    unrunnable: BTreeMap<Generation, String>,
+    releases: Releases<'a>,
     children: BTreeMap<Pid, Ticket>,
     /// What every worker finds in its environment; known once the sockets are bound.
     variables: Option<Variables>,
@@ -127,11 +115,7 @@ impl<'a> Shell<'a> {
             sockets: parts.sockets,
             supervisor: parts.supervisor,
             spawner: parts.spawner,
-            programs: BTreeMap::new(),
-            specs: BTreeMap::new(),
-            asked: BTreeMap::new(),
-            history: History::default(),
-            unrunnable: BTreeMap::new(),
+            releases: Releases::new(parts.options),
             children: BTreeMap::new(),
             variables: None,
             recorder: parts.recorder,
@@ -258,13 +242,13 @@ impl<'a> Shell<'a> {
                 return self.tell(EventKind::Requested { client, request, command });
             }
             Operation::Upgrade { upgrade: command, release } => {
-                self.asked.insert(request, (peer, release));
+                self.releases.ask(request, Asker::Client { user: peer.user, pid: peer.pid }, release);
                 self.tell(EventKind::Requested { client, request, command });
                 // Refused before anything was captured, if it is still there.
-                self.asked.remove(&request);
+                self.releases.retract(request);
                 return;
             }
-            Operation::History => history::envelope(self.history.entries()),
+            Operation::History => history::envelope(self.releases.history()),
             Operation::Ehlo { user } => Envelope::done(format!(
                 "Hello {}, this is einhyrningsins {} (pid {}); `help` lists the commands",
                 user.unwrap_or_else(|| "there".into()),
@@ -306,11 +290,10 @@ impl<'a> Shell<'a> {
     /// Does one thing. Returns the answer, if it is one that is answered.
     fn perform(&mut self, action: Action) -> Option<EventKind> {
         match action {
-            Action::Pin { generation, request } => return Some(self.pin(generation, request)),
-            Action::Forget { generation } => {
-                self.programs.remove(&generation);
-                self.specs.remove(&generation);
+            Action::Pin { generation, request } => {
+                return Some(self.releases.capture(generation, request, self.supervisor.stable()));
             }
+            Action::Forget { generation } => self.releases.forget(generation),
             Action::Bind { listener } => return Some(self.sockets.bind(listener)),
             Action::Spawn { worker, slot, generation } => return Some(self.spawn(worker, slot, generation)),
             Action::Signal { worker, pid, signal, scope } => {
@@ -346,7 +329,7 @@ impl<'a> Shell<'a> {
     fn answer(&self, reply: &Reply) -> Envelope {
         let mut envelope = answer::reply(reply);
         if let Reply::UpgradeRefused { generation, .. } = reply
-            && let Some(path) = self.unrunnable.get(generation)
+            && let Some(path) = self.releases.unrunnable(*generation)
         {
             envelope.message = format!("{path}: {}", envelope.message);
         }
@@ -363,54 +346,12 @@ impl<'a> Shell<'a> {
     }
 
     fn report(&mut self, notice: &Notice) {
-        self.history.note(notice);
+        self.releases.note(notice);
         let trouble = |listener, errno| self.sockets.trouble(listener, errno);
-        let program = |generation| match self.programs.get(&generation) {
-            Some(program) => program.path().display().to_string(),
-            None => self.unrunnable.get(&generation).cloned().unwrap_or_default(),
-        };
-        let (level, words) = report::words(notice, trouble, program);
+        let (level, words) = report::words(notice, trouble, |generation| self.releases.name(generation));
         log!(level, "{words}");
         if matches!(notice, Notice::Up { .. }) {
-            super::welcome(self.options, &self.sockets.addresses());
-        }
-    }
-
-    fn pin(&mut self, generation: Generation, request: Option<RequestId>) -> EventKind {
-        let asked = request.and_then(|request| self.asked.remove(&request));
-        let by = match &asked {
-            Some((peer, _)) => Asker::Client { user: peer.user, pid: peer.pid },
-            None if generation == Generation(1) => Asker::Start,
-            None => Asker::Hangup,
-        };
-        let release = asked.map(|(_, release)| release).unwrap_or_default();
-        let serving = self.specs.get(&self.supervisor.stable());
-        let spec = serving.cloned().unwrap_or_else(|| Spec::of(self.options)).with(release);
-        let captured = super::pin(self.options, &spec);
-        let path = match &captured {
-            Ok(program) => program.path().display().to_string(),
-            Err(failed) => failed.path.display().to_string(),
-        };
-        self.history.begin(Entry {
-            generation,
-            asked_at: time_of_day(),
-            by,
-            program: path.clone(),
-            strategy: None,
-            outcome: Outcome::Begun,
-        });
-        match captured {
-            Ok(program) => {
-                debug!("generation {generation} is {path}");
-                self.programs.insert(generation, program);
-                self.specs.insert(generation, spec);
-                EventKind::Pinned { generation }
-            }
-            Err(failed) => {
-                // One is enough: it is told of at once, and never again.
-                self.unrunnable = BTreeMap::from([(generation, path)]);
-                EventKind::PinFailed { generation, error: failed.error }
-            }
+            welcome(self.options, &self.sockets.addresses());
         }
     }
 
@@ -422,7 +363,7 @@ impl<'a> Shell<'a> {
     }
 
     fn start_process(&mut self, slot: SlotId, generation: Generation) -> Result<Pid, SpawnError> {
-        let program = self.programs.get(&generation).ok_or_else(|| spawn_error(Stage::Pin, Errno::EINVAL))?;
+        let program = self.releases.program(generation)?;
         let make = || Variables::new(&self.sockets.families(), self.control.path());
         let variables = self.variables.get_or_insert_with(make).of(slot);
         let given = Given { sockets: &self.sockets.descriptors(), variables };

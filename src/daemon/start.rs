@@ -5,7 +5,6 @@ use super::{
     control::Control,
     log,
     process::{self, Spawner},
-    program::{PinError, Program},
     recorder::Recorder,
     shell::{Parts, Shell},
     sockets::Sockets,
@@ -13,19 +12,15 @@ use super::{
     watch::Watch,
 };
 use crate::{
-    cli::daemon::{COMMAND_LINE, Options, Verbosity, Workload},
+    cli::daemon::{COMMAND_LINE, Options, Verbosity},
     fsm::{Supervisor, config::Config},
-    protocol::{Release, words},
+    protocol::words,
 };
 use ::log::{LevelFilter, error, warn};
 use mio::Poll;
 use std::{
-    collections::BTreeMap,
-    env,
-    ffi::OsString,
     fmt,
     io::{self, Write as _},
-    path::Path,
     process::ExitCode,
     thread,
 };
@@ -112,73 +107,4 @@ fn config(options: &Options) -> Config {
         max_unacked: unacked,
         max_surge: options.max_surge.unwrap_or(unacked),
     }
-}
-
-/// What a generation is captured from.
-#[derive(Clone, Debug)]
-pub(super) struct Spec {
-    command: OsString,
-    arguments: Vec<OsString>,
-    /// Set on top of the supervisor's own environment.
-    variables: BTreeMap<OsString, OsString>,
-}
-
-impl Spec {
-    /// What the command line says.
-    pub(super) fn of(options: &Options) -> Self {
-        let (command, arguments) = match &options.workload {
-            Workload::Program { program, args } => (program.clone(), args.clone()),
-            Workload::Demo | Workload::DemoWorker => {
-                let this = env::current_exe().unwrap_or_else(|_| COMMAND_LINE.program.into());
-                (this.into_os_string(), vec!["--demo-worker".into()])
-            }
-        };
-        Self { command, arguments, variables: BTreeMap::new() }
-    }
-
-    /// The same with what an upgrade changes.
-    pub(super) fn with(mut self, release: Release) -> Self {
-        if let Some(mut program) = release.program.filter(|program| !program.is_empty()) {
-            self.command = program.remove(0).into();
-            self.arguments = program.into_iter().map(OsString::from).collect();
-        }
-        let variables = release.variables.into_iter();
-        self.variables.extend(variables.map(|(name, value)| (name.into(), value.into())));
-        self
-    }
-}
-
-/// Captures the program as it is now: executable, arguments, environment, directory.
-pub(super) fn pin(options: &Options, spec: &Spec) -> Result<Program, PinError> {
-    let ours = |name: &OsString| !options.drop_env.contains(name) && !spec.variables.contains_key(name);
-    let own = env::vars_os().filter(|(name, _)| ours(name));
-    let set = spec.variables.iter().map(|(name, value)| (name.clone(), value.clone()));
-    Program::pin(&spec.command, &spec.arguments, own.chain(set), Path::new("."))
-}
-
-/// Tells a newcomer what there is to try. Only `--demo` says anything.
-pub(super) fn welcome(options: &Options, addresses: &[String]) {
-    if options.workload != Workload::Demo {
-        return;
-    }
-    let address = addresses.first().map_or("?", String::as_str);
-    // Under `cargo run` the client is neither built nor on the path.
-    let client = if env::var_os("CARGO").is_some() {
-        "cargo run --release --bin einhyrningsinsctl --"
-    } else {
-        "einhyrningsinsctl"
-    };
-    let path = options.socket_path.display();
-    let default = options.socket_path == Path::new(crate::cli::DEFAULT_SOCKET_PATH);
-    let socket = if default { String::new() } else { format!(" -d {path}") };
-    let text = format!(
-        "\nThe demo serves on http://{address}/ with {} workers. Try, in another terminal:\n\n  \
-         # which worker answers?\n  curl http://{address}/\n  \
-         # how do things stand?\n  {client}{socket} status\n  \
-         # replace every worker, drop no request\n  {client}{socket} upgrade\n  \
-         # shut down (or press Ctrl-C here)\n  {client}{socket} die\n\n",
-        options.number
-    );
-    // The demo goes on without its words if nobody can read them.
-    let _ = io::stdout().write_all(text.as_bytes());
 }

@@ -1,0 +1,312 @@
+//! What each generation runs: what was asked for, what it was specified from, what was captured, or why
+//! it could not be, and what came of it.
+//!
+//! Which generations there are, and when one is captured or forgotten, is the core's to say; starting
+//! what was captured is the [`process`](super::process) room's.
+
+use super::{
+    clock::time_of_day,
+    history::History,
+    program::{PinError, Program, spawn_error},
+};
+use crate::{
+    cli::daemon::{COMMAND_LINE, Options, Workload},
+    fsm::{
+        event::{EventKind, SpawnError, Stage},
+        id::{Generation, RequestId},
+        notice::Notice,
+    },
+    protocol::{
+        Release,
+        history::{Asker, Entry, Outcome},
+    },
+};
+use log::debug;
+use nix::errno::Errno;
+use std::{collections::BTreeMap, env, ffi::OsString, path::Path};
+
+/// The releases of a service.
+#[derive(Debug)]
+pub(crate) struct Releases<'a> {
+    options: &'a Options,
+    /// Upgrades that were asked for and not captured yet.
+    asked: BTreeMap<RequestId, Asked>,
+    captured: BTreeMap<Generation, Captured>,
+    unrunnable: Option<Unrunnable>,
+    history: History,
+}
+
+/// What a client wants.
+#[derive(Debug)]
+struct Asked {
+    by: Asker,
+    release: Release,
+}
+
+/// What a generation runs.
+#[derive(Debug)]
+struct Captured {
+    program: Program,
+    /// What a plain upgrade captures anew while this one serves.
+    spec: Spec,
+}
+
+/// The last generation that could not be captured. One is enough: it is told of at once, and never again.
+#[derive(Debug)]
+struct Unrunnable {
+    generation: Generation,
+    /// What was tried.
+    path: String,
+}
+
+impl<'a> Releases<'a> {
+    pub(crate) fn new(options: &'a Options) -> Self {
+        let history = History::default();
+        Self { options, asked: BTreeMap::new(), captured: BTreeMap::new(), unrunnable: None, history }
+    }
+
+    /// Notes what the generation that comes of a request is to bring.
+    pub(crate) fn ask(&mut self, request: RequestId, by: Asker, release: Release) {
+        self.asked.insert(request, Asked { by, release });
+    }
+
+    /// Forgets what was asked for, if no generation came of it.
+    pub(crate) fn retract(&mut self, request: RequestId) {
+        self.asked.remove(&request);
+    }
+
+    /// Captures the program of a generation as it is now, starting from what the one that serves was
+    /// specified from. Without a request, it is the start or SIGHUP that asks for it.
+    pub(crate) fn capture(
+        &mut self,
+        generation: Generation,
+        request: Option<RequestId>,
+        serving: Generation,
+    ) -> EventKind {
+        let asked = request.and_then(|request| self.asked.remove(&request));
+        let Asked { by, release } = asked.unwrap_or_else(|| Asked::unsaid(generation));
+        let base = self.captured.get(&serving).map(|captured| captured.spec.clone());
+        let spec = base.unwrap_or_else(|| Spec::of(self.options)).with(release);
+        let pinned = spec.pin(&self.options.drop_env);
+        let path = match &pinned {
+            Ok(program) => shown(program.path()),
+            Err(failed) => shown(&failed.path),
+        };
+        self.history.begin(Entry {
+            generation,
+            asked_at: time_of_day(),
+            by,
+            program: path.clone(),
+            strategy: None,
+            outcome: Outcome::Begun,
+        });
+        match pinned {
+            Ok(program) => {
+                debug!("generation {generation} is {path}");
+                self.captured.insert(generation, Captured { program, spec });
+                EventKind::Pinned { generation }
+            }
+            Err(failed) => {
+                self.unrunnable = Some(Unrunnable { generation, path });
+                EventKind::PinFailed { generation, error: failed.error }
+            }
+        }
+    }
+
+    /// Lets go of a generation that no worker will be started of any more.
+    pub(crate) fn forget(&mut self, generation: Generation) {
+        self.captured.remove(&generation);
+    }
+
+    /// What the workers of a generation run.
+    ///
+    /// # Errors
+    /// If nothing was captured for it.
+    pub(crate) fn program(&self, generation: Generation) -> Result<&Program, SpawnError> {
+        let captured = self.captured.get(&generation).map(|captured| &captured.program);
+        captured.ok_or_else(|| spawn_error(Stage::Pin, Errno::EINVAL))
+    }
+
+    /// Where a generation's program is, or what could not be run in its place; nothing if neither is
+    /// known any more.
+    pub(crate) fn name(&self, generation: Generation) -> String {
+        match self.captured.get(&generation) {
+            Some(captured) => shown(captured.program.path()),
+            None => self.unrunnable(generation).unwrap_or_default().to_owned(),
+        }
+    }
+
+    /// What a generation should have run and could not, if it was the last one like that.
+    pub(crate) fn unrunnable(&self, generation: Generation) -> Option<&str> {
+        let last = self.unrunnable.as_ref().filter(|last| last.generation == generation);
+        last.map(|last| last.path.as_str())
+    }
+
+    /// Takes in what the core has to tell.
+    pub(crate) fn note(&mut self, notice: &Notice) {
+        self.history.note(notice);
+    }
+
+    /// What came of the generations, oldest first.
+    pub(crate) fn history(&self) -> impl Iterator<Item = &Entry> + Clone {
+        self.history.entries()
+    }
+}
+
+impl Asked {
+    /// What no client has asked for: the same again.
+    fn unsaid(generation: Generation) -> Self {
+        let by = if generation == Generation(1) { Asker::Start } else { Asker::Hangup };
+        Self { by, release: Release::default() }
+    }
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// What a generation is captured from.
+#[derive(Clone, Debug)]
+struct Spec {
+    command: OsString,
+    arguments: Vec<OsString>,
+    /// Set on top of the supervisor's own environment.
+    variables: BTreeMap<OsString, OsString>,
+}
+
+impl Spec {
+    /// What the command line says.
+    fn of(options: &Options) -> Self {
+        let (command, arguments) = match &options.workload {
+            Workload::Program { program, args } => (program.clone(), args.clone()),
+            Workload::Demo | Workload::DemoWorker => {
+                let this = env::current_exe().unwrap_or_else(|_| COMMAND_LINE.program.into());
+                (this.into_os_string(), vec!["--demo-worker".into()])
+            }
+        };
+        Self { command, arguments, variables: BTreeMap::new() }
+    }
+
+    /// The same with what an upgrade changes.
+    fn with(mut self, release: Release) -> Self {
+        if let Some(mut program) = release.program.filter(|program| !program.is_empty()) {
+            self.command = program.remove(0).into();
+            self.arguments = program.into_iter().map(OsString::from).collect();
+        }
+        let variables = release.variables.into_iter();
+        self.variables.extend(variables.map(|(name, value)| (name.into(), value.into())));
+        self
+    }
+
+    /// Captures the program as it is now: executable, arguments, environment, directory. `hidden` are
+    /// variables of our own that workers do not get.
+    fn pin(&self, hidden: &[OsString]) -> Result<Program, PinError> {
+        let ours = |name: &OsString| !hidden.contains(name) && !self.variables.contains_key(name);
+        let own = env::vars_os().filter(|(name, _)| ours(name));
+        let set = self.variables.iter().map(|(name, value)| (name.clone(), value.clone()));
+        Program::pin(&self.command, &self.arguments, own.chain(set), Path::new("."))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::scratch::Scratch, *};
+    use crate::{
+        cli::daemon::{Parsed, parse},
+        fsm::{event::Prospect, id::Pid},
+    };
+
+    const BY: Asker = Asker::Client { user: 7, pid: Pid(30) };
+
+    fn options(program: &str) -> Options {
+        match parse([program.into()]).unwrap() {
+            Parsed::Run(options) => *options,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The path of something that can be run.
+    fn executable(scratch: &Scratch, name: &str) -> String {
+        scratch.file(name, "#!/bin/sh\n", 0o755).to_str().unwrap().to_owned()
+    }
+
+    fn to_run(command: &str) -> Release {
+        Release { program: Some(vec![command.into()]), ..Release::default() }
+    }
+
+    fn capture(
+        releases: &mut Releases<'_>,
+        generation: u32,
+        request: Option<u64>,
+        serving: u32,
+    ) -> EventKind {
+        releases.capture(Generation(generation), request.map(RequestId), Generation(serving))
+    }
+
+    fn is_captured(releases: &mut Releases<'_>, generation: u32, request: Option<u64>, serving: u32) {
+        let pinned = EventKind::Pinned { generation: Generation(generation) };
+        assert_eq!(capture(releases, generation, request, serving), pinned);
+    }
+
+    #[test]
+    fn what_is_not_said_stays_as_it_is_in_the_generation_that_serves() {
+        let scratch = Scratch::new();
+        let (first, second) = (executable(&scratch, "first"), executable(&scratch, "second"));
+        let options = options(&first);
+        let mut releases = Releases::new(&options);
+        is_captured(&mut releases, 1, None, 0);
+        releases.ask(RequestId(5), BY, to_run(&second));
+        is_captured(&mut releases, 2, Some(5), 1);
+        is_captured(&mut releases, 3, None, 2);
+        // What was asked for is so once.
+        is_captured(&mut releases, 4, Some(5), 1);
+        let names = [1, 2, 3, 4].map(|number| releases.name(Generation(number)));
+        assert_eq!(names, [&first, &second, &second, &first].map(String::clone));
+        let by: Vec<_> = releases.history().map(|entry| entry.by).collect();
+        assert_eq!(by, [Asker::Start, BY, Asker::Hangup, Asker::Hangup]);
+        let programs: Vec<_> = releases.history().map(|entry| entry.program.clone()).collect();
+        assert_eq!(programs, names);
+    }
+
+    #[test]
+    fn what_was_asked_for_and_refused_does_not_come_later() {
+        let scratch = Scratch::new();
+        let first = executable(&scratch, "first");
+        let options = options(&first);
+        let mut releases = Releases::new(&options);
+        releases.ask(RequestId(5), BY, to_run("/nowhere/second"));
+        releases.retract(RequestId(5));
+        is_captured(&mut releases, 2, Some(5), 1);
+        assert_eq!(releases.name(Generation(2)), first);
+    }
+
+    #[test]
+    fn what_cannot_be_run_is_named_until_the_next_such() {
+        let options = options("/bin/true");
+        let mut releases = Releases::new(&options);
+        for (number, path) in [(2, "/nowhere/a"), (3, "/nowhere/b")] {
+            releases.ask(RequestId(5), BY, to_run(path));
+            let EventKind::PinFailed { generation, error } = capture(&mut releases, number, Some(5), 1)
+            else {
+                panic!("{path} is there");
+            };
+            assert_eq!((generation, error.prospect), (Generation(number), Prospect::NotFound));
+            assert_eq!(releases.unrunnable(generation), Some(path));
+            assert_eq!(releases.name(generation), path);
+            assert!(releases.program(generation).is_err());
+        }
+        assert_eq!(releases.unrunnable(Generation(2)), None);
+        assert_eq!(releases.name(Generation(2)), "");
+    }
+
+    #[test]
+    fn what_is_forgotten_can_be_neither_started_nor_named() {
+        let options = options("/bin/true");
+        let mut releases = Releases::new(&options);
+        is_captured(&mut releases, 1, None, 0);
+        assert!(releases.program(Generation(1)).is_ok());
+        releases.forget(Generation(1));
+        assert!(releases.program(Generation(1)).is_err());
+        assert_eq!(releases.name(Generation(1)), "");
+    }
+}
