@@ -1,8 +1,9 @@
 //! Listening sockets: bound once, at the start, and shared with every worker.
 //!
 //! What kinds of address there are is known here alone: how each is bound, what it is called, and what to
-//! do about it if it cannot be bound. What a socket is set to is written out, not left to the system: whether an IPv6 socket takes IPv4
-//! connections too differs between machines, and `SO_REUSEADDR` is not for us to assume.
+//! do about it if it cannot be bound. What a socket is set to is written out, not left to the system:
+//! whether an IPv6 socket takes IPv4 connections too differs between machines, and `SO_REUSEADDR` is not
+//! for us to assume.
 
 use crate::fsm::id::Errno;
 use nix::{

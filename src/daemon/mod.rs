@@ -3,20 +3,24 @@
 //! One thread, one event loop (`shell`). Nothing in here decides anything about workers; where it
 //! seems to want to, the question belongs to [`crate::fsm`].
 //!
+//! Each room uses those below it and none above:
+//!
 //! | Room | For |
 //! |---|---|
 //! | `start` | from options to a running loop, in an order that leaves nothing behind |
-//! | `shell`, `token` | the loop: gather facts, tell the core, perform its actions; what it waits for |
+//! | `shell` | the loop: gather facts, tell the core, perform its actions |
+//! | `release`, `history` | what each generation runs, from being asked for to what came of it |
 //! | `process` | fork, exec, signals, reaping; the one room with `unsafe` |
-//! | `program` | what a generation runs, captured once |
+//! | `program` | what is executed, captured once |
 //! | `given` | the contract with workers: variables, descriptors, what is kept from them |
-//! | `history` | what came of the generations so far |
-//! | `sockets`, `listen`, `resolve` | `--bind` |
-//! | `claim`, `control`, `client`, `watch` | the control socket: its file, its clients, its loss |
+//! | `sockets`, `listen`, `resolve` | `--bind`: all sockets, each kind of address, names of hosts |
+//! | `control`, `claim`, `client` | the control socket: requests and answers, its file, one connection |
+//! | `watch` | learning that the control socket was removed |
 //! | `place` | a socket's path: locked, cleared of what is stale, ours, given back |
-//! | `report`, `log` | words and levels for what happens; writing them without ever waiting |
 //! | `recorder` | `--trace` |
-//! | `clock` | the one clock |
+//! | `report`, `log` | words and levels for what happens; writing them without ever waiting |
+//! | `welcome` | what `--demo` says |
+//! | `clock`, `token` | the one clock; what the loop waits for |
 
 mod claim;
 mod client;
@@ -33,6 +37,8 @@ mod recorder;
 mod release;
 mod report;
 mod resolve;
+#[cfg(test)]
+mod rooms;
 #[cfg(test)]
 mod scratch;
 mod shell;
