@@ -16,7 +16,7 @@ use super::{
 };
 use crate::fsm::{
     action::Scope,
-    event::{ExitStatus, SpawnError, Stage},
+    event::{ExitStatus, SpawnError, SpawnStage},
     id::{Errno, Pid},
     signal::Signal,
 };
@@ -95,7 +95,7 @@ impl Spawner {
         self.variables.clear();
         for Variable { name, value } in given.variables {
             let variable = [name.as_bytes(), b"=", value.as_bytes()];
-            self.variables.push(&variable).map_err(|errno| spawn_error(Stage::Exec, errno))?;
+            self.variables.push(&variable).map_err(|errno| spawn_error(SpawnStage::Exec, errno))?;
         }
         self.sockets.clear();
         self.sockets.extend(given.sockets.iter().map(AsRawFd::as_raw_fd));
@@ -103,7 +103,7 @@ impl Spawner {
     }
 
     fn start(&mut self, program: &Program) -> Result<Child, SpawnError> {
-        let failed = |errno| spawn_error(Stage::Fork, errno);
+        let failed = |errno| spawn_error(SpawnStage::Fork, errno);
         // A variable that the child must set itself, such as its own pid, can be written in place
         // here: the child has its own copy of this memory.
         let environment = program.environment().pointers().chain(self.variables.pointers());
@@ -193,7 +193,7 @@ impl Plan<'_> {
         let (stage, errno) = match self.prepare() {
             Ok(()) => {
                 self.become_program();
-                (Stage::Exec, Sys::last())
+                (SpawnStage::Exec, Sys::last())
             }
             Err(failure) => failure,
         };
@@ -219,15 +219,15 @@ impl Plan<'_> {
         };
     }
 
-    fn prepare(&mut self) -> Result<(), (Stage, Sys)> {
+    fn prepare(&mut self) -> Result<(), (SpawnStage, Sys)> {
         let itself = unistd::Pid::from_raw(0);
-        unistd::setpgid(itself, itself).map_err(|errno| (Stage::Setpgid, errno))?;
+        unistd::setpgid(itself, itself).map_err(|errno| (SpawnStage::Setpgid, errno))?;
         // Before signals are let in: a handler of the parent's must not run here. And `execve` keeps
         // what is ignored ignored.
         self.signals.iter().copied().for_each(default_signal);
-        unistd::fchdir(borrow(self.directory)).map_err(|errno| (Stage::Chdir, errno))?;
-        self.hand_over().map_err(|errno| (Stage::Files, errno))?;
-        SigSet::empty().thread_set_mask().map_err(|errno| (Stage::Signals, errno))
+        unistd::fchdir(borrow(self.directory)).map_err(|errno| (SpawnStage::Chdir, errno))?;
+        self.hand_over().map_err(|errno| (SpawnStage::Files, errno))?;
+        SigSet::empty().thread_set_mask().map_err(|errno| (SpawnStage::Signals, errno))
     }
 
     /// Puts every descriptor where it belongs, and closes all others.

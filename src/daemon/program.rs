@@ -6,7 +6,7 @@
 
 use super::{given::is_passed_on, place::Identity};
 use crate::fsm::{
-    event::{Prospect, SpawnError, Stage},
+    event::{Prospect, SpawnError, SpawnStage},
     id::Errno,
 };
 use nix::{
@@ -82,7 +82,7 @@ impl Program {
         environment: impl IntoIterator<Item = (OsString, OsString)>,
         cwd: &Path,
     ) -> Result<Self, PinError> {
-        let named = |errno| PinError::new(Stage::Pin, errno, Path::new(command));
+        let named = |errno| PinError::new(SpawnStage::Pin, errno, Path::new(command));
         let mut search = None;
         let mut block = Strings::default();
         for (name, value) in environment {
@@ -103,7 +103,7 @@ impl Program {
         }
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let directory =
-            open(cwd, flags, Mode::empty()).map_err(|errno| PinError::new(Stage::Chdir, errno, cwd))?;
+            open(cwd, flags, Mode::empty()).map_err(|errno| PinError::new(SpawnStage::Chdir, errno, cwd))?;
         let executable =
             CString::new(path.clone().into_os_string().into_vec()).map_err(|_| named(Sys::EINVAL))?;
         let (file, kind) = open_executable(&path).map_err(named)?;
@@ -172,7 +172,7 @@ pub(crate) struct PinError {
 }
 
 impl PinError {
-    fn new(stage: Stage, errno: Sys, path: &Path) -> Self {
+    fn new(stage: SpawnStage, errno: Sys, path: &Path) -> Self {
         Self { error: spawn_error(stage, errno), path: path.to_path_buf() }
     }
 }
@@ -181,13 +181,13 @@ impl PinError {
 /// to expect of the next time, all others may pass.
 ///
 /// A missing interpreter of a script is reported by the kernel in the same way as a missing script.
-pub(super) fn spawn_error(stage: Stage, errno: Sys) -> SpawnError {
+pub(super) fn spawn_error(stage: SpawnStage, errno: Sys) -> SpawnError {
     let lasting = match stage {
-        Stage::Pin | Stage::Exec => true,
+        SpawnStage::Pin | SpawnStage::Exec => true,
         // From the parent, by path: it is not there. From a child, through the open directory: only
         // for reasons that are not the program's.
-        Stage::Chdir => NOT_FOUND.contains(&errno),
-        Stage::Fork | Stage::Setpgid | Stage::Signals | Stage::Files => false,
+        SpawnStage::Chdir => NOT_FOUND.contains(&errno),
+        SpawnStage::Fork | SpawnStage::Setpgid | SpawnStage::Signals | SpawnStage::Files => false,
     };
     let prospect = if lasting && NOT_FOUND.contains(&errno) {
         Prospect::NotFound
@@ -317,12 +317,12 @@ mod tests {
             let error = pin(command, &[], scratch.path()).unwrap_err().error;
             assert_eq!(
                 error,
-                SpawnError { stage: Stage::Pin, errno: Errno(errno as i32), prospect },
+                SpawnError { stage: SpawnStage::Pin, errno: Errno(errno as i32), prospect },
                 "{command}"
             );
         }
         let error = pin("/bin/sh", &[], &scratch.join("gone")).unwrap_err();
-        assert_eq!((error.error.stage, error.error.prospect), (Stage::Chdir, Prospect::NotFound));
+        assert_eq!((error.error.stage, error.error.prospect), (SpawnStage::Chdir, Prospect::NotFound));
         assert_eq!(error.path, scratch.join("gone"));
     }
 

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     cli::daemon::{COMMAND_LINE, Options, Workload},
     fsm::{
-        event::{EventKind, SpawnError, Stage},
+        event::{EventKind, SpawnError, SpawnStage},
         id::{Generation, RequestId},
         notice::Notice,
     },
@@ -124,7 +124,7 @@ impl<'a> Releases<'a> {
     /// If nothing was captured for it.
     pub(crate) fn program(&self, generation: Generation) -> Result<&Program, SpawnError> {
         let captured = self.captured.get(&generation).map(|captured| &captured.program);
-        captured.ok_or_else(|| spawn_error(Stage::Pin, Errno::EINVAL))
+        captured.ok_or_else(|| spawn_error(SpawnStage::Pin, Errno::EINVAL))
     }
 
     /// Where a generation's program is, or what could not be run in its place; nothing if neither is

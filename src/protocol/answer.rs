@@ -218,7 +218,7 @@ fn millis(span: Millis) -> Value {
 mod tests {
     use super::*;
     use crate::fsm::{
-        event::{ExitStatus, Prospect, SpawnError, Stage},
+        event::{ExitStatus, Prospect, SpawnError, SpawnStage},
         id::{Errno, SlotId},
         reason::Cause,
         text::Record as _,
@@ -255,7 +255,7 @@ mod tests {
 
     #[test]
     fn a_program_that_cannot_be_run_is_named_by_stage_and_errno() {
-        let error = SpawnError { stage: Stage::Exec, errno: Errno(2), prospect: Prospect::NotFound };
+        let error = SpawnError { stage: SpawnStage::Exec, errno: Errno(2), prospect: Prospect::NotFound };
         let refused = reply(&Reply::UpgradeRefused { generation: Generation(2), error });
         assert!(!refused.ok);
         assert_eq!(

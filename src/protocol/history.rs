@@ -181,7 +181,7 @@ fn utc(seconds: u64) -> String {
 mod tests {
     use super::*;
     use crate::fsm::{
-        event::{ExitStatus, Prospect, Stage},
+        event::{ExitStatus, Prospect, SpawnStage},
         id::Errno,
     };
 
@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn each_outcome_has_its_words() {
-        let error = SpawnError { stage: Stage::Exec, errno: Errno(2), prospect: Prospect::NotFound };
+        let error = SpawnError { stage: SpawnStage::Exec, errno: Errno(2), prospect: Prospect::NotFound };
         let (slot, failure) = (Some(SlotId(3)), Some(Failure::Exited(ExitStatus::Code(1))));
         let short = Some(Shortfall { generation: Generation(1), healthy: 2, target: 4 });
         let gave_up = |short| Outcome::RolledBack { cause: Cause::GaveUp, slot, failure, short };

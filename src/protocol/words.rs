@@ -2,7 +2,7 @@
 
 use super::json::{integer, members, or_null, text};
 use crate::fsm::{
-    event::{ExitStatus, SpawnError, Stage},
+    event::{ExitStatus, SpawnError, SpawnStage},
     id::{Errno, Generation, SlotId},
     reason::{Cause, Failure},
     time::Millis,
@@ -58,13 +58,13 @@ pub fn exit_status(status: ExitStatus) -> String {
 #[must_use]
 pub fn spawn_error(error: &SpawnError) -> String {
     let stage = match error.stage {
-        Stage::Pin => "finding the program",
-        Stage::Fork => "fork",
-        Stage::Setpgid => "making its process group",
-        Stage::Signals => "resetting its signals",
-        Stage::Files => "handing over the sockets",
-        Stage::Chdir => "changing to its directory",
-        Stage::Exec => "exec",
+        SpawnStage::Pin => "finding the program",
+        SpawnStage::Fork => "fork",
+        SpawnStage::Setpgid => "making its process group",
+        SpawnStage::Signals => "resetting its signals",
+        SpawnStage::Files => "handing over the sockets",
+        SpawnStage::Chdir => "changing to its directory",
+        SpawnStage::Exec => "exec",
     };
     format!("{stage} failed: {}", errno(error.errno))
 }
@@ -189,9 +189,9 @@ mod tests {
         let spawn = |stage, errno| {
             failure(&Failure::Spawn(SpawnError { stage, errno: Errno(errno), prospect: Prospect::Passing }))
         };
-        assert_eq!(spawn(Stage::Exec, 2), "exec failed: No such file or directory (errno 2)");
+        assert_eq!(spawn(SpawnStage::Exec, 2), "exec failed: No such file or directory (errno 2)");
         assert_eq!(
-            spawn(Stage::Fork, 11),
+            spawn(SpawnStage::Fork, 11),
             "fork failed: ".to_owned() + &errno(Errno(11)),
             "the words for an errno are the system's"
         );

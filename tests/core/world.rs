@@ -7,7 +7,7 @@ use einhyrningsins::fsm::{
     Supervisor,
     action::Action,
     config::Config,
-    event::{Command, Event, EventKind, ExitStatus, Prospect, SpawnError, Stage, Strategy},
+    event::{Command, Event, EventKind, ExitStatus, Prospect, SpawnError, SpawnStage, Strategy},
     id::{ClientId, Errno, Generation, ListenerId, Pid, RequestId, WorkerId},
     invariants::{Monitor, Violation},
     signal::{Shutdown, Signal},
@@ -358,7 +358,7 @@ pub fn spawn_error(how: u8) -> SpawnError {
         15 => Prospect::NotExecutable,
         _ => Prospect::Passing,
     };
-    SpawnError { stage: Stage::Exec, errno: Errno(i32::from(how)), prospect }
+    SpawnError { stage: SpawnStage::Exec, errno: Errno(i32::from(how)), prospect }
 }
 
 fn bad_answer(action: &Action, how: u8) -> Option<EventKind> {

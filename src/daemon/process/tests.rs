@@ -78,7 +78,7 @@ fn what_cannot_become_the_program_says_at_which_stage_and_why() {
     cases.push((program("/bin/true", &[&huge]), Sys::E2BIG, Prospect::NotExecutable, 126));
 
     for (program, errno, prospect, code) in cases {
-        let error = SpawnError { stage: Stage::Exec, errno: Errno(errno as i32), prospect };
+        let error = SpawnError { stage: SpawnStage::Exec, errno: Errno(errno as i32), prospect };
         assert_eq!(run(&program), (ExitStatus::Code(code), Some(error)));
     }
 }
@@ -127,7 +127,7 @@ fn a_variable_that_cannot_be_one_is_refused_before_there_is_a_process() {
     let mut spawner = Spawner::new().unwrap();
     let given = Given { sockets: &[], variables: [Variable::new("A", "b\0c")] };
     let error = spawner.spawn(&shell("exit"), given).unwrap_err();
-    assert_eq!((error.stage, error.prospect), (Stage::Exec, Prospect::NotExecutable));
+    assert_eq!((error.stage, error.prospect), (SpawnStage::Exec, Prospect::NotExecutable));
 }
 
 #[test]

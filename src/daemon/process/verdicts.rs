@@ -1,7 +1,7 @@
 //! What children say when they do not become the program: a word each, in memory shared with the parent.
 
 use super::super::program::spawn_error;
-use crate::fsm::event::{SpawnError, Stage};
+use crate::fsm::event::{SpawnError, SpawnStage};
 use nix::{
     errno::Errno,
     sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap},
@@ -84,19 +84,19 @@ impl Drop for Verdicts {
 }
 
 /// Leaves a reason. All of this is fit for a forked child.
-pub(super) fn leave(word: &AtomicU64, stage: Stage, errno: Errno) {
+pub(super) fn leave(word: &AtomicU64, stage: SpawnStage, errno: Errno) {
     word.store(encode(stage, errno), Ordering::Release);
 }
 
 /// Never zero.
-fn encode(stage: Stage, errno: Errno) -> u64 {
+fn encode(stage: SpawnStage, errno: Errno) -> u64 {
     ((stage as u64 + 1) << 32) | u64::from((errno as i32).unsigned_abs())
 }
 
 fn decode(verdict: u64) -> Option<SpawnError> {
     let stage = usize::try_from((verdict >> 32).checked_sub(1)?).ok()?;
     let errno = i32::try_from(verdict & u64::from(u32::MAX)).ok()?;
-    Some(spawn_error(*Stage::ALL.get(stage)?, Errno::from_raw(errno)))
+    Some(spawn_error(*SpawnStage::ALL.get(stage)?, Errno::from_raw(errno)))
 }
 
 #[cfg(test)]
@@ -110,11 +110,11 @@ mod tests {
         assert_eq!(verdicts.pages.len(), 2);
         for (i, ticket) in tickets.iter().enumerate() {
             let errno = if i % 2 == 0 { Errno::ENOENT } else { Errno::EAGAIN };
-            verdicts.word(ticket).unwrap().store(encode(Stage::Files, errno), Ordering::Release);
+            verdicts.word(ticket).unwrap().store(encode(SpawnStage::Files, errno), Ordering::Release);
         }
         for (i, ticket) in tickets.into_iter().enumerate() {
             let errno = if i % 2 == 0 { Errno::ENOENT } else { Errno::EAGAIN };
-            assert_eq!(verdicts.give_back(ticket), Some(spawn_error(Stage::Files, errno)));
+            assert_eq!(verdicts.give_back(ticket), Some(spawn_error(SpawnStage::Files, errno)));
         }
         let ticket = verdicts.take().unwrap();
         assert_eq!(verdicts.give_back(ticket), None, "what is taken again is clean");
@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn every_stage_and_error_survives_the_way_through_the_page() {
-        for stage in Stage::ALL {
+        for stage in SpawnStage::ALL {
             for errno in [Errno::EPERM, Errno::ETXTBSY, Errno::EHWPOISON] {
                 assert_eq!(decode(encode(*stage, errno)), Some(spawn_error(*stage, errno)));
             }

@@ -171,7 +171,7 @@ words! {
 
 words! {
     /// Where on the way from `fork` to the program a start failed.
-    pub enum Stage {
+    pub enum SpawnStage {
         /// Finding and checking the program.
         "pin" => Pin,
         /// Making the process.
@@ -205,7 +205,7 @@ words! {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SpawnError {
     /// Where.
-    pub stage: Stage,
+    pub stage: SpawnStage,
     /// What the system said.
     pub errno: Errno,
     /// Whether trying again could help.
@@ -233,7 +233,11 @@ impl Field for SpawnError {
         let bad = || BadText::new(format_args!("`{word}` is not STAGE:ERRNO:PROSPECT"));
         let (stage, rest) = word.split_once(':').ok_or_else(bad)?;
         let (errno, prospect) = rest.split_once(':').ok_or_else(bad)?;
-        Ok(Self { stage: Stage::get(stage)?, errno: Errno::get(errno)?, prospect: Prospect::get(prospect)? })
+        Ok(Self {
+            stage: SpawnStage::get(stage)?,
+            errno: Errno::get(errno)?,
+            prospect: Prospect::get(prospect)?,
+        })
     }
 }
 
