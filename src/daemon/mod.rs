@@ -12,6 +12,7 @@
 //! | `release`, `history` | what each generation runs, from being asked for to what came of it |
 //! | `process` | fork, exec, signals, reaping; the one room with `unsafe` |
 //! | `program` | what is executed, captured once |
+//! | `facts` | what the kernel tells of processes |
 //! | `given` | the contract with workers: variables, descriptors, what is kept from them |
 //! | `sockets`, `listen`, `resolve` | `--bind`: all sockets, each kind of address, names of hosts |
 //! | `control`, `claim`, `client` | the control socket: requests and answers, its file, one connection |
@@ -26,6 +27,7 @@ mod claim;
 mod client;
 mod clock;
 mod control;
+mod facts;
 mod given;
 mod history;
 mod listen;

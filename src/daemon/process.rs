@@ -11,6 +11,7 @@
 pub(crate) use verdicts::Ticket;
 
 use super::{
+    facts,
     given::{FIRST_FD, Given, Variable},
     program::{Kind, Program, Strings, spawn_error},
 };
@@ -20,6 +21,7 @@ use crate::fsm::{
     id::{Errno, Pid},
     signal::Signal,
 };
+use log::debug;
 use nix::{
     errno::Errno as Sys,
     fcntl::{FcntlArg, FdFlag, OFlag, fcntl, open},
@@ -403,9 +405,28 @@ pub(crate) fn signal(pid: Pid, signal: Signal, scope: Scope) -> Result<(), Errno
     let pid = target(pid).map_err(errno)?;
     match scope {
         Scope::Process => signal::kill(pid, number(signal)),
+        Scope::Handler if handles(pid, signal) => signal::kill(pid, number(signal)),
+        Scope::Handler => Ok(()),
+        Scope::Awake => signal::kill(pid, number(signal)).and_then(|()| wake(pid)),
         Scope::Group => signal::killpg(pid, number(signal)),
     }
     .map_err(errno)
+}
+
+/// Continues a worker that is stopped: it takes nothing in before it goes on. One that is not may have a
+/// meaning of its own for CONT, and is spared it.
+fn wake(pid: unistd::Pid) -> Result<(), Sys> {
+    match facts::is_stopped(known(pid)) {
+        Ok(false) => Ok(()),
+        Ok(true) | Err(_) => signal::kill(pid, signal::SIGCONT),
+    }
+}
+
+/// Whether a worker would survive a signal that most programs end by.
+fn handles(pid: unistd::Pid, signal: Signal) -> bool {
+    facts::catches(known(pid), number(signal) as c_int)
+        .inspect_err(|error| debug!("pid {pid}: it is not known whether it handles SIG{signal}: {error}"))
+        .unwrap_or(false)
 }
 
 /// Whether any process is left in the group that `pid` leads or led.

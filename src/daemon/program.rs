@@ -47,6 +47,9 @@ const NOT_EXECUTABLE: [Sys; 9] = [
     Sys::ELIBBAD,
 ];
 
+/// What the kernel says when it lacks processes, memory or descriptors, for us or for all.
+const SHORTAGE: [Sys; 5] = [Sys::EAGAIN, Sys::ENOMEM, Sys::EMFILE, Sys::ENFILE, Sys::ENOBUFS];
+
 /// A program that can be started any number of times, always the same one.
 #[derive(Debug)]
 pub(crate) struct Program {
@@ -189,7 +192,9 @@ pub(super) fn spawn_error(stage: SpawnStage, errno: Sys) -> SpawnError {
         SpawnStage::Chdir => NOT_FOUND.contains(&errno),
         SpawnStage::Fork | SpawnStage::Setpgid | SpawnStage::Signals | SpawnStage::Files => false,
     };
-    let prospect = if lasting && NOT_FOUND.contains(&errno) {
+    let prospect = if stage != SpawnStage::Pin && SHORTAGE.contains(&errno) {
+        Prospect::Shortage
+    } else if lasting && NOT_FOUND.contains(&errno) {
         Prospect::NotFound
     } else if lasting && NOT_EXECUTABLE.contains(&errno) {
         Prospect::NotExecutable

@@ -64,12 +64,12 @@ pub(crate) fn words(
         Notice::Orphans { worker, pid } => {
             format!("worker {worker}: pid {pid} has left processes behind in its process group; killing them")
         }
-        Notice::GaveUp { slot, generation, failures, failure: why } => format!(
-            "slot {slot}: generation {generation} ({}) failed to start {}, at last: {}; \
-             given up until `retry`, `upgrade` or a new number of workers",
+        Notice::GaveUp { slot, generation, failures, failure: why, ending } => format!(
+            "slot {slot}: generation {generation} ({}) failed to start {}, at last: {}; given up{}",
             program(*generation),
             times(*failures),
-            failure(why)
+            failure(why),
+            if *ending { "" } else { " until `retry`, `upgrade` or a new number of workers" }
         ),
         Notice::Lost { failure: why } => format!("no worker is left to try: {}; ending", failure(why)),
         Notice::BindFailed { listener, errno } => format!("{}; ending", trouble(*listener, *errno)),
@@ -96,7 +96,7 @@ pub(crate) fn words(
         }
         Notice::RollingBack { generation, to, cause, slot, failure } => format!(
             "{} ({}); going back to generation {to}",
-            setback(*generation, *cause, *slot, 0, failure.as_ref()),
+            setback(*generation, *cause, *slot, None, failure.as_ref()),
             program(*generation)
         ),
         Notice::RolledBack { to, healthy, target } if healthy < target => format!(
@@ -110,6 +110,10 @@ pub(crate) fn words(
             format!("upgrade to generation {generation} is superseded by generation {by}")
         }
         Notice::Target { old, new } => format!("number of workers: {old} → {new}"),
+        Notice::TargetRefused { target, least, most } => format!(
+            "number of workers: {target}, as before; it can be from {least} to {most}, and a signal asked for \
+             another"
+        ),
         Notice::Stopping { shutdown, workers } => {
             format!("{shutdown} shutdown; {} to go", count(*workers, "worker"))
         }
@@ -163,6 +167,7 @@ fn level(notice: &Notice) -> Level {
         | Notice::RolledBack { .. }
         | Notice::Superseded { .. }
         | Notice::NotYours { .. }
+        | Notice::TargetRefused { .. }
         | Notice::Gap { .. } => Level::Warn,
         Notice::Healthy { .. }
         | Notice::Gone { .. }

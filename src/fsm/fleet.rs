@@ -18,7 +18,7 @@ use self::{
     worker::{Change, Effect, Phase, PhaseTag, Step, Worker},
 };
 use crate::fsm::words::{
-    config::{Config, TARGET_MAX},
+    config::{Config, SHORTAGE_RETRY, TARGET_MAX},
     event::ExitStatus,
     id::{Generation, Pid, SlotId, WorkerId},
     reason::{Failure, Next},
@@ -391,6 +391,17 @@ impl Fleet {
             slot.apply(SlotChange::Crash(crash), now).map(|()| crash.delay())
         };
         self.edit_slot(id, count).transpose()
+    }
+
+    /// Lets a slot wait for what the machine lacks, and says for how long. `None` if the slot is not within
+    /// the target.
+    ///
+    /// # Errors
+    /// If it was not about to start a worker.
+    pub fn wait(&mut self, id: SlotId, failure: Failure, now: Time) -> Result<Option<Millis>, SlotRejected> {
+        let delay = backoff::spread_out(SHORTAGE_RETRY, id);
+        let wait = |slot: &mut Slot, _: &Config| slot.apply(SlotChange::Short(failure, delay), now);
+        Ok(self.edit_slot(id, wait).transpose()?.map(|()| delay))
     }
 
     /// Lets a slot that backs off try again now.

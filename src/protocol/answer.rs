@@ -46,6 +46,7 @@ fn is_ok(reply: &Reply) -> bool {
         Reply::NoSuchWorker { .. }
         | Reply::NotYours { .. }
         | Reply::TargetRefused { .. }
+        | Reply::CanaryRefused { .. }
         | Reply::NotRunning
         | Reply::UpgradeRefused { .. }
         | Reply::RolledBack { .. }
@@ -73,6 +74,9 @@ fn message(reply: &Reply) -> String {
         Reply::TargetRefused { target, least, most } => {
             format!("number of workers: {target}, as before; it can be from {least} to {most}")
         }
+        Reply::CanaryRefused { canary, target } => format!(
+            "--canary: {canary} workers cannot go ahead of {target}; accepted: 1 to {target}; nothing changed"
+        ),
         Reply::Signalled { signal, count: workers } => {
             format!("sent {signal} to {}", count(*workers, "worker"))
         }
@@ -103,7 +107,7 @@ fn message(reply: &Reply) -> String {
         Reply::NotRestored { generation, cause, slot, failure, healthy, target } => format!(
             "{}; NOT rolled back everywhere: {healthy} of {target} workers are healthy, of whatever \
              generation; `retry` tries again, `status` tells more",
-            setback(*generation, *cause, *slot, 0, failure.as_ref())
+            setback(*generation, *cause, *slot, None, failure.as_ref())
         ),
         Reply::Aborting { generation } => format!("taking generation {generation} back"),
         Reply::NothingToAbort => "no upgrade is under way; nothing changed".into(),
@@ -150,6 +154,9 @@ fn fields(reply: &Reply) -> Object {
         Reply::TargetRefused { target, least, most } => {
             members([("target", number(*target)), ("least", number(*least)), ("most", number(*most))])
         }
+        Reply::CanaryRefused { canary, target } => {
+            members([("canary", number(*canary)), ("target", number(*target))])
+        }
         Reply::Signalled { signal, count } => {
             members([("signal", text(signal.word())), ("count", number(*count))])
         }
@@ -173,7 +180,7 @@ fn fields(reply: &Reply) -> Object {
                 ("serving", generation_value(*serving)),
                 ("cause", text(cause.word())),
                 ("slot", or_null(*slot, |slot| number(slot.0))),
-                ("failures", number(*failures)),
+                ("failures", or_null(*failures, number)),
                 ("failure", or_null(failure.as_ref(), failure_value)),
                 ("healthy", number(*healthy)),
                 ("target", number(*target)),
@@ -232,7 +239,7 @@ mod tests {
                 serving: Generation(1),
                 cause: Cause::GaveUp,
                 slot: Some(SlotId(3)),
-                failures: 5,
+                failures: Some(5),
                 failure: Some(Failure::Exited(ExitStatus::Code(1))),
                 healthy,
                 target: 4,
@@ -301,7 +308,7 @@ mod tests {
             "cancelled generation=2",
             "aborting generation=2",
             "nothing-to-abort",
-            "rolled-back generation=2 serving=1 cause=aborted failures=0 healthy=4 target=4 took=10",
+            "rolled-back generation=2 serving=1 cause=aborted healthy=4 target=4 took=10",
         ];
         for line in lines {
             let envelope = reply(&Reply::from_line(line).unwrap());

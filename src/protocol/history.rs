@@ -151,7 +151,7 @@ fn reason(entry: &Entry) -> Option<String> {
         Outcome::Begun | Outcome::Serves => None,
         Outcome::Upgraded { took } => Some(format!("after {}", span(*took))),
         Outcome::RolledBack { cause, slot, failure, short } => {
-            let why = setback(entry.generation, *cause, *slot, 0, failure.as_ref());
+            let why = setback(entry.generation, *cause, *slot, None, failure.as_ref());
             Some(why + &short.map(shortfall).unwrap_or_default())
         }
         Outcome::Refused { error } => Some(spawn_error(error)),

@@ -26,16 +26,14 @@ pub fn setback(
     generation: Generation,
     cause: Cause,
     slot: Option<SlotId>,
-    failures: u32,
+    failures: Option<u32>,
     last: Option<&Failure>,
 ) -> String {
     let place = slot.map(|slot| format!(" in slot {slot}")).unwrap_or_default();
     let how = last.map(|why| format!(": {}", failure(why))).unwrap_or_default();
+    let often = failures.map(|failures| format!(" {}", times(failures))).unwrap_or_default();
     match cause {
-        Cause::GaveUp if failures > 0 => {
-            format!("generation {generation} failed{place} {}, at last{how}", times(failures))
-        }
-        Cause::GaveUp => format!("generation {generation} failed{place}, at last{how}"),
+        Cause::GaveUp => format!("generation {generation} failed{place}{often}, at last{how}"),
         Cause::Died => format!("a worker of generation {generation}{place} ended on trial{how}"),
         Cause::Aborted => format!("the upgrade to generation {generation} was aborted"),
     }

@@ -11,9 +11,9 @@ mod workers;
 
 use crate::table::Cell;
 use einhyrningsins::fsm::{
-    action::{Action, Reply},
+    action::{Action, Reply, Scope},
     config::{AckMode, Config, KILL_AFTER},
-    event::{Event, EventKind},
+    event::{Event, EventKind, Prospect, SpawnError},
     id::{Generation, Pid, RequestId, SlotId, WorkerId},
     index::TimerKind,
     life::Life,
@@ -115,6 +115,11 @@ struct With {
     pid: Option<Pid>,
     why: Option<Why>,
     failure: Option<Failure>,
+}
+
+/// Whether that is the machine's fault, and nobody else's.
+fn is_short(error: Option<SpawnError>) -> bool {
+    error.is_some_and(|error| error.prospect == Prospect::Shortage)
 }
 
 fn why(why: Why) -> With {
@@ -279,11 +284,11 @@ impl<'a> Model<'a> {
             EventKind::Woke => return self.woke(),
             EventKind::Spawned { worker, pid } => return self.spawned(*worker, *pid),
             EventKind::SpawnFailed { worker, error } => {
-                return self.apply(*worker, Input::SpawnFailed, failing(Failure::Spawn(*error)));
+                let input = if is_short(Some(*error)) { Input::Short } else { Input::SpawnFailed };
+                return self.apply(*worker, input, failing(Failure::Spawn(*error)));
             }
             EventKind::Exited { pid, status, error, orphans } => {
-                let failure = error.map_or(Failure::Exited(*status), Failure::Spawn);
-                return self.exited(*pid, (*status, failure), *orphans);
+                return self.exited(*pid, (*status, *error), *orphans);
             }
             EventKind::Acked { pid, sender, group, request }
             | EventKind::Pinged { pid, sender, group, request } => {
@@ -291,8 +296,13 @@ impl<'a> Model<'a> {
                 return self.must_answer(*request, reply);
             }
             EventKind::Signalled { signal } => match signal {
-                Signal::Ttin | Signal::Ttou | Signal::Usr1 | Signal::Cont => {
-                    self.pass_on(*signal, &[])?;
+                Signal::Ttin if self.life.is_running() => self.step(self.target + 1)?,
+                Signal::Ttou if self.life.is_running() => self.step(self.target - 1)?,
+                Signal::Usr1 => {
+                    self.pass_on(*signal, &[], Scope::Handler)?;
+                }
+                Signal::Cont => {
+                    self.pass_on(*signal, &[], Scope::Process)?;
                 }
                 _ => {
                     // KILL cannot be caught, so nobody is told of it.

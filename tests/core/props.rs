@@ -176,7 +176,9 @@ fn after_exits(world: &World, pids: [Pid; 2], how: [u8; 2]) -> Result<[Vec<Strin
             let name = ["worker=", "current="].iter().find_map(|key| word.strip_prefix(key));
             name.and_then(|name| name.parse().ok()).is_some_and(|name: u64| name >= known)
         };
-        line.split(' ').filter(|word| !is_new(word)).collect::<Vec<_>>().join(" ")
+        // Nor does it matter which of two slots is the last to be given up.
+        let is_last = |word: &str| word == "ending=yes";
+        line.split(' ').filter(|word| !is_new(word) && !is_last(word)).collect::<Vec<_>>().join(" ")
     };
     let mut orders = Vec::new();
     for (pid, how) in pids.into_iter().zip(how) {

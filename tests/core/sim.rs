@@ -136,13 +136,14 @@ impl Sim {
     }
 
     fn ask(&mut self) -> Result<(), Failed> {
+        let target = self.world.supervisor.fleet().target();
         let rng = &mut self.kernel.rng;
         let client = rng.below(5);
         let most = u64::from(self.options.target) * 2;
         let command = match rng.below(13) {
             0 => upgrade(Strategy::Rolling),
             1 => upgrade(Strategy::Fleet),
-            2 | 3 => trial(rng),
+            2 | 3 => trial(rng, target),
             4 => Command::Inc,
             5 => Command::Dec,
             6 => Command::SetWorkers { count: u32::try_from(rng.below(most) + 1).expect("small") },
@@ -233,7 +234,8 @@ impl Sim {
                 break;
             }
             self.request(9, Command::Retry)?;
-            let command = trial(&mut self.kernel.rng);
+            let target = self.world.supervisor.fleet().target();
+            let command = trial(&mut self.kernel.rng, target);
             let Command::Upgrade { soak, .. } = command else { continue };
             let request = self.request(9, command)?;
             let bound = self.storm_bound(soak.unwrap_or_default());
@@ -296,10 +298,11 @@ impl Sim {
     }
 }
 
-/// An upgrade with a canary, a soak, both or neither.
-fn trial(rng: &mut Rng) -> Command {
+/// An upgrade with a canary, a soak, both or neither. There are seldom more canaries than workers.
+fn trial(rng: &mut Rng, target: u32) -> Command {
     let strategy = if rng.chance(300) { Strategy::Fleet } else { Strategy::Rolling };
-    let canary = Some(small(rng, 4) - 1).filter(|canary| *canary > 0);
+    let most = if rng.chance(950) { target } else { target + 1 };
+    let canary = Some((small(rng, 4) - 1).min(most)).filter(|canary| *canary > 0);
     let soak = Some(Millis(rng.below(20_000))).filter(|soak| *soak > Millis(4_000));
     Command::Upgrade { strategy, canary, soak }
 }
@@ -425,6 +428,7 @@ fn upgrades_end_while_workers_keep_being_killed() {
                 Reply::RolledBack { .. } => "rolled back",
                 Reply::NotRestored { .. } => "not restored",
                 Reply::NotRunning | Reply::Cancelled { .. } => "over",
+                Reply::CanaryRefused { .. } => "refused",
                 other => panic!("storm {seed}: {other:?}"),
             };
             *outcomes.entry(outcome).or_default() += 1;

@@ -347,13 +347,14 @@ fn exit(pid: Pid, how: u8) -> EventKind {
         2 => ExitStatus::Signal(9),
         _ => ExitStatus::Code(127),
     };
-    let error = (how % 8 == 7).then(|| spawn_error(how));
+    let error = matches!(how % 8, 3 | 7).then(|| spawn_error(how));
     EventKind::Exited { pid, status, error, orphans: how >= 250 }
 }
 
 /// An error of a start; some kinds are not worth another try.
 pub fn spawn_error(how: u8) -> SpawnError {
     let prospect = match how % 16 {
+        3 => Prospect::Shortage,
         7 => Prospect::NotFound,
         15 => Prospect::NotExecutable,
         _ => Prospect::Passing,

@@ -131,15 +131,10 @@ fn workers_that_ignore_everything_are_killed_when_their_time_is_up() {
 }
 
 #[test]
-fn four_signals_are_passed_on_to_every_worker_and_three_mean_nothing() {
+fn two_signals_are_passed_on_to_workers_and_three_mean_nothing() {
     let (mut supervisor, pids, notes) = recorders(3, &[], &[]);
     let mut expected = Vec::new();
-    for (signal, name) in [
-        (Signal::SIGTTIN, "TTIN"),
-        (Signal::SIGTTOU, "TTOU"),
-        (Signal::SIGUSR1, "USR1"),
-        (Signal::SIGCONT, "CONT"),
-    ] {
+    for (signal, name) in [(Signal::SIGUSR1, "USR1"), (Signal::SIGCONT, "CONT")] {
         for ignored in [Signal::SIGPIPE, Signal::SIGALRM, Signal::SIGWINCH] {
             supervisor.signal(ignored);
         }
@@ -150,6 +145,28 @@ fn four_signals_are_passed_on_to_every_worker_and_three_mean_nothing() {
         }
     }
     assert_eq!(supervisor.await_healthy(3), pids, "and that is all that happened");
+}
+
+#[test]
+fn ttin_and_ttou_mean_one_worker_more_and_one_fewer_and_nobody_goes_below_one() {
+    let (mut supervisor, pids, _) = recorders(1, &[], &[]);
+    supervisor.signal(Signal::SIGTTIN);
+    assert!(supervisor.await_healthy(2).contains(&pids[0]));
+    supervisor.signal(Signal::SIGTTOU);
+    supervisor.await_log("number of workers: 2 → 1");
+    supervisor.signal(Signal::SIGTTOU);
+    supervisor.await_log("number of workers: 1, as before; it can be from 1 to 10000");
+    assert_eq!(supervisor.await_healthy(1), pids);
+}
+
+#[test]
+fn usr1_does_not_end_a_worker_that_does_not_handle_it() {
+    let mut supervisor = Supervisor::start(&["--ack-after", "0", "-n", "2", "sleep", "60"]);
+    let pids = supervisor.await_healthy(2);
+    supervisor.signal(Signal::SIGUSR1);
+    supervisor.signal(Signal::SIGTTIN);
+    let more = supervisor.await_healthy(3);
+    assert!(pids.iter().all(|pid| more.contains(pid)), "{pids:?} {more:?}");
 }
 
 #[test]

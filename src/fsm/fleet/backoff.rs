@@ -19,7 +19,12 @@ pub fn delay(first: Millis, strikes: u32, slot: SlotId) -> Millis {
     for _ in 1..strikes.min(GROWN) {
         nominal = (nominal * 3 / 2).min(most);
     }
-    let nominal = nominal / 1024;
+    spread_out(Millis(nominal / 1024), slot)
+}
+
+/// A delay less a part that depends on the slot, up to an eighth.
+#[must_use]
+pub fn spread_out(Millis(nominal): Millis, slot: SlotId) -> Millis {
     Millis(nominal - nominal * spread(slot) / 1024)
 }
 

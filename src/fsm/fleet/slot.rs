@@ -115,6 +115,8 @@ words! {
         "crash-now" => CrashNow,
         /// A worker ended early; the next has to wait.
         "crash-wait" => CrashWait,
+        /// The machine lacks something for a while.
+        "short" => Short,
         /// What failed so far is to count no more.
         "forgive" => Forgive,
         /// Its time has come.
@@ -160,6 +162,7 @@ pub fn transition(hold: HoldTag, input: SlotInput) -> Outcome<HoldTag, SlotEffec
         (Ready, SlotInput::CrashSettled) => Move(Ready, &[Clear]),
         (Ready, SlotInput::CrashNow) => Move(Ready, &[Strike]),
         (Ready, SlotInput::CrashWait) => Move(Waiting, &[Strike]),
+        (Ready, SlotInput::Short) => Move(Waiting, &[]),
         (Waiting, SlotInput::Release) => Move(Ready, &[]),
         (Ready | Waiting | GaveUp, SlotInput::Forgive) => Move(Ready, &[Clear]),
         (Ready | Waiting | GaveUp, SlotInput::Begin) => Move(Ready, &[HandOver, Renew, Clear]),
@@ -173,7 +176,8 @@ pub fn transition(hold: HoldTag, input: SlotInput) -> Outcome<HoldTag, SlotEffec
             | SlotInput::FailLast
             | SlotInput::CrashSettled
             | SlotInput::CrashNow
-            | SlotInput::CrashWait,
+            | SlotInput::CrashWait
+            | SlotInput::Short,
         ) => Reject,
     }
 }
@@ -183,6 +187,7 @@ pub fn transition(hold: HoldTag, input: SlotInput) -> Outcome<HoldTag, SlotEffec
 pub(super) enum SlotChange {
     Fail(Failure, Next),
     Crash(Crash),
+    Short(Failure, Millis),
     Forgive,
     Release,
     Begin(Generation),
@@ -216,6 +221,7 @@ impl SlotChange {
             Self::Crash(Crash::Settled) => SlotInput::CrashSettled,
             Self::Crash(Crash::Early(Millis(0))) => SlotInput::CrashNow,
             Self::Crash(Crash::Early(_)) => SlotInput::CrashWait,
+            Self::Short(..) => SlotInput::Short,
             Self::Forgive => SlotInput::Forgive,
             Self::Release => SlotInput::Release,
             Self::Begin(_) => SlotInput::Begin,
@@ -226,7 +232,9 @@ impl SlotChange {
 
     fn delay(self) -> Option<Millis> {
         match self {
-            Self::Fail(_, Next::In(delay)) | Self::Crash(Crash::Early(delay)) => Some(delay),
+            Self::Fail(_, Next::In(delay)) | Self::Crash(Crash::Early(delay)) | Self::Short(_, delay) => {
+                Some(delay)
+            }
             Self::Fail(_, Next::GivenUp { .. } | Next::NotReplaced)
             | Self::Crash(Crash::Settled)
             | Self::Forgive
@@ -243,7 +251,7 @@ impl SlotChange {
             Self::Begin(generation) | Self::Revert { generation, .. } | Self::Reassign(generation) => {
                 Some(generation)
             }
-            Self::Fail(..) | Self::Crash(_) | Self::Forgive | Self::Release => None,
+            Self::Fail(..) | Self::Crash(_) | Self::Short(..) | Self::Forgive | Self::Release => None,
         }
     }
 }
@@ -346,6 +354,7 @@ impl Slot {
             | SlotInput::CrashSettled
             | SlotInput::CrashNow
             | SlotInput::CrashWait
+            | SlotInput::Short
             | SlotInput::Forgive
             | SlotInput::Release => true,
         };
@@ -362,7 +371,9 @@ impl Slot {
         effects.iter().for_each(|effect| self.follow(*effect));
         self.generation = change.generation().unwrap_or(self.generation);
         match change {
-            SlotChange::Fail(failure, _) => self.past.last_failure = Some(failure),
+            SlotChange::Fail(failure, _) | SlotChange::Short(failure, _) => {
+                self.past.last_failure = Some(failure);
+            }
             SlotChange::Revert { serves, .. } => self.served = serves,
             SlotChange::Crash(_)
             | SlotChange::Forgive

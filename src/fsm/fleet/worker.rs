@@ -120,6 +120,9 @@ words! {
         "spawn-failed" => SpawnFailed,
         /// The process was reaped.
         "exited" => Exited,
+        /// There is no process, or none that became the program, for want of something that the machine lacks
+        /// for a while.
+        "short" => Short,
         /// It is known to work.
         "ack" => Ack,
         /// It has not said in time that it works.
@@ -148,6 +151,8 @@ words! {
         "failed-start" => FailedStart,
         /// Its slot loses a worker that served.
         "crash" => Crash,
+        /// Its slot waits for what the machine lacks.
+        "shortage" => Shortage,
         /// Say that nothing removes it.
         "report-stuck" => ReportStuck,
     }
@@ -218,18 +223,19 @@ impl PhaseTag {
 /// The table. Total: every input in every phase has an outcome.
 #[must_use]
 pub fn transition(phase: PhaseTag, input: Input) -> Outcome<PhaseTag, Effect> {
-    use Effect::{Crash, FailedStart, ReportStuck, SignalKill, SignalStop, SignalTerm};
+    use Effect::{Crash, FailedStart, ReportStuck, Shortage, SignalKill, SignalStop, SignalTerm};
     use Outcome::{Move, Reject, Stay};
     use PhaseTag as P;
 
     match (phase, input) {
         (P::SpawningWanted, Input::Spawned) => Move(P::PendingAck, &[]),
         (P::SpawningWanted, Input::SpawnFailed) => Move(P::Dead, &[FailedStart]),
+        (P::SpawningWanted | P::PendingAck | P::Healthy, Input::Short) => Move(P::Dead, &[Shortage]),
         (P::SpawningWanted, Input::Drain | Input::Terminate | Input::Kill) => Move(P::SpawningUnwanted, &[]),
         (P::SpawningWanted, Input::Exited | Input::Ack | Input::AckExpired | Input::RungExpired) => Reject,
 
         (P::SpawningUnwanted, Input::Spawned) => Move(P::DrainingTerm, &[SignalTerm]),
-        (P::SpawningUnwanted, Input::SpawnFailed) => Move(P::Dead, &[]),
+        (P::SpawningUnwanted, Input::SpawnFailed | Input::Short) => Move(P::Dead, &[]),
         (P::SpawningUnwanted, Input::Drain | Input::Terminate | Input::Kill) => Stay,
         (P::SpawningUnwanted, Input::Exited | Input::Ack | Input::AckExpired | Input::RungExpired) => Reject,
 
@@ -250,9 +256,10 @@ pub fn transition(phase: PhaseTag, input: Input) -> Outcome<PhaseTag, Effect> {
         (P::DrainingStop | P::DrainingTerm, Input::Kill) => Move(P::DrainingKill, &[SignalKill]),
         (P::DrainingKill, Input::RungExpired) => Move(P::DrainingStuck, &[ReportStuck]),
         (P::DrainingStuck, Input::RungExpired) => Reject,
-        (P::DrainingStop | P::DrainingTerm | P::DrainingKill | P::DrainingStuck, Input::Exited) => {
-            Move(P::Dead, &[])
-        }
+        (
+            P::DrainingStop | P::DrainingTerm | P::DrainingKill | P::DrainingStuck,
+            Input::Exited | Input::Short,
+        ) => Move(P::Dead, &[]),
         (
             P::DrainingStop | P::DrainingTerm | P::DrainingKill | P::DrainingStuck,
             Input::Ack | Input::Drain,
@@ -299,6 +306,9 @@ impl Change {
     pub fn input(&self) -> Input {
         match self {
             Self::Spawned(_) => Input::Spawned,
+            Self::SpawnFailed(error) | Self::Exited(Failure::Spawn(error)) if error.is_shortage() => {
+                Input::Short
+            }
             Self::SpawnFailed(_) => Input::SpawnFailed,
             Self::Exited(_) => Input::Exited,
             Self::Ack => Input::Ack,

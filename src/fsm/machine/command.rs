@@ -3,7 +3,7 @@
 use super::{life::LifeChange, supervisor::Supervisor};
 use crate::fsm::words::{
     action::{Action, Reply, Scope},
-    config::TARGET_MAX,
+    config::TARGET,
     event::{Command, Strategy},
     id::{ClientId, Pid, RequestId, WorkerId},
     notice::Notice,
@@ -26,12 +26,16 @@ impl Supervisor {
             _ if !running => self.reply(request, Reply::NotRunning),
             Command::Upgrade { strategy, canary, soak } => {
                 let (canary, soak) = (canary.unwrap_or_default(), soak.unwrap_or_default());
+                let target = self.fleet.target();
+                if canary > target {
+                    return self.reply(request, Reply::CanaryRefused { canary, target });
+                }
                 self.pin_upgrade(Terms { strategy, canary, soak }, Some(request));
             }
             Command::Abort => self.abort(request),
-            Command::Inc => self.set_target(request, self.fleet.target().saturating_add(1)),
-            Command::Dec => self.set_target(request, self.fleet.target().saturating_sub(1)),
-            Command::SetWorkers { count } => self.set_target(request, count),
+            Command::Inc => self.answer_target(request, self.fleet.target().saturating_add(1)),
+            Command::Dec => self.answer_target(request, self.fleet.target().saturating_sub(1)),
+            Command::SetWorkers { count } => self.answer_target(request, count),
             Command::Retry => {
                 let slots = self.fleet.retry(self.clock.now());
                 self.reply(request, Reply::Retrying { slots });
@@ -39,30 +43,49 @@ impl Supervisor {
         }
     }
 
-    fn set_target(&mut self, request: RequestId, new: u32) {
+    fn answer_target(&mut self, request: RequestId, new: u32) {
         let old = self.fleet.target();
-        if !(1..=TARGET_MAX).contains(&new) {
-            return self.reply(request, Reply::TargetRefused { target: old, least: 1, most: TARGET_MAX });
+        let reply = if self.set_target(new) {
+            Reply::Target { old, new }
+        } else {
+            Reply::TargetRefused { target: old, least: *TARGET.start(), most: *TARGET.end() }
+        };
+        self.reply(request, reply);
+    }
+
+    /// The same for a signal, which nobody waits to hear about.
+    fn step_target(&mut self, new: u32) {
+        if !self.set_target(new) {
+            let (target, least, most) = (self.fleet.target(), *TARGET.start(), *TARGET.end());
+            self.notice(Notice::TargetRefused { target, least, most });
+        }
+    }
+
+    /// Changes the number of workers, if that is possible. Returns whether it is.
+    fn set_target(&mut self, new: u32) -> bool {
+        if !TARGET.contains(&new) {
+            return false;
         }
         // Asking for a number is asking for workers: slots that were given up get another chance.
         self.fleet.retry(self.clock.now());
+        let old = self.fleet.target();
         self.fleet.set_target(new, self.stable());
         if new != old {
             self.notice(Notice::Target { old, new });
         }
-        self.reply(request, Reply::Target { old, new });
+        true
     }
 
     fn signal_workers(&mut self, request: RequestId, signal: Signal, pids: &[Pid]) {
         if let Some(pid) = pids.iter().find(|pid| self.fleet.by_pid(**pid).is_none()) {
             return self.reply(request, Reply::NoSuchWorker { pid: *pid });
         }
-        let count = self.pass_on(signal, pids);
+        let count = self.pass_on(signal, pids, Scope::Process);
         self.reply(request, Reply::Signalled { signal, count });
     }
 
     /// Sends a signal to the workers with these processes, or to all. Returns to how many.
-    fn pass_on(&mut self, signal: Signal, pids: &[Pid]) -> u32 {
+    fn pass_on(&mut self, signal: Signal, pids: &[Pid], scope: Scope) -> u32 {
         let chosen: Vec<(Pid, WorkerId)> = self
             .fleet
             .index()
@@ -72,7 +95,7 @@ impl Supervisor {
             .map(|(pid, worker)| (*pid, *worker))
             .collect();
         for (pid, worker) in &chosen {
-            self.act(Action::Signal { worker: *worker, pid: *pid, signal, scope: Scope::Process });
+            self.act(Action::Signal { worker: *worker, pid: *pid, signal, scope });
         }
         u32::try_from(chosen.len()).unwrap_or(u32::MAX)
     }
@@ -82,8 +105,17 @@ impl Supervisor {
             Signal::Hup if self.life().is_running() => {
                 self.pin_upgrade(Terms { strategy: Strategy::Rolling, canary: 0, soak: Millis(0) }, None);
             }
-            Signal::Ttin | Signal::Ttou | Signal::Usr1 | Signal::Cont => {
-                self.pass_on(signal, &[]);
+            Signal::Ttin if self.life().is_running() => {
+                self.step_target(self.fleet.target().saturating_add(1))
+            }
+            Signal::Ttou if self.life().is_running() => {
+                self.step_target(self.fleet.target().saturating_sub(1))
+            }
+            Signal::Usr1 => {
+                self.pass_on(signal, &[], Scope::Handler);
+            }
+            Signal::Cont => {
+                self.pass_on(signal, &[], Scope::Process);
             }
             Signal::Int | Signal::Usr2 | Signal::Term | Signal::Quit => {
                 if let Some(shutdown) = Shutdown::from_signal(signal) {
@@ -91,6 +123,8 @@ impl Supervisor {
                 }
             }
             Signal::Hup
+            | Signal::Ttin
+            | Signal::Ttou
             | Signal::Kill
             | Signal::Stop
             | Signal::Tstp

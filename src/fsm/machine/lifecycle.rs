@@ -69,15 +69,16 @@ impl Supervisor {
 
     fn follow(&mut self, moved: &Moved, effect: Effect, failure: Option<Failure>) {
         match (effect, failure) {
-            (Effect::SignalStop, _) => self.send(moved, self.fleet.config().stop_signal, Scope::Process),
-            (Effect::SignalTerm, _) => self.send(moved, Signal::Term, Scope::Process),
+            (Effect::SignalStop, _) => self.send(moved, self.fleet.config().stop_signal, Scope::Awake),
+            (Effect::SignalTerm, _) => self.send(moved, Signal::Term, Scope::Awake),
             (Effect::SignalKill, _) => self.send(moved, Signal::Kill, Scope::Group),
             (Effect::FailedStart, Some(failure)) => self.count_failure(moved, failure),
             // Counted as healthy before it had become the program, which takes `--ack-after 0`.
             (Effect::Crash, Some(failure @ Failure::Spawn(_))) => self.count_failure(moved, failure),
             (Effect::Crash, Some(Failure::Exited(status))) => self.count_crash(moved, status),
+            (Effect::Shortage, Some(failure)) => self.wait_for_want(moved, failure),
             // The table has these effects only where a worker ends.
-            (Effect::FailedStart | Effect::Crash, _) => {}
+            (Effect::FailedStart | Effect::Crash | Effect::Shortage, _) => {}
             (Effect::ReportStuck, _) => {
                 if let Some(pid) = moved.after.pid() {
                     self.notice(Notice::Stuck { worker: moved.worker, pid });
@@ -106,12 +107,24 @@ impl Supervisor {
             self.concerns_its_slot(moved).then(|| self.fail(slot, failure, lasting.is_some())).flatten();
         let (failures, next) = counted.map_or((None, Next::NotReplaced), |(count, next)| (Some(count), next));
         self.notice(Notice::StartFailed { worker, slot, generation, failure, failures, retries, next });
-        self.tell_if_given_up(moved, next, failure);
-        match lasting {
-            // The very first program cannot run at all, and will not: say so with the exit status.
-            Some(code) if self.rollout().is_none() => self.abandon(code, failure),
-            Some(_) | None => {}
+        // The very first program cannot run at all, and will not: say so with the exit status.
+        let end = lasting.filter(|_| self.rollout().is_none() && self.life().is_running());
+        self.tell_if_given_up(moved, next, failure, end.is_some());
+        if let Some(code) = end {
+            self.abandon(code, failure);
         }
+    }
+
+    /// The machine lacked something for a start. That counts against nobody and is tried again for ever.
+    fn wait_for_want(&mut self, moved: &Moved, failure: Failure) {
+        let Moved { worker, slot, generation, .. } = *moved;
+        let retries = self.fleet.config().retries;
+        let mut next = Next::NotReplaced;
+        if self.concerns_its_slot(moved) {
+            let waits = self.fleet.wait(slot, failure, self.clock.now());
+            next = self.allowed(slot, waits).flatten().map_or(next, Next::In);
+        }
+        self.notice(Notice::StartFailed { worker, slot, generation, failure, failures: None, retries, next });
     }
 
     /// Reports a change of a slot that its table rejects; there is none that the machine makes on purpose.
@@ -137,10 +150,13 @@ impl Supervisor {
         Some((self.fleet.slots().get(&slot)?.failures(), next))
     }
 
-    fn tell_if_given_up(&mut self, moved: &Moved, next: Next, failure: Failure) {
+    fn tell_if_given_up(&mut self, moved: &Moved, next: Next, failure: Failure, abandoned: bool) {
         if let Next::GivenUp { failures } = next {
             let Moved { slot, generation, .. } = *moved;
-            self.notice(Notice::GaveUp { slot, generation, failures, failure });
+            // A generation that is on its way in is left for the one before.
+            let goes_back = self.stage().is_forward() && generation == self.wanted();
+            let ending = abandoned || (self.has_given_up() && !goes_back);
+            self.notice(Notice::GaveUp { slot, generation, failures, failure, ending });
         }
     }
 
@@ -184,7 +200,7 @@ impl Supervisor {
         if let Some(pid) = moved.before.pid() {
             self.notice(Notice::Crashed { worker, slot, generation, pid, status, next });
         }
-        self.tell_if_given_up(moved, next, failure);
+        self.tell_if_given_up(moved, next, failure, false);
         if coming {
             self.died_on_trial(slot, failure);
         }

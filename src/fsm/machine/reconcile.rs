@@ -99,9 +99,8 @@ impl Supervisor {
 
     /// Ends if there is nothing left to try.
     fn give_in(&mut self) -> bool {
-        let index = self.fleet.index();
-        let hopeless = index.gave_up.total() == index.slots.total() && index.census.total() == 0;
-        if hopeless {
+        if self.is_hopeless() {
+            let index = self.fleet.index();
             let last = index
                 .gave_up
                 .iter()
@@ -111,6 +110,17 @@ impl Supervisor {
             self.live(LifeChange::Lost);
         }
         false
+    }
+
+    /// Whether no slot is left to try, and no worker is left.
+    fn is_hopeless(&self) -> bool {
+        self.has_given_up() && self.fleet.index().census.total() == 0
+    }
+
+    /// Whether no slot is left to try.
+    pub(super) fn has_given_up(&self) -> bool {
+        let index = self.fleet.index();
+        index.gave_up.total() == index.slots.total()
     }
 
     /// Gives the next worker what the shutdown has for it.

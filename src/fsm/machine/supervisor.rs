@@ -343,10 +343,8 @@ impl Supervisor {
 
     /// Gives the start up: what runs is killed, and the supervisor ends with `code`.
     pub(super) fn abandon(&mut self, code: u8, failure: Failure) {
-        if self.life.is_running() {
-            self.notice(Notice::Lost { failure });
-            self.live(LifeChange::Abandon { code });
-        }
+        self.notice(Notice::Lost { failure });
+        self.live(LifeChange::Abandon { code });
     }
 
     /// Notes whether this step has left something undone.

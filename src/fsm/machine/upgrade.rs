@@ -287,7 +287,7 @@ impl Supervisor {
                         serving,
                         cause,
                         slot,
-                        failures: failures.unwrap_or_default(),
+                        failures,
                         failure,
                         healthy,
                         target,

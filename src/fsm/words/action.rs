@@ -99,6 +99,10 @@ words! {
     pub enum Scope {
         /// The worker's own process.
         "process" => Process,
+        /// The same, if it handles the signal: others would be ended by it.
+        "handler" => Handler,
+        /// The worker's own process, which is continued if it was stopped, so that it can take the signal in.
+        "awake" => Awake,
         /// All of its process group.
         "group" => Group,
     }
@@ -157,6 +161,13 @@ records! {
             /// The most there can be.
             most: u32,
         },
+        /// There cannot be more canaries than workers; nothing changed.
+        "canary-refused" => CanaryRefused {
+            /// How many were asked for.
+            canary: u32,
+            /// How many workers there are to be.
+            target: u32,
+        },
         /// The signal was sent.
         "signalled" => Signalled {
             /// Which.
@@ -202,8 +213,8 @@ records! {
             cause: Cause,
             /// The slot that failed, if one did.
             slot: Option<SlotId>,
-            /// How often it was tried.
-            failures: u32,
+            /// How often it was tried, if one failed.
+            failures: Option<u32>,
             /// How it failed the last time.
             failure: Option<Failure>,
             /// How many workers of that one serve.

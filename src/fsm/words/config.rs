@@ -14,6 +14,10 @@ pub const KILL_AFTER: Millis = Millis(5_000);
 /// A worker that was healthy for this long clears its slot's count of failures.
 pub const SETTLED: Millis = Millis(10_000);
 
+/// How long a slot waits for what the machine lacks before it tries again, less up to an eighth from slot to
+/// slot. It goes on for ever, so it neither grows nor is it counted.
+pub const SHORTAGE_RETRY: Millis = Millis(500);
+
 /// The longest back-off delay.
 pub const BACKOFF_MAX: Millis = Millis(30_000);
 

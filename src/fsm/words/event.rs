@@ -198,6 +198,9 @@ words! {
         "not-executable" => NotExecutable,
         /// It may work the next time.
         "passing" => Passing,
+        /// The machine lacks something for a while (processes, descriptors, memory). That says nothing about
+        /// the program.
+        "shortage" => Shortage,
     }
 }
 
@@ -213,13 +216,19 @@ pub struct SpawnError {
 }
 
 impl SpawnError {
+    /// Whether that says nothing about the program.
+    #[must_use]
+    pub fn is_shortage(&self) -> bool {
+        self.prospect == Prospect::Shortage
+    }
+
     /// The exit status that shells use for such an error, if it is a lasting one.
     #[must_use]
     pub fn exit_code(&self) -> Option<u8> {
         match self.prospect {
             Prospect::NotFound => Some(127),
             Prospect::NotExecutable => Some(126),
-            Prospect::Passing => None,
+            Prospect::Passing | Prospect::Shortage => None,
         }
     }
 }

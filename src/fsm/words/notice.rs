@@ -128,6 +128,8 @@ records! {
             failures: u32,
             /// How it failed the last time.
             failure: Failure,
+            /// Whether that is the end of the supervisor.
+            ending: bool,
         },
         /// No slot is left to try; the supervisor ends.
         "lost" => Lost {
@@ -217,6 +219,15 @@ records! {
             old: u32,
             /// What it is.
             new: u32,
+        },
+        /// A signal asked for a number of workers that is not possible; nothing changed.
+        "target-refused" => TargetRefused {
+            /// What it is.
+            target: u32,
+            /// The least there can be.
+            least: u32,
+            /// The most there can be.
+            most: u32,
         },
         /// The shutdown has begun, or became harsher.
         "stopping" => Stopping {

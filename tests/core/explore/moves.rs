@@ -62,6 +62,7 @@ const STRANGER: Pid = Pid(2);
 const SHELL: ClientId = ClientId(1);
 const LASTING: u8 = 7;
 const PASSING: u8 = 0;
+const SHORT: u8 = 3;
 
 /// The request of every move; numbers are never used twice on any one path.
 fn request(place: &Place) -> RequestId {
@@ -134,8 +135,8 @@ fn answers(place: &Place, world: &World, out: &mut Vec<Move>) {
             continue;
         };
         let left = Budget { fault, ..place.left };
-        let lasting = if world.lasting { Some(LASTING) } else { None };
-        for how in [PASSING].into_iter().chain(lasting) {
+        let others: &[u8] = if world.lasting { &[LASTING, SHORT] } else { &[] };
+        for how in [PASSING].iter().chain(others).copied() {
             out.extend(bad_answer(order, how).map(|kind| Move::Tell(kind, left, Sense::Fits)));
         }
     }
@@ -169,6 +170,9 @@ fn processes(place: &Place, world: &World, out: &mut Vec<Move>) {
         let manual = matches!(world.config.ack, AckMode::Manual(_));
         if tag.is_draining() {
             out.push(Move::Tell(exit(worker, *pid), place.left, Sense::Fits));
+            if world.lasting {
+                out.push(Move::Tell(exec_failure(*pid, SHORT), place.left, Sense::Fits));
+            }
         } else if let Some(fault) = place.left.fault.checked_sub(1) {
             let left = Budget { fault, ..place.left };
             out.push(Move::Tell(exit(worker, *pid), left, Sense::Fits));
@@ -176,6 +180,7 @@ fn processes(place: &Place, world: &World, out: &mut Vec<Move>) {
                 out.push(Move::Tell(exec_failure(*pid, PASSING), left, Sense::Fits));
                 if world.lasting {
                     out.push(Move::Tell(exec_failure(*pid, LASTING), left, Sense::Fits));
+                    out.push(Move::Tell(exec_failure(*pid, SHORT), left, Sense::Fits));
                 }
             }
         }

@@ -67,8 +67,12 @@ fn heard(
             let healthy = at_once && tag == Some(PhaseTag::SpawningWanted);
             [Input::Spawned].into_iter().chain(healthy.then_some(Input::Ack)).collect()
         }
-        EventKind::SpawnFailed { worker, .. } if *worker == id => vec![Input::SpawnFailed],
-        EventKind::Exited { pid, .. } if is(pid) => vec![Input::Exited],
+        EventKind::SpawnFailed { worker, error } if *worker == id => {
+            vec![if error.is_shortage() { Input::Short } else { Input::SpawnFailed }]
+        }
+        EventKind::Exited { pid, error, .. } if is(pid) => {
+            vec![if error.is_some_and(|error| error.is_shortage()) { Input::Short } else { Input::Exited }]
+        }
         EventKind::Acked { pid, .. } if is(pid) => {
             // Whether it was taken as one, only the answer tells.
             let taken = actions.iter().any(|action| {

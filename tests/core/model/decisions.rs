@@ -2,7 +2,7 @@
 
 use super::{Known, Model, With, Wrong, why};
 use einhyrningsins::fsm::{
-    action::Action,
+    action::{Action, Reply},
     event::{Command, EventKind},
     id::{Generation, SlotId, WorkerId},
     life::Life,
@@ -178,6 +178,7 @@ pub(super) fn concerns(order: &Action, event: &EventKind) -> bool {
     match order {
         Action::Spawn { .. } | Action::Signal { .. } | Action::Sweep { .. } | Action::Exit { .. } => true,
         Action::Pin { .. } | Action::Bind { .. } | Action::Forget { .. } | Action::Progress { .. } => false,
+        Action::Reply { reply: Reply::CanaryRefused { .. }, .. } => true,
         Action::Reply { request, .. } => match event {
             EventKind::Acked { request: asked, .. } | EventKind::Pinged { request: asked, .. } => {
                 *asked == Some(*request)

@@ -18,12 +18,17 @@ impl Model<'_> {
     pub(super) fn requested(&mut self, request: RequestId, command: &Command) -> Result<(), Wrong> {
         let old = self.target;
         let reply = match command {
+            Command::Upgrade { canary: Some(canary), .. } if self.life.is_running() && *canary > old => {
+                Reply::CanaryRefused { canary: *canary, target: old }
+            }
             Command::Upgrade { .. } => return Ok(()),
             Command::Status => Reply::Status,
             Command::Die { shutdown } => Reply::Stopping { shutdown: self.stop(*shutdown)? },
             Command::Signal { signal, pids } => match pids.iter().find(|pid| self.owner(**pid).is_none()) {
                 Some(pid) => Reply::NoSuchWorker { pid: *pid },
-                None => Reply::Signalled { signal: *signal, count: self.pass_on(*signal, pids)? },
+                None => {
+                    Reply::Signalled { signal: *signal, count: self.pass_on(*signal, pids, Scope::Process)? }
+                }
             },
             _ if !self.life.is_running() => Reply::NotRunning,
             Command::Inc => self.retarget(old + 1)?,
@@ -42,6 +47,16 @@ impl Model<'_> {
             },
         };
         self.must_answer(Some(request), reply)
+    }
+
+    /// A signal asks for one worker more, or one fewer.
+    pub(super) fn step(&mut self, new: u32) -> Result<(), Wrong> {
+        match self.retarget(new)? {
+            Reply::TargetRefused { target, least, most } => {
+                self.must_tell(Notice::TargetRefused { target, least, most })
+            }
+            _ => Ok(()),
+        }
     }
 
     fn retarget(&mut self, new: u32) -> Result<Reply, Wrong> {
@@ -63,12 +78,12 @@ impl Model<'_> {
         self.slots.iter_mut().filter(given_up).map(|(_, place)| place.forgive()).count() as u32
     }
 
-    pub(super) fn pass_on(&mut self, signal: Signal, pids: &[Pid]) -> Result<u32, Wrong> {
+    pub(super) fn pass_on(&mut self, signal: Signal, pids: &[Pid], scope: Scope) -> Result<u32, Wrong> {
         let all = self.workers.iter().filter_map(|(id, known)| Some((known.pid?, *id)));
         let chosen: BTreeMap<Pid, WorkerId> =
             all.filter(|(pid, _)| pids.is_empty() || pids.contains(pid)).collect();
         for (pid, worker) in &chosen {
-            self.must(Action::Signal { worker: *worker, pid: *pid, signal, scope: Scope::Process })?;
+            self.must(Action::Signal { worker: *worker, pid: *pid, signal, scope })?;
         }
         Ok(chosen.len() as u32)
     }

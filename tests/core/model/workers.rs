@@ -1,12 +1,12 @@
 //! What happens to single workers, and what must follow from it.
 
-use super::{Known, Model, With, Wrong, failing};
+use super::{Known, Model, Place, With, Wrong, failing, is_short};
 use crate::table::Cell;
 use einhyrningsins::fsm::{
     action::{Action, Reply, Scope},
     backoff,
-    config::{AckMode, SETTLED},
-    event::ExitStatus,
+    config::{AckMode, SETTLED, SHORTAGE_RETRY},
+    event::{ExitStatus, SpawnError},
     id::{Generation, Pid, SlotId, WorkerId},
     index::TimerKind,
     life::Life,
@@ -93,12 +93,13 @@ impl Model<'_> {
     ) -> Result<(), Wrong> {
         let process = after.pid.ok_or("an effect on no process");
         let (signal, scope) = match effect {
-            Effect::SignalStop => (self.config.stop_signal, Scope::Process),
-            Effect::SignalTerm => (Signal::Term, Scope::Process),
+            Effect::SignalStop => (self.config.stop_signal, Scope::Awake),
+            Effect::SignalTerm => (Signal::Term, Scope::Awake),
             Effect::SignalKill => (Signal::Kill, Scope::Group),
             Effect::ReportStuck => return self.must_tell(Notice::Stuck { worker, pid: process? }),
             Effect::FailedStart => return self.failed(worker, before, counts, failure),
             Effect::Crash => return self.crashed(worker, before, counts, failure),
+            Effect::Shortage => return self.waits(worker, before, counts, failure),
         };
         let pid = process?;
         if is_draining(before.tag) {
@@ -129,8 +130,9 @@ impl Model<'_> {
         let counted = (counts && self.life.is_running()).then(|| self.count(slot, lasting)).flatten();
         let (failures, next) = counted.map_or((None, Next::NotReplaced), |(count, next)| (Some(count), next));
         self.must_tell(Notice::StartFailed { worker, slot, generation, failure, failures, retries, next })?;
-        self.must_tell_if_given_up((slot, generation), next, failure)?;
-        if let Some(code) = code.filter(|_| lasting && self.upgrade.is_none() && self.life.is_running()) {
+        let abandoned = lasting && self.upgrade.is_none() && self.life.is_running();
+        self.must_tell_if_given_up((slot, generation), next, failure, abandoned)?;
+        if let Some(code) = code.filter(|_| abandoned) {
             self.life = Life::Stopping { shutdown: Shutdown::Kill, code };
             self.pinning = None;
             self.must_tell(Notice::Lost { failure })?;
@@ -138,15 +140,48 @@ impl Model<'_> {
         Ok(())
     }
 
+    /// What the machine lacks for a while counts against nobody.
+    fn waits(
+        &mut self,
+        worker: WorkerId,
+        before: &Known,
+        counts: bool,
+        failure: Option<Failure>,
+    ) -> Result<(), Wrong> {
+        let (retries, Known { slot, generation, .. }) = (self.config.retries, before.clone());
+        let failure = failure.ok_or("a start failed for no reason")?;
+        let mut next = Next::NotReplaced;
+        if let Some(place) = self.slots.get_mut(&slot).filter(|_| counts && self.life.is_running()) {
+            let delay = backoff::spread_out(SHORTAGE_RETRY, slot);
+            place.hold = Hold::Until(self.now + delay);
+            next = Next::In(delay);
+        }
+        self.must_tell(Notice::StartFailed {
+            worker,
+            slot,
+            generation,
+            failure,
+            failures: None,
+            retries,
+            next,
+        })
+    }
+
     fn must_tell_if_given_up(
         &mut self,
         (slot, generation): (SlotId, Generation),
         next: Next,
         failure: Failure,
+        abandoned: bool,
     ) -> Result<(), Wrong> {
+        // No slot is left to try, and nothing to go back to.
+        let over = |place: &Place| place.hold == Hold::GaveUp;
+        let goes_back = self.coming().is_some_and(|upgrade| upgrade.generation == generation);
+        let lost = !goes_back && (0..self.target).all(|id| self.slots.get(&SlotId(id)).is_some_and(over));
+        let ending = abandoned || lost;
         match next {
             Next::GivenUp { failures } => {
-                self.must_tell(Notice::GaveUp { slot, generation, failures, failure })
+                self.must_tell(Notice::GaveUp { slot, generation, failures, failure, ending })
             }
             Next::In(_) | Next::NotReplaced => Ok(()),
         }
@@ -205,7 +240,7 @@ impl Model<'_> {
             next = Next::In(delay);
         }
         self.must_tell(Notice::Crashed { worker, slot, generation, pid, status, next })?;
-        self.must_tell_if_given_up((slot, generation), next, failure)?;
+        self.must_tell_if_given_up((slot, generation), next, failure, false)?;
         match coming {
             Some(upgrade) if upgrade.soak > Millis(0) => self.set_back(Cause::Died, Some((slot, failure))),
             _ => Ok(()),
@@ -227,9 +262,11 @@ impl Model<'_> {
     pub(super) fn exited(
         &mut self,
         pid: Pid,
-        (status, failure): (ExitStatus, Failure),
+        (status, error): (ExitStatus, Option<SpawnError>),
         orphans: bool,
     ) -> Result<(), Wrong> {
+        let failure = error.map_or(Failure::Exited(status), Failure::Spawn);
+        let input = if is_short(error) { Input::Short } else { Input::Exited };
         let Some(worker) = self.owner(pid) else {
             return Ok(());
         };
@@ -238,7 +275,7 @@ impl Model<'_> {
             self.must_tell(Notice::Orphans { worker, pid })?;
             self.must(Action::Sweep { pid })?;
         }
-        self.apply(worker, Input::Exited, failing(failure))?;
+        self.apply(worker, input, failing(failure))?;
         if is_draining(tag) {
             self.must_tell(Notice::Gone { worker, slot, generation, pid, status })?;
         }
