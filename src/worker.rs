@@ -147,7 +147,8 @@ pub fn ack() -> Result<Answer, Error> {
     tell(&format!("{{\"command\":\"worker:ack\",\"pid\":{pid}}}\n"))
 }
 
-/// Tells the supervisor that this worker is alive; its `status` shows when, and the `id`.
+/// Tells the supervisor that this worker is alive; its `status` shows when. The `id`, what the worker is at, goes
+/// to the supervisor's log if that has details.
 ///
 /// # Errors
 /// As [`ack`].
