@@ -111,6 +111,15 @@ struct Known {
     termed: Option<Time>,
 }
 
+/// A signal that the machine orders.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    worker: WorkerId,
+    pid: Pid,
+    signal: Signal,
+    scope: Scope,
+}
+
 /// Watches a run.
 #[derive(Clone, Debug, Default)]
 pub struct Monitor {
@@ -156,7 +165,6 @@ impl Monitor {
         holds(31, !self.ended || actions.is_empty(), || "actions after the exit".into())?;
         self.target_before = self.target;
         let expected = self.take_in(&event.kind, after);
-        let now = after.now();
         let mut answered = None;
         for action in actions {
             holds(31, !self.ended, || format!("{action:?} after the exit"))?;
@@ -176,9 +184,12 @@ impl Monitor {
                     self.spawn(*worker, *slot, *generation, after)?
                 }
                 Action::Signal { worker, pid, signal, scope } => {
-                    let asked =
-                        matches!(&event.kind, EventKind::Requested { command: Command::Signal { .. }, .. });
-                    self.signal(*worker, *pid, (*signal, *scope), asked, (now, after))?;
+                    let sent = Sent { worker: *worker, pid: *pid, signal: *signal, scope: *scope };
+                    if matches!(&event.kind, EventKind::Requested { command: Command::Signal { .. }, .. }) {
+                        self.addressed(&sent)?;
+                    } else {
+                        self.signal(&sent, after)?;
+                    }
                 }
                 Action::Pin { generation, .. } => {
                     holds(13, *generation > self.last_generation, || {
@@ -199,7 +210,7 @@ impl Monitor {
         holds(16, expected == answered, || format!("{expected:?} is to be answered, not {answered:?}"))?;
         holds(16, !self.ended || self.waiting.is_empty(), || format!("{:?} never answered", self.waiting))?;
         self.targets(after)?;
-        self.last = (now, after.nearest().map(|(time, _)| time));
+        self.last = (after.now(), after.nearest().map(|(time, _)| time));
         self.stopping |= after.life().shutdown().is_some() || after.life().is_done();
         Ok(())
     }
@@ -382,29 +393,29 @@ impl Monitor {
         Ok(())
     }
 
-    fn signal(
-        &mut self,
-        worker: WorkerId,
-        pid: Pid,
-        (signal, scope): (Signal, Scope),
-        asked: bool,
-        (now, after): (Time, &Supervisor),
-    ) -> Result<(), Violation> {
-        let Some(known) = self.workers.get_mut(&worker).filter(|known| known.pid == Some(pid)) else {
-            return holds(5, false, || format!("{signal} to worker {worker}, which is not pid {pid}"));
-        };
-        if asked {
-            return Ok(());
-        }
-        if signal == Signal::Term {
+    /// A signal goes to the process that a worker has, if it has one.
+    fn addressed(&mut self, sent: &Sent) -> Result<&mut Known, Violation> {
+        let Sent { worker, pid, signal, .. } = *sent;
+        let known = self.workers.get_mut(&worker).filter(|known| known.pid == Some(pid));
+        known.ok_or_else(|| Violation {
+            number: 5,
+            what: format!("{signal} to worker {worker}, which is not pid {pid}"),
+        })
+    }
+
+    /// What the machine sends of its own accord follows the rungs.
+    fn signal(&mut self, sent: &Sent, after: &Supervisor) -> Result<(), Violation> {
+        let now = after.now();
+        let known = self.addressed(sent)?;
+        if sent.signal == Signal::Term {
             known.termed.get_or_insert(now);
         }
-        if signal == Signal::Kill {
+        if sent.signal == Signal::Kill {
             let patience = KILL_AFTER.min(after.fleet().config().grace);
             let waited = known.termed.is_some_and(|at| now.since(at) >= patience);
             let harshest = after.life().shutdown() == Some(Shutdown::Kill);
-            holds(11, scope == Scope::Group && (waited || harshest), || {
-                format!("worker {worker} killed early")
+            holds(11, sent.scope == Scope::Group && (waited || harshest), || {
+                format!("worker {} killed early", sent.worker)
             })?;
         }
         Ok(())

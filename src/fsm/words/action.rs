@@ -11,7 +11,6 @@ use super::{
     time::Millis,
 };
 use crate::fsm::words::upgrade::Stage;
-use alloc::vec::Vec;
 
 records! {
     /// The kinds of orders.
@@ -260,6 +259,3 @@ records! {
         },
     }
 }
-
-/// What one step orders, in the order it is to be performed.
-pub type Actions = Vec<Action>;
