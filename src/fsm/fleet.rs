@@ -14,7 +14,7 @@ pub mod worker;
 
 use self::{
     index::{Index, Occupants, SlotEntries, WorkerEntries},
-    slot::{Role, Slot, SlotChange, SlotRejected},
+    slot::{Lifetime, Role, Slot, SlotChange, SlotRejected},
     worker::{Change, Effect, Phase, PhaseTag, Step, Worker},
 };
 use crate::fsm::words::{
@@ -380,14 +380,14 @@ impl Fleet {
         self.edit_slot(id, count).transpose()
     }
 
-    /// Notes that a slot lost a worker that had served for `served`, and says when the next starts. `None`
-    /// if the slot is not within the target.
+    /// Notes that a slot lost a healthy worker, and says when the next starts. `None` if the slot is not
+    /// within the target.
     ///
     /// # Errors
     /// If it can have lost none now.
-    pub fn crash(&mut self, id: SlotId, served: Millis, now: Time) -> Result<Option<Millis>, SlotRejected> {
+    pub fn crash(&mut self, id: SlotId, life: Lifetime, now: Time) -> Result<Option<Millis>, SlotRejected> {
         let count = |slot: &mut Slot, config: &Config| {
-            let crash = slot.after_crash(id, served, config);
+            let crash = slot.after_crash(id, life, config);
             slot.apply(SlotChange::Crash(crash), now).map(|()| crash.delay())
         };
         self.edit_slot(id, count).transpose()

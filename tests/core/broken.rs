@@ -297,7 +297,7 @@ const BAD_STATES: [(u8, &str, &str, Edit); 11] = [
     (34, "a slot that serves and never has", "serving", (" served=yes", "")),
 ];
 
-const EMPTY_SLOT: &str = "slot slot=1 generation=1 failures=0 strikes=0 hold=ready starts=0\nslot slot=0";
+const EMPTY_SLOT: &str = "slot slot=1 generation=1 failures=0 early=0 hold=ready starts=0\nslot slot=0";
 
 /// What takes a test of its own below.
 const APART: [u8; 1] = [10];

@@ -63,13 +63,13 @@ pub struct Place {
     pub generation: Generation,
     pub served: bool,
     pub failures: u32,
-    pub strikes: u32,
+    pub early: u32,
     pub hold: Hold,
 }
 
 impl Place {
     fn forgive(&mut self) {
-        (self.failures, self.strikes, self.hold) = (0, 0, Hold::Ready);
+        (self.failures, self.early, self.hold) = (0, 0, Hold::Ready);
     }
 
     /// What was before says nothing about another generation.
@@ -333,7 +333,7 @@ impl<'a> Model<'a> {
             let generation = self.stable;
             let hold = Hold::Ready;
             let (current, outgoing, served) = (None, None, false);
-            let fresh = Place { current, outgoing, generation, served, failures: 0, strikes: 0, hold };
+            let fresh = Place { current, outgoing, generation, served, failures: 0, early: 0, hold };
             self.slots.entry(id).or_insert(fresh);
         }
         self.target = target;

@@ -108,7 +108,7 @@ fn place(slot: &Slot) -> Place {
         generation: slot.generation(),
         served: slot.served(),
         failures: slot.failures(),
-        strikes: slot.strikes(),
+        early: slot.early(),
         hold: slot.hold(),
     }
 }

@@ -66,8 +66,8 @@ fn pings_exits_failures_and_the_next_try_are_told() {
                 restarts: 1,
                 last_failure: Some(Failure::Exited(ExitStatus::Code(4))),
                 last_exit: Some(ExitStatus::Code(4)),
-                // Two ends within ten seconds: 150 ms less what slot 1 is spread by, 30 ms of which are over.
-                retry_in: Some(Millis(115)),
+                // 100 ms less what slot 1 is spread by, 30 ms of which are over.
+                retry_in: Some(Millis(67)),
                 ..SLOT
             },
         ],

@@ -276,15 +276,15 @@ fn a_healthy_worker_that_ends_is_replaced_in_its_slot_and_the_others_stay() {
 }
 
 #[test]
-fn a_worker_that_keeps_ending_early_backs_off_but_is_never_given_up() {
+fn a_worker_that_keeps_ending_early_keeps_a_distance_but_is_never_given_up() {
     let folder = Folder::new();
     let file = folder.join("trace");
     let trace = file.display().to_string();
     let options = ["--trace", &trace, "--ack-after", "0", "-r", "2", "-s", "0.04"];
     let args = [&options[..], &["/bin/sh", "-c", "sleep 0.02; exit 1"]].concat();
     let mut supervisor = Supervisor::start_in(folder, &args, |_| {});
-    supervisor.eventually("it has ended five times", |me| {
-        (me.log().matches("without being asked to").count() >= 5).then_some(())
+    supervisor.eventually("it has ended nine times", |me| {
+        (me.log().matches("without being asked to").count() >= 9).then_some(())
     });
     supervisor.signal(Signal::SIGTERM);
     assert_eq!(supervisor.await_exit(), 0);
@@ -292,8 +292,13 @@ fn a_worker_that_keeps_ending_early_backs_off_but_is_never_given_up() {
         Notice::Crashed { next: Next::In(delay), .. } => Some(delay.0),
         _ => None,
     });
-    let delays: Vec<u64> = delays.into_iter().map(|delay| delay.what).take(5).collect();
-    assert_eq!(delays, [0, 40, 60, 90, 135], "the first is free");
+    let delays: Vec<u64> = delays.into_iter().map(|delay| delay.what).take(9).collect();
+    assert_eq!(delays[..4], [0; 4], "the first are free");
+    // From start to start: what it lived is over.
+    for (delay, spacing) in delays[4..].iter().zip([40, 60, 90, 135, 202]) {
+        assert!(*delay <= spacing - 20, "{delays:?}");
+    }
+    assert!(delays[8] > 0, "{delays:?}");
 }
 
 #[test]

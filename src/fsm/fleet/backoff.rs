@@ -1,25 +1,41 @@
 //! When a slot may try again.
 
-use crate::fsm::words::{config::BACKOFF_MAX, id::SlotId, time::Millis};
+use crate::fsm::words::{
+    config::{BACKOFF_MAX, DELAY_MIN, EARLY, FREE_ENDS},
+    id::SlotId,
+    time::Millis,
+};
 
-/// The delay before the next try after `strikes` failures in a row: `first` × 1.5^(strikes − 1), at
-/// most [`BACKOFF_MAX`], less a part that depends on the slot. Zero after none.
+/// The delay before the next try after `failures` failed starts in a row, of which there is one at least:
+/// `first` × 1.5^(failures − 1), from [`DELAY_MIN`] to [`BACKOFF_MAX`], less a part that depends on the slot.
 ///
 /// The spread (up to an eighth) keeps many slots that failed together from waking together. It is a
 /// function of the slot alone, so a replay finds the same delays, and a slot's delays never shrink
 /// from one failure to the next. Slot 0 waits the exact time.
 #[must_use]
-pub fn delay(first: Millis, strikes: u32, slot: SlotId) -> Millis {
-    if strikes == 0 {
-        return Millis(0);
+pub fn delay(first: Millis, failures: u32, slot: SlotId) -> Millis {
+    spread_out(grown(first, failures, BACKOFF_MAX), slot)
+}
+
+/// How long the next start of a slot must come after the last one, when `ends` healthy workers of it in a row
+/// have ended early: zero for the first [`FREE_ENDS`], then as for failed starts, but at most [`EARLY`].
+#[must_use]
+pub fn spacing(first: Millis, ends: u32, slot: SlotId) -> Millis {
+    match ends.checked_sub(FREE_ENDS) {
+        Some(1..) => spread_out(grown(first, ends - FREE_ENDS, EARLY), slot),
+        Some(0) | None => Millis(0),
     }
+}
+
+/// `first` × 1.5^(times − 1), within bounds.
+fn grown(first: Millis, times: u32, most: Millis) -> Millis {
     // In 1024ths of a millisecond, so that the shortest delays grow too.
-    let most = BACKOFF_MAX.0 * 1024;
-    let mut nominal = first.0.saturating_mul(1024).min(most);
-    for _ in 1..strikes.min(GROWN) {
+    let most = most.0 * 1024;
+    let mut nominal = first.max(DELAY_MIN).0.saturating_mul(1024).min(most);
+    for _ in 1..times.min(GROWN) {
         nominal = (nominal * 3 / 2).min(most);
     }
-    spread_out(Millis(nominal / 1024), slot)
+    Millis(nominal / 1024)
 }
 
 /// A delay less a part that depends on the slot, up to an eighth.
@@ -28,7 +44,7 @@ pub fn spread_out(Millis(nominal): Millis, slot: SlotId) -> Millis {
     Millis(nominal - nominal * spread(slot) / 1024)
 }
 
-/// By so many failures in a row a delay of one millisecond has grown to [`BACKOFF_MAX`].
+/// By so many failures in a row the shortest delay has grown to the longest.
 const GROWN: u32 = 27;
 
 /// A number below 128 that differs between neighbouring slots.
@@ -43,13 +59,23 @@ mod tests {
     #[test]
     fn each_delay_is_half_as_long_again_up_to_the_limit() {
         let delays: alloc::vec::Vec<u64> =
-            (0..6).map(|strikes| delay(Millis(100), strikes, SlotId(0)).0).collect();
-        assert_eq!(delays, [0, 100, 150, 225, 337, 506]);
-        let shortest = [1, 2, 3, 4, 5, 9, 26, 27].map(|strikes| delay(Millis(1), strikes, SlotId(0)).0);
-        assert_eq!(shortest, [1, 1, 2, 3, 5, 25, 25_250, 30_000]);
+            (1..6).map(|failures| delay(Millis(100), failures, SlotId(0)).0).collect();
+        assert_eq!(delays, [100, 150, 225, 337, 506]);
+        let shortest = [1, 2, 3, 4, 5, 20, 21, 22].map(|failures| delay(Millis(1), failures, SlotId(0)).0);
+        assert_eq!(shortest, [10, 15, 22, 33, 50, 22_168, 30_000, 30_000]);
         assert_eq!(delay(Millis(100), u32::MAX, SlotId(0)), BACKOFF_MAX);
         assert_eq!(delay(Millis(u64::MAX), 1, SlotId(0)), BACKOFF_MAX);
-        assert_eq!(delay(Millis(0), u32::MAX, SlotId(7)), Millis(0));
+        assert_eq!(delay(Millis(0), 1, SlotId(0)), DELAY_MIN);
+    }
+
+    #[test]
+    fn early_ends_are_free_at_first_and_never_cost_more_than_a_second() {
+        let spaces: alloc::vec::Vec<u64> =
+            (0..8).map(|ends| spacing(Millis(100), ends, SlotId(0)).0).collect();
+        assert_eq!(spaces, [0, 0, 0, 0, 0, 100, 150, 225]);
+        assert_eq!(spacing(Millis(100), u32::MAX, SlotId(0)), EARLY);
+        assert_eq!(spacing(BACKOFF_MAX, FREE_ENDS + 1, SlotId(0)), EARLY);
+        assert_eq!(spacing(Millis(0), FREE_ENDS + 1, SlotId(0)), DELAY_MIN);
     }
 
     #[test]
@@ -63,8 +89,8 @@ mod tests {
     #[test]
     fn a_slots_delays_never_shrink() {
         for slot in (0..200).map(SlotId) {
-            for strikes in 1..40 {
-                assert!(delay(Millis(100), strikes, slot) <= delay(Millis(100), strikes + 1, slot));
+            for failures in 1..40 {
+                assert!(delay(Millis(100), failures, slot) <= delay(Millis(100), failures + 1, slot));
             }
         }
     }

@@ -7,7 +7,7 @@
 
 use super::backoff;
 use crate::fsm::words::{
-    config::{Config, SETTLED},
+    config::{Config, EARLY, SETTLED},
     event::ExitStatus,
     id::{Generation, SlotId, WorkerId},
     reason::{Failure, Next},
@@ -31,8 +31,8 @@ record! {
         served: bool,
         /// Consecutive failed starts; too many of them and the slot is given up.
         failures: u32,
-        /// The same, and healthy workers that ended too soon; the back-off grows with them.
-        strikes: u32,
+        /// Consecutive healthy workers that ended early; too many of them and its starts are spaced.
+        early: u32,
         /// Whether it may start a worker.
         hold: Hold;
         /// What there is to tell of its workers of that generation.
@@ -103,14 +103,14 @@ words! {
     /// What can happen to a slot: the columns of the table. Guards are resolved before it: how a failure
     /// and the end of a worker that served weigh is settled by then.
     pub enum SlotInput {
-        /// A start failed; the next may follow at once.
-        "fail-now" => FailNow,
         /// A start failed; the next has to wait.
-        "fail-wait" => FailWait,
+        "fail" => Fail,
         /// A start failed, and that was the last.
         "fail-last" => FailLast,
         /// A worker ended that had served for long.
         "crash-settled" => CrashSettled,
+        /// A worker ended that had lived long enough to owe nothing.
+        "crash-late" => CrashLate,
         /// A worker ended early; the next may follow at once.
         "crash-now" => CrashNow,
         /// A worker ended early; the next has to wait.
@@ -135,9 +135,11 @@ words! {
     pub enum SlotEffect {
         /// One more failed start in a row.
         "count" => Count,
-        /// The back-off grows.
-        "strike" => Strike,
-        /// No failures, no back-off.
+        /// One more early end in a row.
+        "early" => Early,
+        /// That row has ended.
+        "calm" => Calm,
+        /// No failures, no early ends.
         "clear" => Clear,
         /// The current worker, if there is one, becomes outgoing.
         "hand-over" => HandOver,
@@ -153,15 +155,15 @@ words! {
 pub fn transition(hold: HoldTag, input: SlotInput) -> Outcome<HoldTag, SlotEffect> {
     use HoldTag::{GaveUp, Ready, Waiting};
     use Outcome::{Move, Reject};
-    use SlotEffect::{Clear, Count, HandOver, Renew, Strike, Swap};
+    use SlotEffect::{Calm, Clear, Count, Early, HandOver, Renew, Swap};
 
     match (hold, input) {
-        (Ready, SlotInput::FailNow) => Move(Ready, &[Count, Strike]),
-        (Ready, SlotInput::FailWait) => Move(Waiting, &[Count, Strike]),
-        (Ready, SlotInput::FailLast) => Move(GaveUp, &[Count, Strike]),
+        (Ready, SlotInput::Fail) => Move(Waiting, &[Count]),
+        (Ready, SlotInput::FailLast) => Move(GaveUp, &[Count]),
         (Ready, SlotInput::CrashSettled) => Move(Ready, &[Clear]),
-        (Ready, SlotInput::CrashNow) => Move(Ready, &[Strike]),
-        (Ready, SlotInput::CrashWait) => Move(Waiting, &[Strike]),
+        (Ready, SlotInput::CrashLate) => Move(Ready, &[Calm]),
+        (Ready, SlotInput::CrashNow) => Move(Ready, &[Early]),
+        (Ready, SlotInput::CrashWait) => Move(Waiting, &[Early]),
         (Ready, SlotInput::Short) => Move(Waiting, &[]),
         (Waiting, SlotInput::Release) => Move(Ready, &[]),
         (Ready | Waiting | GaveUp, SlotInput::Forgive) => Move(Ready, &[Clear]),
@@ -171,10 +173,10 @@ pub fn transition(hold: HoldTag, input: SlotInput) -> Outcome<HoldTag, SlotEffec
         (Ready | GaveUp, SlotInput::Release)
         | (
             Waiting | GaveUp,
-            SlotInput::FailNow
-            | SlotInput::FailWait
+            SlotInput::Fail
             | SlotInput::FailLast
             | SlotInput::CrashSettled
+            | SlotInput::CrashLate
             | SlotInput::CrashNow
             | SlotInput::CrashWait
             | SlotInput::Short,
@@ -195,10 +197,23 @@ pub(super) enum SlotChange {
     Reassign(Generation),
 }
 
+/// How long a worker lived that had been healthy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lifetime {
+    /// Since its start.
+    pub age: Millis,
+    /// Since it was healthy.
+    pub served: Millis,
+}
+
 /// How the end of a worker that served weighs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Crash {
+    /// It had served for long.
     Settled,
+    /// It had lived long enough to owe nothing.
+    Late,
+    /// It ended early, and the next start has to wait so long.
     Early(Millis),
 }
 
@@ -206,7 +221,7 @@ impl Crash {
     /// How long the next start has to wait.
     pub(super) fn delay(self) -> Millis {
         match self {
-            Self::Settled => Millis(0),
+            Self::Settled | Self::Late => Millis(0),
             Self::Early(delay) => delay,
         }
     }
@@ -215,10 +230,10 @@ impl Crash {
 impl SlotChange {
     fn input(self) -> SlotInput {
         match self {
-            Self::Fail(_, Next::In(Millis(0))) => SlotInput::FailNow,
-            Self::Fail(_, Next::In(_)) => SlotInput::FailWait,
+            Self::Fail(_, Next::In(_)) => SlotInput::Fail,
             Self::Fail(_, Next::GivenUp { .. } | Next::NotReplaced) => SlotInput::FailLast,
             Self::Crash(Crash::Settled) => SlotInput::CrashSettled,
+            Self::Crash(Crash::Late) => SlotInput::CrashLate,
             Self::Crash(Crash::Early(Millis(0))) => SlotInput::CrashNow,
             Self::Crash(Crash::Early(_)) => SlotInput::CrashWait,
             Self::Short(..) => SlotInput::Short,
@@ -236,7 +251,7 @@ impl SlotChange {
                 Some(delay)
             }
             Self::Fail(_, Next::GivenUp { .. } | Next::NotReplaced)
-            | Self::Crash(Crash::Settled)
+            | Self::Crash(Crash::Settled | Crash::Late)
             | Self::Forgive
             | Self::Release
             | Self::Begin(_)
@@ -297,7 +312,7 @@ impl Slot {
             generation,
             served: false,
             failures: 0,
-            strikes: 0,
+            early: 0,
             hold: Hold::Ready,
             past: Past::default(),
             past_before: None,
@@ -328,16 +343,21 @@ impl Slot {
         if lasting || failures >= config.retries {
             return Next::GivenUp { failures };
         }
-        Next::In(backoff::delay(config.backoff, self.strikes.saturating_add(1), id))
+        Next::In(backoff::delay(config.backoff, failures, id))
     }
 
-    /// How the end of a worker weighs that had served for `served`. The first early end costs nothing; a
-    /// slot whose workers keep ending early backs off.
-    pub(super) fn after_crash(&self, id: SlotId, served: Millis, config: &Config) -> Crash {
-        if served >= SETTLED {
-            return Crash::Settled;
+    /// How the end of a healthy worker weighs. What is bounded is what it costs: it is replaced at once, and
+    /// only after several early ends in a row the next start keeps a distance from the last one, of a second
+    /// at most. So whoever lived longer than that owes nothing.
+    pub(super) fn after_crash(&self, id: SlotId, life: Lifetime, config: &Config) -> Crash {
+        if life.served >= SETTLED {
+            Crash::Settled
+        } else if life.age >= EARLY {
+            Crash::Late
+        } else {
+            let spacing = backoff::spacing(config.backoff, self.early.saturating_add(1), id);
+            Crash::Early(Millis(spacing.0.saturating_sub(life.age.0)))
         }
-        Crash::Early(backoff::delay(config.backoff, self.strikes, id))
     }
 
     /// The one way from one hold to another.
@@ -348,10 +368,10 @@ impl Slot {
             SlotInput::Begin => self.outgoing.is_none(),
             SlotInput::Revert => self.outgoing.is_some(),
             SlotInput::Reassign => self.is_empty(),
-            SlotInput::FailNow
-            | SlotInput::FailWait
+            SlotInput::Fail
             | SlotInput::FailLast
             | SlotInput::CrashSettled
+            | SlotInput::CrashLate
             | SlotInput::CrashNow
             | SlotInput::CrashWait
             | SlotInput::Short
@@ -387,8 +407,9 @@ impl Slot {
     fn follow(&mut self, effect: SlotEffect) {
         match effect {
             SlotEffect::Count => self.failures = self.failures.saturating_add(1),
-            SlotEffect::Strike => self.strikes = self.strikes.saturating_add(1),
-            SlotEffect::Clear => (self.failures, self.strikes) = (0, 0),
+            SlotEffect::Early => self.early = self.early.saturating_add(1),
+            SlotEffect::Calm => self.early = 0,
+            SlotEffect::Clear => (self.failures, self.early) = (0, 0),
             SlotEffect::HandOver => {
                 self.outgoing = self.current.take();
                 self.past_before = self.outgoing.map(|_| self.past);

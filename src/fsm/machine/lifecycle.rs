@@ -8,7 +8,7 @@ use crate::fsm::{
     fleet::{
         Applied, Moved,
         index::TimerKind,
-        slot::{Role, SlotRejected},
+        slot::{Lifetime, Role, SlotRejected},
         worker::{Change, Effect, Phase, PhaseTag},
     },
     words::{
@@ -185,13 +185,14 @@ impl Supervisor {
         let failure = Failure::Exited(status);
         let coming =
             self.stage().is_forward() && generation == self.wanted() && self.concerns_its_slot(moved);
+        let life = Lifetime { age: moved.age, served: moved.lasted };
         let next = if coming {
             // A release that is not proven yet gets no benefit of the doubt: an end is a failure, and on
             // trial the last one.
             let counted = self.fail(slot, failure, false).map(|(_, next)| next);
             counted.filter(|next| !(self.releases.soaks() && matches!(next, Next::In(_))))
         } else if self.concerns_its_slot(moved) {
-            let crashed = self.fleet.crash(slot, moved.lasted, self.clock.now());
+            let crashed = self.fleet.crash(slot, life, self.clock.now());
             self.allowed(slot, crashed).flatten().map(Next::In)
         } else {
             None

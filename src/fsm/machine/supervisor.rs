@@ -27,8 +27,9 @@ use alloc::{
 use core::fmt::Debug;
 
 /// The most a step decides of its own accord. What is left is done in the next, which is due at once,
-/// so that a burst of starts never keeps the shell from reaping.
-pub const BURST: u32 = 256;
+/// so that a burst of starts never keeps the shell from reaping, nor a client waiting for more than some
+/// milliseconds.
+pub const BURST: u32 = 32;
 
 /// The machine. See the [module](crate::fsm) for how it works and what the shell owes it.
 #[derive(Clone, Debug)]

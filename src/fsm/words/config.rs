@@ -18,6 +18,16 @@ pub const SETTLED: Millis = Millis(10_000);
 /// slot. It goes on for ever, so it neither grows nor is it counted.
 pub const SHORTAGE_RETRY: Millis = Millis(500);
 
+/// A healthy worker that ended sooner after its start than this ended early. It is the longest, too, that early
+/// ends in a row space the starts of a slot: they cost a start a second then.
+pub const EARLY: Millis = Millis(1_000);
+
+/// So many early ends in a row are replaced at once.
+pub const FREE_ENDS: u32 = 4;
+
+/// The shortest delay, whatever was asked for: what fails at once must not be started again at once, for ever.
+pub const DELAY_MIN: Millis = Millis(10);
+
 /// The longest back-off delay.
 pub const BACKOFF_MAX: Millis = Millis(30_000);
 

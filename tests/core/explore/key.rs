@@ -5,7 +5,7 @@
 use super::{place::Place, worlds::NOTHING};
 use einhyrningsins::fsm::{
     action::Action,
-    config::{AckMode, SETTLED},
+    config::{AckMode, EARLY, SETTLED},
     event::Strategy,
     id::{Generation, RequestId},
     index::TimerKind,
@@ -148,7 +148,7 @@ fn machine(place: &Place, ahead: Ahead, out: &mut Vec<u8>) {
     for (id, slot) in fleet.slots() {
         put(out, u64::from(id.0));
         put(out, u64::from(slot.failures()));
-        put(out, u64::from(slot.strikes()));
+        put(out, u64::from(slot.early()));
         // Whether it has served is asked of a slot without a healthy worker, and while all keep running.
         let serves = slot.current().is_some_and(|current| fleet.is_healthy(current));
         out.push(u8::from(slot.served() && !serves && machine.life().is_running()));
@@ -189,6 +189,9 @@ fn put_terms(terms: Terms, out: &mut Vec<u8>) {
 fn worker(worker: &Worker, now: Time, names: &Names, ahead: Ahead, out: &mut Vec<u8>) {
     out.extend([small(worker.phase().tag().order()), names.rank(worker.generation())]);
     let age = now.since(worker.since());
+    if worker.phase().tag().is_up() && ahead == Ahead::Faults {
+        put(out, now.since(worker.born()).min(EARLY).0);
+    }
     match worker.phase() {
         Phase::PendingAck { .. } => put(out, age.0),
         Phase::Healthy { .. } if ahead == Ahead::Faults => put(out, age.min(SETTLED).0),

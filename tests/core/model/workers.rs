@@ -5,7 +5,7 @@ use crate::table::Cell;
 use einhyrningsins::fsm::{
     action::{Action, Reply, Scope},
     backoff,
-    config::{AckMode, SETTLED, SHORTAGE_RETRY},
+    config::{AckMode, EARLY, SETTLED, SHORTAGE_RETRY},
     event::{ExitStatus, SpawnError},
     id::{Generation, Pid, SlotId, WorkerId},
     index::TimerKind,
@@ -191,14 +191,9 @@ impl Model<'_> {
     fn count(&mut self, slot: SlotId, lasting: bool) -> Option<(u32, Next)> {
         let place = self.slots.get_mut(&slot)?;
         place.failures += 1;
-        place.strikes += 1;
-        let delay = backoff::delay(self.config.backoff, place.strikes, slot);
+        let delay = backoff::delay(self.config.backoff, place.failures, slot);
         let again = !lasting && place.failures < self.config.retries;
-        place.hold = match delay {
-            _ if !again => Hold::GaveUp,
-            Millis(0) => Hold::Ready,
-            delay => Hold::Until(self.now + delay),
-        };
+        place.hold = if again { Hold::Until(self.now + delay) } else { Hold::GaveUp };
         let failures = place.failures;
         Some((failures, if again { Next::In(delay) } else { Next::GivenUp { failures } }))
     }
@@ -228,11 +223,15 @@ impl Model<'_> {
             }
         } else if let Some(place) = self.slots.get_mut(&slot).filter(|_| counts) {
             let mut delay = Millis(0);
+            let age = self.now.since(before.born);
             if self.now.since(before.since) >= SETTLED {
-                (place.failures, place.strikes) = (0, 0);
+                (place.failures, place.early) = (0, 0);
+            } else if age >= EARLY {
+                place.early = 0;
             } else {
-                delay = backoff::delay(self.config.backoff, place.strikes, slot);
-                place.strikes += 1;
+                place.early += 1;
+                let spacing = backoff::spacing(self.config.backoff, place.early, slot);
+                delay = Millis(spacing.0.saturating_sub(age.0));
             }
             if delay > Millis(0) {
                 place.hold = Hold::Until(self.now + delay);
