@@ -15,7 +15,7 @@ pub struct Counts {
     pub target: usize,
     /// Workers that serve, of any generation.
     pub healthy: usize,
-    /// Slots of the wanted generation.
+    /// Slots of the wanted generation; before the canaries are through, those beyond the target too.
     pub begun: usize,
     /// How many of them may be before they were on trial; all of them without a canary.
     pub canary: usize,

@@ -18,7 +18,7 @@ use crate::fsm::{
         notice::Notice,
         reason::{Cause, Failure, Why},
         time::Millis,
-        upgrade::Terms,
+        upgrade::{Stage, Terms},
     },
 };
 use alloc::vec::Vec;
@@ -136,7 +136,7 @@ impl Supervisor {
         Counts {
             target: as_count(self.fleet.target()),
             healthy: as_count(self.fleet.healthy()),
-            begun: index.slots.count(wanted),
+            begun: index.slots.count(wanted) + self.ahead_beyond_the_target(),
             canary: self.rollout().map_or(usize::MAX, |rollout| as_count(rollout.terms.canary)),
             untouched: index.slots.total() - index.slots.count(wanted),
             open: index.open.total() - index.open.count(wanted),
@@ -150,6 +150,17 @@ impl Supervisor {
             replaced_before: index.replaced.total() - index.replaced.count(wanted),
             replaced_idle: index.replaced_idle.total(),
         }
+    }
+
+    /// Canaries whose slot is beyond the target, and comes back when that grows again.
+    fn ahead_beyond_the_target(&self) -> usize {
+        if self.stage() != Stage::Canary {
+            return 0;
+        }
+        let (wanted, fleet) = (self.wanted(), &self.fleet);
+        let is_ahead =
+            |worker: &WorkerId| fleet.worker(*worker).is_some_and(|worker| worker.generation() == wanted);
+        fleet.index().surplus.iter().filter(|(_, _, worker)| is_ahead(worker)).count()
     }
 
     fn strategy(&self) -> Strategy {
