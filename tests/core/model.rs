@@ -85,6 +85,8 @@ struct Upgrade {
     generation: Generation,
     soak: Millis,
     back: bool,
+    /// Whether any worker of it was ever healthy.
+    has_served: bool,
     /// Whether nothing may be touched before the shell has told all it knows.
     fresh: bool,
     trial_end: Option<Time>,
@@ -366,7 +368,8 @@ impl<'a> Model<'a> {
             return Err(format!("generation {generation} comes, and something else is told first"));
         };
         let soak = soak.unwrap_or_default();
-        self.upgrade = Some(Upgrade { generation, soak, back: false, fresh: true, trial_end: None });
+        self.upgrade =
+            Some(Upgrade { generation, soak, back: false, has_served: false, fresh: true, trial_end: None });
         if told == generation { Ok(()) } else { Err(format!("{told} comes, and {generation} was captured")) }
     }
 

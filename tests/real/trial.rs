@@ -310,7 +310,10 @@ fn a_hang_up_signal_with_a_bad_release_changes_nothing() {
 #[test]
 fn a_single_worker_is_replaced_and_restored_as_well() {
     let (mut supervisor, release, old) = releases(1, &["-r", "1"]);
-    supervisor.ctl_ok(&["upgrade", "--canary", "3", "--soak", "0.2"]);
+    let told = complaint(&supervisor, &["upgrade", "--canary", "3", "--soak", "0.2"]);
+    assert!(told.contains("--canary: 3 workers cannot go ahead of 1; accepted: 1 to 1"), "{told}");
+    assert_eq!(supervisor.await_healthy(1), old);
+    supervisor.ctl_ok(&["upgrade", "--canary", "1", "--soak", "0.2"]);
     let new = await_generation(&mut supervisor, 2, 1);
     assert_ne!(new, old);
     release.switch(&within(&supervisor, "broken"));

@@ -59,6 +59,7 @@ impl Supervisor {
             (_, Phase::Healthy { pid }) => {
                 self.notice(Notice::Healthy { worker, slot, generation, pid, took: moved.age });
                 self.live(LifeChange::Healthy);
+                self.releases.note_healthy(generation);
             }
             (before, Phase::Draining { pid, why, .. }) if !before.tag().is_draining() => {
                 self.notice(Notice::Draining { worker, slot, generation, pid, why });
@@ -103,8 +104,11 @@ impl Supervisor {
         let Moved { worker, slot, generation, .. } = *moved;
         let retries = self.fleet.config().retries;
         let lasting = self.is_lasting(generation, failure);
-        let counted =
-            self.concerns_its_slot(moved).then(|| self.fail(slot, failure, lasting.is_some())).flatten();
+        // A release of which nobody has been healthy and that misses its deadline hangs; another try would only
+        // be told later.
+        let hangs = failure == Failure::Unacknowledged && self.releases.is_untried(generation);
+        let last = lasting.is_some() || hangs;
+        let counted = self.concerns_its_slot(moved).then(|| self.fail(slot, failure, last)).flatten();
         let (failures, next) = counted.map_or((None, Next::NotReplaced), |(count, next)| (Some(count), next));
         self.notice(Notice::StartFailed { worker, slot, generation, failure, failures, retries, next });
         // The very first program cannot run at all, and will not: say so with the exit status.

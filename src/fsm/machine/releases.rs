@@ -40,6 +40,8 @@ record! {
         pub stage: Stage,
         /// When that stage began.
         pub stage_since: Time,
+        /// Whether any worker of the new generation was ever healthy.
+        pub has_served: bool,
         /// Whether it has only just been asked for: it touches nothing before the shell has told all it
         /// knows, so that of many requests that come together only the last starts anything.
         pub fresh: bool;
@@ -244,6 +246,7 @@ impl Releases {
             told: Told::default(),
             stage: if terms.canary > 0 { Stage::Canary } else { Stage::Spread },
             stage_since: now,
+            has_served: false,
             fresh: true,
             setback: None,
         });
@@ -254,6 +257,20 @@ impl Releases {
         if let Some(rollout) = &mut self.rollout {
             rollout.fresh = false;
         }
+    }
+
+    /// A worker of that generation is healthy.
+    pub(super) fn note_healthy(&mut self, generation: Generation) {
+        if let Some(rollout) = self.rollout.as_mut().filter(|rollout| rollout.generation == generation) {
+            rollout.has_served = true;
+        }
+    }
+
+    /// Whether that is the generation on its way in, and nobody knows yet whether it can serve at all.
+    #[must_use]
+    pub fn is_untried(&self, generation: Generation) -> bool {
+        let rollout = self.rollout.as_ref().filter(|rollout| rollout.stage.is_forward());
+        rollout.is_some_and(|rollout| rollout.generation == generation && !rollout.has_served)
     }
 
     /// On to the next stage. Returns the upgrade if it is on trial now.

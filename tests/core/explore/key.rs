@@ -138,6 +138,7 @@ fn machine(place: &Place, ahead: Ahead, out: &mut Vec<u8>) {
         out.extend([names.rank(rollout.generation), u8::from(waits(rollout.request))]);
         put_terms(rollout.terms, out);
         out.extend([rollout.stage as u8, u8::from(rollout.fresh)]);
+        out.push(u8::from(rollout.has_served && rollout.stage.is_forward()));
         if rollout.stage.is_trial() {
             put(out, now.since(rollout.stage_since).0);
         }

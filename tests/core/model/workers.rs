@@ -74,6 +74,9 @@ impl Model<'_> {
                 if self.life == Life::Starting {
                     self.life = Life::Serving;
                 }
+                if let Some(upgrade) = self.upgrade.as_mut().filter(|it| it.generation == generation) {
+                    upgrade.has_served = true;
+                }
                 let took = self.now.since(after.born);
                 self.must_tell(Notice::Healthy { worker, slot, generation, pid, took })
             }
@@ -127,7 +130,10 @@ impl Model<'_> {
         };
         let code = if let Failure::Spawn(error) = failure { error.exit_code() } else { None };
         let lasting = code.is_some() && coming;
-        let counted = (counts && self.life.is_running()).then(|| self.count(slot, lasting)).flatten();
+        // What has never served and misses its first deadline hangs.
+        let untried = self.coming().is_some_and(|it| it.generation == generation && !it.has_served);
+        let last = lasting || (untried && failure == Failure::Unacknowledged);
+        let counted = (counts && self.life.is_running()).then(|| self.count(slot, last)).flatten();
         let (failures, next) = counted.map_or((None, Next::NotReplaced), |(count, next)| (Some(count), next));
         self.must_tell(Notice::StartFailed { worker, slot, generation, failure, failures, retries, next })?;
         let abandoned = lasting && self.upgrade.is_none() && self.life.is_running();
