@@ -166,12 +166,6 @@ impl Fleet {
         &mut self.index
     }
 
-    /// The name the next worker will get.
-    #[must_use]
-    pub fn next_worker(&self) -> WorkerId {
-        self.extent.next_worker
-    }
-
     /// How many workers and slots were changed so far: a measure of cost, not of state.
     #[must_use]
     pub fn touched(&self) -> u64 {

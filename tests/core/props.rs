@@ -170,7 +170,7 @@ fn unrelated(machine: &Supervisor, first: u8, second: u8) -> Option<(Pid, Pid)> 
 /// workers started meanwhile left out.
 fn after_exits(world: &World, pids: [Pid; 2], how: [u8; 2]) -> Result<[Vec<String>; 2], TestCaseError> {
     let mut world = world.clone();
-    let known = world.supervisor.fleet().next_worker().0;
+    let known = world.supervisor.fleet().extent().next_worker.0;
     let nameless = |line: &str| {
         let is_new = |word: &str| {
             let name = ["worker=", "current="].iter().find_map(|key| word.strip_prefix(key));

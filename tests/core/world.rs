@@ -318,7 +318,7 @@ impl World {
     }
 
     fn impossible(&self, which: u8) -> EventKind {
-        let newest = self.supervisor.fleet().next_worker();
+        let newest = self.supervisor.fleet().extent().next_worker;
         let error = spawn_error(0);
         match which % 10 {
             0 => EventKind::Start,

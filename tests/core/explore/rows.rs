@@ -30,7 +30,7 @@ pub fn used(
     rows: &mut BTreeSet<Row>,
 ) -> Result<(), String> {
     let known = before.fleet().workers().keys().copied();
-    let fresh = (before.fleet().next_worker().0..after.fleet().next_worker().0).map(WorkerId);
+    let fresh = (before.fleet().extent().next_worker.0..after.fleet().extent().next_worker.0).map(WorkerId);
     for id in known.chain(fresh) {
         let mut tag =
             before.fleet().worker(id).map_or(PhaseTag::SpawningWanted, |worker| worker.phase().tag());
