@@ -299,6 +299,12 @@ impl Connection {
         Ok(Self { stream: BufReader::new(stream) })
     }
 
+    /// Changes how long it waits for anything to come or to be taken.
+    pub(crate) fn wait_at_most(&mut self, patience: Duration) -> io::Result<()> {
+        self.stream.get_mut().set_read_timeout(Some(patience))?;
+        self.stream.get_mut().set_write_timeout(Some(patience))
+    }
+
     pub(crate) fn send(&mut self, line: &str) -> io::Result<()> {
         self.stream.get_mut().write_all(format!("{line}\n").as_bytes())
     }

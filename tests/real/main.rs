@@ -17,6 +17,7 @@ mod endurance;
 mod given;
 mod harness;
 mod idle;
+mod lane;
 mod lifecycle;
 mod load;
 mod loaded;

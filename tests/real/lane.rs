@@ -1,0 +1,358 @@
+//! System calls made to fail, one by one, while a supervisor starts, serves, upgrades, loses a worker and
+//! shuts down.
+//!
+//! A *case* is a scenario, a call, an error and a use of the call: `serve:accept4:EMFILE:3` is the third
+//! accept4 from when the serving begins, and it fails with EMFILE; with `3+` so do all that follow, for a
+//! moment. In every case the supervisor neither ends nor hangs nor spins, has all its workers in the end,
+//! leaks no descriptor, answers, upgrades, ends when told to, and its trace replays. A start may be given
+//! up instead, before the first fork, with a reason, leaving nothing behind.
+//!
+//! By default a spread of the cases is tried, the same each time; all of them with `FAULT_LANE=full`, and
+//! one, as a failure names it, with `FAULT_LANE=serve:accept4:EMFILE:3`.
+
+mod calls;
+mod scenario;
+mod tracer;
+
+use crate::{
+    harness::{CLIENT, Folder, Supervisor, raw, rust_worker},
+    probe::{processes_of, start_through},
+    tools::{BROKEN, Release, descriptors, skip, state, ticks},
+};
+use calls::{Case, Uses, faults};
+use nix::sys::signal::{Signal, kill};
+use scenario::{Scenario, Stage};
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    panic::{AssertUnwindSafe, catch_unwind},
+    process::{Command, Stdio},
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+use tracer::{Seen, Tracer};
+
+/// How many cases are tried at a time. They wait for most of the time.
+const AT_A_TIME: usize = 4;
+
+/// How long a fault lasts that does not go away by itself. Shorter than an acknowledgement may take.
+const LASTING: Duration = Duration::from_millis(600);
+
+/// How many more system calls and lines of log a fault may cost: a loop that spins makes thousands.
+const MORE_CALLS: usize = 500;
+const MORE_LINES: usize = 100;
+
+/// Processor time that nobody may use in [`IDLE`], in clock ticks, a hundred of which are a second.
+const BUSY: u64 = 5;
+const IDLE: Duration = Duration::from_millis(100);
+
+/// What a run came to.
+struct Run {
+    seen: Seen,
+    lines: usize,
+    /// What is open in the end, and how often.
+    descriptors: BTreeMap<String, usize>,
+}
+
+/// What runs without any fault come to.
+type Norms = BTreeMap<Scenario, Run>;
+
+/// A supervisor about to play the scenario, under strace's eyes.
+fn set_up(scenario: Scenario, case: Option<&Case>, before: usize) -> (Stage, Tracer) {
+    let folder = Folder::new();
+    folder.script("broken", BROKEN);
+    let release = Release::new(&folder, &rust_worker());
+    let (trace, seen, program) =
+        (folder.join("trace").display().to_string(), folder.join("seen"), release.path());
+    let mut args = vec!["-n", "2", "-m", "-b", "127.0.0.1:0,r,n", "--trace", &trace, "-r", "3"];
+    args.extend(["-s", "0.02", "-t", "1", "--ack-timeout", "2", "--", &program]);
+    if scenario == Scenario::Start {
+        let mut words = tracer::words(&seen, case, before);
+        words.insert(1, "-D".to_owned());
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let supervisor = start_through(folder, &words, &args);
+        return (Stage::new(supervisor, release, case), Tracer::of_start(seen));
+    }
+    let mut supervisor = Supervisor::start_in(folder, &args, |_| {});
+    supervisor.await_healthy(scenario::WORKERS);
+    let tracer = Tracer::attach(supervisor.pid(), seen, case);
+    (Stage::new(supervisor, release, case), tracer)
+}
+
+/// Plays a scenario with or without a fault, and sees what holds in every case.
+fn run(scenario: Scenario, case: Option<&Case>, norm: Option<&Run>) -> Result<Run, String> {
+    let before = case.zip(norm).and_then(|(case, norm)| norm.seen.before.get(&case.call)).copied();
+    let (mut stage, mut tracer) = set_up(scenario, case, before.unwrap_or(0));
+    let begun = Instant::now();
+    let done = check(scenario, case, norm, &mut stage, &mut tracer, begun);
+    done.map_err(|why| {
+        let failed = tracer.seen().failed;
+        format!("{why}\n{}\n{}", failed.join("\n"), stage.supervisor.log())
+    })
+}
+
+fn check(
+    scenario: Scenario,
+    case: Option<&Case>,
+    norm: Option<&Run>,
+    stage: &mut Stage,
+    tracer: &mut Tracer,
+    begun: Instant,
+) -> Result<Run, String> {
+    let played = scenario.play(stage);
+    if stage.supervisor.has_exited() && scenario == Scenario::Start {
+        tracer.release(stage.supervisor.pid());
+        return refused(stage, tracer);
+    }
+    played?;
+    if matches!(case, Some(Case { uses: Uses::From(_), .. })) {
+        thread::sleep(LASTING.saturating_sub(begun.elapsed()));
+    }
+    tracer.release(stage.supervisor.pid());
+    stage.calm();
+    let seen = tracer.seen();
+    let lines = stage.supervisor.log().lines().count();
+    if let Some(norm) = norm {
+        no_more("system calls", seen.total, 2 * norm.seen.total + MORE_CALLS)?;
+        no_more("lines of log", lines, norm.lines + MORE_LINES)?;
+    }
+    let mut descriptors = BTreeMap::new();
+    if scenario == Scenario::Shutdown {
+        stage.await_that("it ends", |me| me.supervisor.has_exited())?;
+    } else {
+        stage.settle()?;
+        stage.upgrade()?;
+        descriptors = settled_descriptors(stage, &seen, norm)?;
+        rests(stage.supervisor.pid())?;
+        kill(raw(stage.supervisor.pid()), Signal::SIGTERM).map_err(|error| format!("it is gone: {error}"))?;
+        stage.await_that("it ends when told to", |me| me.supervisor.has_exited())?;
+    }
+    let code = stage.supervisor.await_exit();
+    if code != 0 {
+        return Err(format!("exit status {code}"));
+    }
+    nothing_left(stage)?;
+    replays(stage)?;
+    Ok(Run { seen, lines, descriptors })
+}
+
+/// A start that was given up.
+fn refused(stage: &mut Stage, tracer: &Tracer) -> Result<Run, String> {
+    let seen = tracer.seen();
+    let code = stage.supervisor.await_exit();
+    let log = stage.supervisor.log();
+    if seen.failed.is_empty() {
+        return Err(format!("exit status {code} without any fault of ours"));
+    }
+    if seen.forked || ![1, 126, 127].contains(&code) || log.trim().is_empty() || log.contains("panicked") {
+        return Err(format!("it has ended with status {code}"));
+    }
+    nothing_left(stage)?;
+    Ok(Run { seen, lines: log.lines().count(), descriptors: BTreeMap::new() })
+}
+
+fn no_more(what: &str, count: usize, bound: usize) -> Result<(), String> {
+    if count <= bound { Ok(()) } else { Err(format!("it spins: {count} {what}, of {bound} at most")) }
+}
+
+/// What is open once everybody has hung up, which must be no more than what is open without a fault. Less
+/// it may be: there is a word in the log, and no more, for a watch that could not be had.
+fn settled_descriptors(
+    stage: &mut Stage,
+    seen: &Seen,
+    norm: Option<&Run>,
+) -> Result<BTreeMap<String, usize>, String> {
+    let pid = stage.supervisor.pid();
+    let mut open = BTreeMap::new();
+    let quiet = stage.await_that("no more is open than without a fault", |_| {
+        open = kinds(descriptors(pid));
+        for fd in &seen.unclosed {
+            let link = fs::read_link(format!("/proc/{pid}/fd/{fd}")).ok();
+            let link = link.map(|link| kind(&link.display().to_string())).unwrap_or_default();
+            open.entry(link).and_modify(|count| *count -= 1);
+        }
+        open.retain(|_, count| *count > 0);
+        match norm {
+            Some(norm) => open.iter().all(|(kind, count)| norm.descriptors.get(kind) >= Some(count)),
+            None => state(pid).as_deref() == Some("S") && !open.contains_key("nothing"),
+        }
+    });
+    let usual = norm.map(|norm| &norm.descriptors);
+    quiet.map_err(|why| format!("{why}: {open:?}, but {usual:?}"))?;
+    Ok(open)
+}
+
+/// Descriptors without what differs from run to run: numbers of inodes, and folders.
+fn kinds(descriptors: BTreeMap<String, usize>) -> BTreeMap<String, usize> {
+    let mut kinds = BTreeMap::new();
+    for (link, count) in descriptors {
+        *kinds.entry(kind(&link)).or_default() += count;
+    }
+    kinds
+}
+
+fn kind(link: &str) -> String {
+    let name = link.rsplit('/').next().unwrap_or_default();
+    if link.starts_with('/') {
+        name.to_owned()
+    } else {
+        link.split('[').next().unwrap_or_default().to_owned()
+    }
+}
+
+/// Nobody who has nothing to do is busy.
+fn rests(pid: u32) -> Result<(), String> {
+    let before = ticks(pid).ok_or("it is gone")?;
+    thread::sleep(IDLE);
+    let used = ticks(pid).ok_or("it is gone")?.saturating_sub(before);
+    if used < BUSY { Ok(()) } else { Err(format!("it spins when idle: {used} ticks in {IDLE:?}")) }
+}
+
+/// It left nothing behind.
+fn nothing_left(stage: &mut Stage) -> Result<(), String> {
+    let folder = stage.supervisor.folder.join("");
+    let socket = stage.supervisor.socket();
+    if socket.exists() {
+        return Err("its control socket is still there".to_owned());
+    }
+    stage.await_that("all its processes are gone", |_| processes_of(&folder).is_empty())
+}
+
+/// The trace replays, unless it was said that it does not tell everything.
+fn replays(stage: &Stage) -> Result<(), String> {
+    let trace = stage.supervisor.folder.join("trace");
+    let replay = Command::new(CLIENT).arg("replay").arg(&trace).stdin(Stdio::null()).output();
+    let replay = replay.expect("the client can be run");
+    if replay.status.success() || stage.has_gaps() {
+        return Ok(());
+    }
+    Err(format!("its trace does not replay: {}", String::from_utf8_lossy(&replay.stderr)))
+}
+
+/// Tries a case. An error names it in the form in which it can be tried again.
+fn attempt(case: &Case, norms: &Norms) -> Result<Seen, String> {
+    let run = || run(case.scenario, Some(case), norms.get(&case.scenario)).map(|run| run.seen);
+    let panicked = |cause: Box<dyn std::any::Any + Send>| {
+        let words = cause.downcast_ref::<String>().cloned();
+        Err(words.or_else(|| cause.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default())
+    };
+    let tried = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(panicked);
+    tried.map_err(|why| format!("FAULT_LANE={case}: {why}"))
+}
+
+/// What the scenarios come to without a fault.
+fn norms() -> Norms {
+    let run = |scenario| run(scenario, None, None).unwrap_or_else(|why| panic!("{scenario:?}: {why}"));
+    Scenario::ALL.into_iter().map(|scenario| (scenario, run(scenario))).collect()
+}
+
+/// Calls of all scenarios, with how often they are used and the errors they can fail with.
+fn uses(norms: &Norms) -> Vec<(Scenario, &str, usize, &'static [&'static str])> {
+    let calls = norms.iter().flat_map(|(scenario, run)| run.seen.uses.iter().map(|call| (*scenario, call)));
+    calls
+        .map(|(scenario, (call, count))| {
+            let errnos = faults(call).unwrap_or_else(|| panic!("in how many ways can {call} fail?"));
+            (scenario, call.as_str(), *count, errnos)
+        })
+        .collect()
+}
+
+/// Does `each` with every one of `all`, several at a time, and returns what it makes of them.
+fn share_out<T: Sync, R: Send>(all: &[T], each: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let (next, made) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    thread::scope(|scope| {
+        for _ in 0..AT_A_TIME {
+            scope.spawn(|| {
+                while let Some(one) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let result = each(one);
+                    made.lock().expect("nobody panics").push(result);
+                }
+            });
+        }
+    });
+    made.into_inner().expect("nobody panics")
+}
+
+fn case(scenario: Scenario, call: &str, errno: &str, uses: Uses) -> Case {
+    Case { scenario, call: call.to_owned(), errno: errno.to_owned(), uses }
+}
+
+/// A spread: every call of every scenario, by turns with each of its errors, now at an early, now at a late
+/// use; and what stays for a moment where the shell would most easily spin.
+fn spread(norms: &Norms) -> Vec<Case> {
+    const STAYS: [&str; 6] = ["accept4", "clone", "epoll_wait", "mmap", "openat", "write"];
+    let mut cases = Vec::new();
+    for (turn, (scenario, call, count, errnos)) in uses(norms).into_iter().enumerate() {
+        let Some(errno) = errnos.get(turn % errnos.len().max(1)) else { continue };
+        cases.push(case(scenario, call, errno, Uses::Only(1 + (turn * 5) % count)));
+        if STAYS.contains(&call) {
+            let stays = errnos.iter().find(|errno| **errno != "EINTR").expect("an error that can stay");
+            cases.push(case(scenario, call, stays, Uses::From(1)));
+        }
+    }
+    cases
+}
+
+fn report(failures: &[String], tried: usize, hit: usize) {
+    println!("{tried} cases, {hit} of them met the call; {} failed", failures.len());
+    assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+}
+
+fn a_spread(norms: &Norms) {
+    let cases = spread(norms);
+    let tried = share_out(&cases, |case| attempt(case, norms));
+    let hit = tried.iter().filter(|seen| seen.as_ref().is_ok_and(|seen| !seen.failed.is_empty())).count();
+    let failures: Vec<String> = tried.into_iter().filter_map(Result::err).collect();
+    report(&failures, cases.len(), hit);
+    assert!(hit * 10 >= cases.len() * 9, "only {hit} of {} cases met the call", cases.len());
+}
+
+/// Every error of every call, at its first use, its second, and so on until there is none.
+fn all(norms: &Norms) {
+    let mut rows = Vec::new();
+    for (scenario, call, count, errnos) in uses(norms) {
+        rows.extend(errnos.iter().map(|errno| (scenario, call, 2 * count + 10, *errno)));
+    }
+    let (tried, hit) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let failures = share_out(&rows, |(scenario, call, most, errno)| {
+        let lasting = (*errno != "EINTR").then_some(Uses::From(1));
+        let mut failures = Vec::new();
+        for uses in lasting.into_iter().chain((1..=*most).map(Uses::Only)) {
+            tried.fetch_add(1, Ordering::Relaxed);
+            match attempt(&case(*scenario, call, errno, uses), norms) {
+                Ok(seen) if seen.failed.is_empty() => break,
+                Ok(_) => {}
+                Err(why) => {
+                    eprintln!("{why}\n");
+                    failures.push(why);
+                }
+            }
+            hit.fetch_add(1, Ordering::Relaxed);
+        }
+        failures
+    });
+    report(&failures.concat(), tried.into_inner(), hit.into_inner());
+}
+
+#[test]
+fn whatever_system_call_fails_the_service_goes_on() {
+    if !tracer::is_possible() {
+        return skip("there is no strace that can make system calls fail, or it may not");
+    }
+    match env::var("FAULT_LANE").ok().as_deref() {
+        None => a_spread(&norms()),
+        Some("full") => all(&norms()),
+        Some(named) => {
+            let case: Case = named.parse().unwrap_or_else(|why: String| panic!("FAULT_LANE: {why}"));
+            let norm = run(case.scenario, None, None).expect("all is well without a fault");
+            let tried = attempt(&case, &BTreeMap::from([(case.scenario, norm)]));
+            let seen = tried.unwrap_or_else(|why| panic!("{why}"));
+            assert!(!seen.failed.is_empty(), "{case}: there is no such use of the call");
+            println!("{case}: all is well; {}", seen.failed.join("; "));
+        }
+    }
+}
