@@ -6,7 +6,9 @@ use einhyrningsins::{
         bind::{BindError, BindSpec},
         client, daemon,
     },
-    protocol::{Envelope, LineBuffer, Overlong, Progress, Request, decode, line::REQUEST_MAX},
+    protocol::{
+        Envelope, LineBuffer, Overlong, Progress, Request, decode, line::REQUEST_MAX, visible::gives_orders,
+    },
 };
 use miniserde::json::{self, Number, Value};
 use std::{ffi::OsString, os::unix::ffi::OsStringExt as _};
@@ -156,7 +158,6 @@ fn usage(error: &UsageError, complaint: &str) {
 
 /// A message is one line, fit for a terminal and for a log, and says something.
 fn one_line(message: &str) {
-    let orders = |char: char| char.is_control() || matches!(char, '\u{2028}' | '\u{2029}');
-    assert!(!message.contains(orders), "{message:?}");
+    assert!(!message.contains(gives_orders), "{message:?}");
     assert!((1..=MESSAGE_MAX).contains(&message.len()), "{} bytes: {message:?}", message.len());
 }

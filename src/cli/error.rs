@@ -1,5 +1,6 @@
 //! What can be wrong with a command line.
 
+use crate::protocol::visible::visible;
 use std::{ffi::OsStr, fmt};
 
 /// Why a command line was refused. Displayed, it is one line that names the option, the value and what
@@ -106,11 +107,7 @@ struct OneLine<'a, 'b>(&'a mut fmt::Formatter<'b>);
 
 impl fmt::Write for OneLine<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        text.chars().try_for_each(|char| match char {
-            '\u{2028}' | '\u{2029}' => write!(self.0, "{}", char.escape_unicode()),
-            char if char.is_control() => write!(self.0, "{}", char.escape_debug()),
-            char => self.0.write_char(char),
-        })
+        self.0.write_str(&visible(text))
     }
 }
 

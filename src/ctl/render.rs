@@ -1,7 +1,7 @@
 //! What is shown of an answer, and where.
 
 use super::connection::ReplyLine;
-use crate::protocol::Progress;
+use crate::protocol::{Progress, visible::visible_lines};
 use core::{fmt, mem};
 use std::io::{self, Write};
 
@@ -50,15 +50,17 @@ impl<'a> Screen<'a> {
         }
     }
 
-    /// Shows a message.
+    /// Shows a message. Whoever it is from, it gives no orders to the terminal.
     pub fn say(&mut self, message: &str) {
         self.clear();
+        let message = visible_lines(message);
         self.write(|out| writeln!(out, "{message}"));
     }
 
     /// Shows what went wrong, on standard error.
     pub fn complain(&mut self, message: &dyn fmt::Display) {
         self.clear();
+        let message = visible_lines(&message.to_string());
         // There is nowhere left to complain about that to.
         let _ = writeln!(self.err, "einhyrningsinsctl: {message}");
     }
@@ -152,6 +154,18 @@ mod tests {
             shown(Style::Terminal, &[&progress(0, 1, 0), "{\"message\":\"rolled back\",\"ok\":false}"]);
         assert!(out.ends_with(" \r"), "{out:?}");
         assert_eq!(err, "einhyrningsinsctl: rolled back\n");
+    }
+
+    #[test]
+    fn no_answer_gives_orders_to_a_terminal_but_json_is_as_it_came() {
+        let hostile = "{\"message\":\"\\u001b]0;me\\u0007a\u{9b}2J\u{202e}\\nb\",\"ok\":true}";
+        for style in [Style::Plain, Style::Terminal] {
+            let (out, _) = shown(style, &[hostile]);
+            assert_eq!(out, "\\u{1b}]0;me\\u{7}a\\u{9b}2J\\u{202e}\nb\n");
+            let (_, err) = shown(style, &[&hostile.replace("true", "false")]);
+            assert_eq!(err, "einhyrningsinsctl: \\u{1b}]0;me\\u{7}a\\u{9b}2J\\u{202e}\nb\n");
+        }
+        assert_eq!(shown(Style::Json, &[hostile]).0, format!("{hostile}\n"));
     }
 
     #[test]

@@ -17,7 +17,10 @@ use crate::{
         trace::{Recorded, follow, recorded},
         worker::PhaseTag,
     },
-    protocol::words::{count, io_error},
+    protocol::{
+        visible::visible,
+        words::{count, io_error},
+    },
 };
 use std::{collections::BTreeMap, fmt, fs, io, path::Path};
 
@@ -182,19 +185,6 @@ impl fmt::Display for SeenSlot {
         }
         Ok(())
     }
-}
-
-/// Text from a file, fit for a terminal.
-fn visible(text: &str) -> String {
-    let mut out = String::new();
-    for char in text.chars() {
-        if char.is_control() {
-            out.extend(char.escape_debug());
-        } else {
-            out.push(char);
-        }
-    }
-    out
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! A record is one line, whatever is in it, and never longer than a pipe takes in one piece; so lines
 //! of several processes in one log do not mix, and no client can forge one.
 
+use crate::protocol::visible::visible;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use nix::{
     errno::Errno,
@@ -190,11 +191,9 @@ fn whole_seconds(line: &mut Vec<u8>) -> &[u8] {
     line
 }
 
-/// One line of words: without its end, and with blanks for whatever would end it early or steer a
-/// terminal.
+/// One line of words: without its end, and with whatever would end it early or steer a terminal escaped.
 fn tidy(words: &[u8]) -> Vec<u8> {
-    let words = words.trim_ascii_end().iter();
-    words.map(|byte| if byte.is_ascii_control() { b' ' } else { *byte }).collect()
+    visible(&String::from_utf8_lossy(words.trim_ascii_end())).into_bytes()
 }
 
 /// Standard error, by the way of writing that cannot block it.

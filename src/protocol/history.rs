@@ -3,6 +3,7 @@
 use super::{
     json::{list, members, number, or_null, text},
     reply::Envelope,
+    visible::visible,
     words::{setback, span, spawn_error},
 };
 use crate::fsm::{
@@ -107,7 +108,8 @@ fn line(entry: &Entry) -> String {
     let strategy = strategy.map(|strategy| format!(", {strategy}")).unwrap_or_default();
     let reason = reason(entry).map(|reason| format!(": {reason}")).unwrap_or_default();
     let (at, result) = (utc(*asked_at), result(outcome));
-    format!("generation {generation} at {at} by {by}{strategy}, {program}: {result}{reason}")
+    // One generation, one line, whatever the name of its program holds.
+    visible(&format!("generation {generation} at {at} by {by}{strategy}, {program}: {result}{reason}"))
 }
 
 /// For programs.

@@ -18,6 +18,7 @@ pub mod release;
 pub mod reply;
 pub mod request;
 pub mod status;
+pub mod visible;
 pub mod words;
 
 mod asked;

@@ -1,5 +1,6 @@
 //! What somebody typed: numbers read from it, and itself shown in a message.
 
+use super::visible::visible;
 use core::str::FromStr;
 use miniserde::json::{self, Value};
 
@@ -20,16 +21,8 @@ pub(super) fn shown(value: &Value) -> String {
 
 fn shortened(text: &str) -> String {
     const LONGEST: usize = 60;
-    let mut short = String::new();
-    for (position, char) in text.chars().enumerate() {
-        match char {
-            _ if position == LONGEST => {
-                short.push('…');
-                break;
-            }
-            '"' | '\'' | '\\' => short.push(char),
-            _ => short.extend(char.escape_debug()),
-        }
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => visible(text.get(..end).unwrap_or_default()) + "…",
+        None => visible(text),
     }
-    short
 }

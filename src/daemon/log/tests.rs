@@ -50,7 +50,7 @@ fn a_line_has_the_program_the_time_the_level_and_the_words() {
     log::set_max_level(LevelFilter::Info);
     let (lines, said) = pad(&[]);
     let both = Both { lines: logger(lines), syslog: None };
-    record(&both, Level::Warn, "worker 3 is gone\nforged [ERROR] line\x1b[2J");
+    record(&both, Level::Warn, "worker 3 is gone\nforged [ERROR] line\x1b[2J\u{9b}m\u{202e}");
     record(&both, Level::Debug, "nobody wants to know");
     drop(both);
     let said: Vec<_> = said.iter().collect();
@@ -60,7 +60,7 @@ fn a_line_has_the_program_the_time_the_level_and_the_words() {
     let (time, words) = rest.split_once(' ').unwrap();
     let shape: String = time.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
     assert_eq!(shape, "0000-00-00T00:00:00Z");
-    assert_eq!(words, "[WARN] worker 3 is gone forged [ERROR] line [2J\n");
+    assert_eq!(words, "[WARN] worker 3 is gone\\nforged [ERROR] line\\u{1b}[2J\\u{9b}m\\u{202e}\n");
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn syslog_gets_warnings_and_worse() {
     record(&both, Level::Error, "bad");
     let front = format!("einhyrningsins[{}]: ", process::id());
     // Facility 3, severities 4 and 3, RFC 3164 section 4.1.1.
-    for (priority, words) in [("<28>", "not fine"), ("<27>", "bad")] {
+    for (priority, words) in [("<28>", r"not\nfine"), ("<27>", "bad")] {
         let line = receive(&daemon).unwrap();
         assert!(line.starts_with(priority) && line.ends_with(&format!("{front}{words}")), "{line}");
     }
