@@ -143,7 +143,7 @@ pub fn bind_spec(data: &[u8]) {
 /// bytes separate the arguments, as the kernel keeps them.
 pub fn command_line(data: &[u8]) {
     let args = || data.split(|byte| *byte == 0).map(|arg| OsString::from_vec(arg.to_vec()));
-    if let Err(error) = daemon::parse(args()) {
+    if let Err(error) = daemon::parse(args(), |_| false) {
         usage(&error, &daemon::COMMAND_LINE.complaint(&error));
     }
     if let Err(error) = client::parse(args()) {

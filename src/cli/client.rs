@@ -3,7 +3,7 @@
 use super::{
     error::{UsageError, brief},
     parse::Typed,
-    table::{CommandLine, Opt, Rows, Section, Text, Topic},
+    table::{CommandLine, Opt, OptionsEnd, Rows, Section, Text, Topic},
     value::{DEFAULT_SOCKET_PATH, Value},
 };
 use crate::protocol::command::{COMMANDS, Entry, OPTS};
@@ -68,6 +68,8 @@ pub static COMMAND_LINE: CommandLine<Key> = CommandLine {
             ]),
         },
     ],
+    options_end: OptionsEnd::FirstWord,
+    foreign: |_| None,
 };
 
 /// Every command of the protocol's table, in sentences.
@@ -111,7 +113,7 @@ pub struct Options {
 /// # Errors
 /// If anything in it is unknown, malformed or contradictory.
 pub fn parse<I: IntoIterator<Item = OsString>>(args: I) -> Result<Parsed, UsageError> {
-    let typed = Typed::read(&COMMAND_LINE, args)?;
+    let typed = Typed::read(&COMMAND_LINE, args, |_| false)?;
     if let Some(text) = typed.prints {
         return Ok(Parsed::Print(text));
     }

@@ -1,5 +1,6 @@
 //! The command line of `einhyrningsins`: its table of options.
 
+mod foreign;
 mod options;
 #[cfg(test)]
 mod tests;
@@ -8,7 +9,7 @@ pub use super::bind::Family;
 pub use options::{Options, Parsed, Verbosity, Workload, parse};
 
 use super::{
-    table::{CommandLine, Opt, Rows, Section, Text, Topic},
+    table::{CommandLine, Opt, OptionsEnd, Rows, Section, Text, Topic},
     value::DEFAULT_SOCKET_PATH,
 };
 
@@ -58,6 +59,8 @@ pub static COMMAND_LINE: CommandLine<Key> = CommandLine {
         Section { title: "Other", options: OTHER },
     ],
     topics: &[SIGNALS, STATUSES, VARIABLES],
+    options_end: OptionsEnd::FirstWord,
+    foreign: foreign::instead,
 };
 
 const WORKERS: &[Opt<Key>] = &[
@@ -101,9 +104,12 @@ const HEALTH: &[Opt<Key>] = &[
     Opt::flag(
         Key::Manual,
         "manual",
-        "A worker is healthy once it reports so on the control socket, not merely by staying alive.",
+        "A worker is healthy once it reports so on the control socket, not merely by staying alive. As with \
+         einhorn, -m manual is the same, and -m SECS is --ack-after SECS; but a word that names a program is \
+         PROGRAM.",
     )
-    .short('m'),
+    .short('m')
+    .understands(options::is_ack_mode),
     Opt::valued(
         Key::AckTimeout,
         "ack-timeout",

@@ -11,8 +11,8 @@ pub enum UsageError {
     UnknownOption {
         /// As typed, with its dashes.
         option: String,
-        /// An option that may have been meant, without dashes.
-        nearest: Option<&'static str>,
+        /// What may have been meant, or what to do instead: a clause without an end.
+        hint: Option<String>,
     },
     /// The command line ends where a value was due.
     MissingValue {
@@ -69,9 +69,9 @@ pub enum UsageError {
 impl UsageError {
     fn write(&self, out: &mut impl fmt::Write) -> fmt::Result {
         match self {
-            Self::UnknownOption { option, nearest } => {
+            Self::UnknownOption { option, hint } => {
                 write!(out, "unknown option `{option}`")?;
-                nearest.map_or(Ok(()), |nearest| write!(out, "; did you mean `--{nearest}`?"))
+                hint.as_ref().map_or(Ok(()), |hint| write!(out, "; {hint}"))
             }
             Self::MissingValue { option, value } => {
                 write!(out, "--{option}: its value is missing; accepted: --{option} {value}")

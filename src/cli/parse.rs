@@ -1,44 +1,59 @@
 //! The first step: what was typed.
 //!
-//! Options end at `--` or at the first word that is none, as in env and nohup, so that a program's own
-//! options need no quoting. `--name VALUE`, `--name=VALUE`, `-nVALUE`, `-n VALUE` and `-n=VALUE` are the
-//! same.
+//! Options end at `--` or, for a program that runs another, at the first word that is none, as in env and
+//! nohup, so that the other's options need no quoting. `--name VALUE`, `--name=VALUE`, `-nVALUE`,
+//! `-n VALUE` and `-n=VALUE` are the same.
 
 use super::{
     error::{UsageError, brief},
-    table::{CommandLine, Opt, Text},
+    table::{CommandLine, Opt, OptionsEnd, Text},
     value::Value,
 };
-use lexopt::{Arg, Parser};
-use std::ffi::OsString;
+use crate::protocol::nearest::nearest;
+use lexopt::{Arg, Parser, RawArgs};
+use std::ffi::{OsStr, OsString};
 
-/// What was typed: options in their order, then words.
+/// What was typed: options in their order, and words.
 #[derive(Debug)]
 pub(super) struct Typed<K: 'static> {
     options: Vec<(&'static Opt<K>, OsString)>,
     /// What the last option has printed in place of a run.
     pub(super) prints: Option<Text>,
-    /// All that follows the options.
+    /// All that is no option.
     pub(super) words: Vec<OsString>,
 }
 
+/// What stands next on a command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// An option.
+    Option,
+    /// Nothing: all that was left were words.
+    End,
+}
+
 impl<K: Copy + PartialEq> Typed<K> {
-    /// Takes `args`, without the program's name, apart.
+    /// Takes `args`, without the program's name, apart. `is_program` tells whether a word names a program
+    /// that can be run.
     pub(super) fn read(
         line: &CommandLine<K>,
         args: impl IntoIterator<Item = OsString>,
+        is_program: impl Fn(&OsStr) -> bool,
     ) -> Result<Self, UsageError> {
         let mut parser = Parser::from_args(args);
         let mut typed = Self { options: Vec::new(), prints: None, words: Vec::new() };
-        while let Some(arg) = parser.next()? {
-            let option = match arg {
-                Arg::Long(name) => long(line, name)?,
-                Arg::Short(letter) => short(line, letter)?,
-                Arg::Value(word) => {
-                    typed.words.push(word);
-                    typed.words.extend(parser.raw_args()?);
+        loop {
+            // There are none amid the letters of one argument.
+            if let Some(mut rest) = parser.try_raw_args() {
+                if typed.take_words(line, &mut rest, &is_program) == Next::End {
                     break;
                 }
+                check_dashes(line, rest.peek().unwrap_or_default())?;
+            }
+            let option = match parser.next()? {
+                Some(Arg::Long(name)) => long(line, name)?,
+                Some(Arg::Short(letter)) => short(line, letter)?,
+                Some(Arg::Value(_)) | None => break,
             };
             let value = match option.value {
                 Some(value) => {
@@ -53,6 +68,50 @@ impl<K: Copy + PartialEq> Typed<K> {
             }
         }
         Ok(typed)
+    }
+
+    /// Takes the words in front of the next option.
+    fn take_words(
+        &mut self,
+        line: &CommandLine<K>,
+        rest: &mut RawArgs<'_>,
+        is_program: impl Fn(&OsStr) -> bool,
+    ) -> Next {
+        while let Some(next) = rest.peek() {
+            if next == "--" {
+                // Behind a word it means something to the one that the word names.
+                if self.words.is_empty() {
+                    rest.next();
+                }
+                self.words.extend(rest);
+                return Next::End;
+            }
+            let option = next.as_encoded_bytes().starts_with(b"-") && next != "-";
+            match line.options_end {
+                OptionsEnd::Dashes { takes_next } if !self.words.is_empty() => {
+                    if option && !takes_next(&self.words) && is_ours(line, next) {
+                        return Next::Option;
+                    }
+                    self.words.extend(rest.next());
+                }
+                _ if option => return Next::Option,
+                OptionsEnd::Dashes { .. } => self.words.extend(rest.next()),
+                OptionsEnd::FirstWord => match self.foreign_value(next).filter(|_| !is_program(next)) {
+                    Some(value) => *value = rest.next().unwrap_or_default(),
+                    None => {
+                        self.words.extend(rest);
+                        return Next::End;
+                    }
+                },
+            }
+        }
+        Next::End
+    }
+
+    /// Where the word belongs if it is what other programs have behind the flag just read.
+    fn foreign_value(&mut self, word: &OsStr) -> Option<&mut OsString> {
+        let (option, value) = self.options.last_mut()?;
+        (value.is_empty() && option.foreign_value?(word)).then_some(value)
     }
 
     /// Whether the option was given.
@@ -77,43 +136,48 @@ impl<K: Copy + PartialEq> Typed<K> {
 }
 
 fn long<K>(line: &CommandLine<K>, name: &str) -> Result<&'static Opt<K>, UsageError> {
-    let found = line.options().find(|option| option.long == name || option.aliases.contains(&name));
-    found.ok_or_else(|| UsageError::UnknownOption {
-        option: brief(format!("--{name}").as_ref()),
-        nearest: nearest(line, name),
+    line.find(name).ok_or_else(|| {
+        let visible = line.options().filter(|option| !option.hidden);
+        let names: Vec<_> = visible.map(|option| option.long).collect();
+        let hint = (line.foreign)(name).or_else(|| nearest(name, &names).map(did_you_mean));
+        UsageError::UnknownOption { option: brief(format!("--{name}").as_ref()), hint }
     })
 }
 
 fn short<K>(line: &CommandLine<K>, letter: char) -> Result<&'static Opt<K>, UsageError> {
-    let found = line.options().find(|option| option.short == Some(letter));
-    found.ok_or_else(|| UsageError::UnknownOption { option: format!("-{letter}"), nearest: None })
-}
-
-/// The visible long name that starts with `name`, or else is at most two slips away from it.
-fn nearest<K>(line: &CommandLine<K>, name: &str) -> Option<&'static str> {
-    const SLIPS: usize = 2;
-    let visible = || line.options().filter(|option| !option.hidden).map(|option| option.long);
-    let begun = visible().find(|long| name.len() >= 3 && long.starts_with(name));
-    begun.or_else(|| {
-        // Anything of another length is further away, however long it is.
-        let close = visible().filter(|long| long.len().abs_diff(name.len()) <= SLIPS);
-        let (slips, long) = close.map(|long| (distance(name, long), long)).min()?;
-        (slips <= SLIPS).then_some(long)
+    line.find_letter(letter).ok_or_else(|| {
+        let hint = (line.foreign)(letter.encode_utf8(&mut [0; 4]));
+        UsageError::UnknownOption { option: format!("-{letter}"), hint }
     })
 }
 
-/// How many bytes must be added, left out or changed to get from one to the other (Levenshtein).
-fn distance(from: &str, to: &str) -> usize {
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (line, a) in from.bytes().enumerate() {
-        let (mut diagonal, mut left) = (line, line + 1);
-        for (cell, b) in row.iter_mut().skip(1).zip(to.bytes()) {
-            let cost = (diagonal + usize::from(a != b)).min(left + 1).min(*cell + 1);
-            diagonal = std::mem::replace(cell, cost);
-            left = cost;
-        }
+/// Refuses `-version`, which reads as letters, whatever they stand for, and is a name.
+fn check_dashes<K>(line: &CommandLine<K>, word: &OsStr) -> Result<(), UsageError> {
+    let Some(name) = word.to_str().and_then(|word| word.strip_prefix('-')) else { return Ok(()) };
+    let mut letters = name.chars();
+    let prints =
+        letters.next().and_then(|letter| line.find_letter(letter)).is_some_and(|it| it.prints.is_some());
+    if prints || letters.next().is_none() {
+        return Ok(());
     }
-    row.last().copied().unwrap_or_default()
+    let meant = line.find(name).filter(|option| !option.hidden).map(|option| did_you_mean(option.long));
+    match meant.or_else(|| (line.foreign)(name)) {
+        Some(hint) => Err(UsageError::UnknownOption { option: brief(word), hint: Some(hint) }),
+        None => Ok(()),
+    }
+}
+
+/// Whether a word is written like an option that there is.
+fn is_ours<K>(line: &CommandLine<K>, word: &OsStr) -> bool {
+    let Some(word) = word.to_str() else { return false };
+    match word.strip_prefix("--") {
+        Some(name) => line.find(name.split('=').next().unwrap_or_default()).is_some(),
+        None => word.chars().nth(1).is_some_and(|letter| line.find_letter(letter).is_some()),
+    }
+}
+
+fn did_you_mean(long: &str) -> String {
+    format!("did you mean `--{long}`?")
 }
 
 impl From<lexopt::Error> for UsageError {
@@ -147,16 +211,30 @@ mod tests {
             title: "Options",
             options: &[
                 Opt::valued(Key::Count, "count", "N", "").short('c').aliases(&["tally"]),
-                Opt::flag(Key::Loud, "loud", "").short('l'),
+                Opt::flag(Key::Loud, "loud", "").short('l').understands(|word| word.len() == 1),
                 Opt::flag(Key::Help, "help", "").short('h').prints(Text::Help),
                 Opt::flag(Key::Secret, "secret", "").hidden(),
             ],
         }],
         topics: &[],
+        options_end: OptionsEnd::FirstWord,
+        foreign: |name| (name == "threads" || name == "T").then(|| "there are none".to_owned()),
+    };
+
+    /// The same for words of which some take whatever follows.
+    static AMONG_WORDS: CommandLine<Key> = CommandLine {
+        options_end: OptionsEnd::Dashes {
+            takes_next: |words| words.last().is_some_and(|word| word == "--take"),
+        },
+        ..LINE
     };
 
     fn read(line: &str) -> Result<Typed<Key>, UsageError> {
-        Typed::read(&LINE, line.split_whitespace().map(OsString::from))
+        Typed::read(&LINE, line.split_whitespace().map(OsString::from), |word| word == "7")
+    }
+
+    fn read_among_words(line: &str) -> Result<Typed<Key>, UsageError> {
+        Typed::read(&AMONG_WORDS, line.split_whitespace().map(OsString::from), |_| false)
     }
 
     fn error(line: &str) -> String {
@@ -186,6 +264,45 @@ mod tests {
     }
 
     #[test]
+    fn options_stand_on_either_side_of_words_where_no_program_follows() {
+        let typed = read_among_words("word -l --other -c 3 more -x -1 --take --count -- -l --").unwrap();
+        assert!(typed.has(Key::Loud) && typed.has(Key::Count));
+        assert_eq!(
+            typed.words,
+            ["word", "--other", "more", "-x", "-1", "--take", "--count", "--", "-l", "--"]
+        );
+        assert_eq!(read_among_words("-- word -l").unwrap().words, ["word", "-l"]);
+        assert_eq!(read_among_words("--other word").unwrap_err().to_string(), "unknown option `--other`");
+        assert_eq!(read_among_words("word --help -z").unwrap().prints, Some(Text::Help));
+    }
+
+    #[test]
+    fn what_others_have_behind_a_flag_is_its_value_unless_it_is_the_program() {
+        let value = |line: &str| {
+            let typed = read(line).unwrap();
+            let value = typed.value(Key::Loud, |value| Ok(value.text.to_owned())).unwrap().unwrap();
+            (value, typed.words)
+        };
+        let none: [&str; 0] = [];
+        for (line, understood, words) in [
+            ("-l 2 -c 3 prog", "2", ["prog"].as_slice()),
+            ("--loud 2", "2", &none),
+            ("-l 2 2", "2", &["2"]),
+            ("-l 7 x", "", &["7", "x"]),
+            ("-l -- 2", "", &["2"]),
+            ("-l -c 3 2", "", &["2"]),
+            ("-l two", "", &["two"]),
+        ] {
+            let (value, rest) = value(line);
+            assert_eq!(
+                (value.to_str(), rest.as_slice()),
+                (Some(understood), words.iter().map(OsString::from).collect::<Vec<_>>().as_slice()),
+                "{line}"
+            );
+        }
+    }
+
+    #[test]
     fn nothing_matters_after_an_option_that_prints() {
         let typed = read("-l --help --nonsense").unwrap();
         assert!(typed.has(Key::Help));
@@ -212,18 +329,24 @@ mod tests {
     }
 
     #[test]
+    fn what_only_others_have_is_told_with_what_to_do() {
+        assert_eq!(error("--threads 3"), "unknown option `--threads`; there are none");
+        assert_eq!(error("-T"), "unknown option `-T`; there are none");
+    }
+
+    #[test]
+    fn one_dash_is_too_few_for_a_name() {
+        assert_eq!(error("-loud"), "unknown option `-loud`; did you mean `--loud`?");
+        assert_eq!(error("-count 3"), "unknown option `-count`; did you mean `--count`?");
+        assert_eq!(error("-threads"), "unknown option `-threads`; there are none");
+        assert_eq!(read("-help").unwrap().prints, Some(Text::Help));
+        assert!(read("-secret").unwrap_err().to_string().starts_with("unknown option `-s`"));
+    }
+
+    #[test]
     fn nothing_is_suggested_that_is_not_close_or_is_hidden() {
         assert_eq!(error("--color"), "unknown option `--color`");
         assert_eq!(error("--secrets"), "unknown option `--secrets`");
         assert_eq!(error("-z"), "unknown option `-z`");
-    }
-
-    #[test]
-    fn distance_counts_slips() {
-        for (from, to, slips) in
-            [("", "abc", 3), ("abc", "abc", 0), ("kitten", "sitting", 3), ("ab", "ba", 2)]
-        {
-            assert_eq!(distance(from, to), slips, "{from} {to}");
-        }
     }
 }

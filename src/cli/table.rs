@@ -2,6 +2,8 @@
 //!
 //! `K` is the program's own enum of keys, one for each option, by which its resolver asks for them.
 
+use std::ffi::{OsStr, OsString};
+
 /// Everything a program says about its command line.
 #[derive(Debug)]
 pub struct CommandLine<K: 'static> {
@@ -15,6 +17,23 @@ pub struct CommandLine<K: 'static> {
     pub sections: &'static [Section<K>],
     /// What else a user of the command line needs to know.
     pub topics: &'static [Topic],
+    /// Where options may stand.
+    pub options_end: OptionsEnd,
+    /// For who types an option that there is not, named without its dashes: what does the same here, or
+    /// why nothing does; a clause without an end. `None` if nobody is known to have such an option.
+    pub foreign: fn(&str) -> Option<String>,
+}
+
+/// How far options reach.
+#[derive(Clone, Copy, Debug)]
+pub enum OptionsEnd {
+    /// To the first word that is none. That names a program, and the rest is the program's.
+    FirstWord,
+    /// To `--`. Behind the first word, what is no option of ours is a word as well.
+    Dashes {
+        /// Whether the last of these words takes whatever follows it, be it written like an option.
+        takes_next: fn(&[OsString]) -> bool,
+    },
 }
 
 /// Options that belong together.
@@ -75,6 +94,9 @@ pub struct Opt<K> {
     pub hidden: bool,
     /// What it has printed in place of a run; nothing after such an option matters.
     pub prints: Option<Text>,
+    /// For a flag: the words behind it that other programs take as its value. Such a word is taken as
+    /// that if it cannot be the program to run.
+    pub foreign_value: Option<fn(&OsStr) -> bool>,
     /// What it does. Default, aliases and repetition are added from the fields above.
     pub help: &'static str,
 }
@@ -93,6 +115,7 @@ impl<K: Copy> Opt<K> {
             repeats: false,
             hidden: false,
             prints: None,
+            foreign_value: None,
             help,
         }
     }
@@ -133,6 +156,12 @@ impl<K: Copy> Opt<K> {
         Self { hidden: true, ..self }
     }
 
+    /// Understands what other programs have behind a flag of this name.
+    #[must_use]
+    pub const fn understands(self, foreign_value: fn(&OsStr) -> bool) -> Self {
+        Self { foreign_value: Some(foreign_value), ..self }
+    }
+
     /// Has this printed in place of a run.
     #[must_use]
     pub const fn prints(self, text: Text) -> Self {
@@ -144,5 +173,15 @@ impl<K> CommandLine<K> {
     /// All options, hidden ones too.
     pub fn options(&self) -> impl Iterator<Item = &'static Opt<K>> + use<K> {
         self.sections.iter().flat_map(|section| section.options)
+    }
+
+    /// The option of this long name.
+    pub(super) fn find(&self, name: &str) -> Option<&'static Opt<K>> {
+        self.options().find(|option| option.long == name || option.aliases.contains(&name))
+    }
+
+    /// The option of this letter.
+    pub(super) fn find_letter(&self, letter: char) -> Option<&'static Opt<K>> {
+        self.options().find(|option| option.short == Some(letter))
     }
 }

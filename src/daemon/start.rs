@@ -16,7 +16,7 @@ use crate::{
     fsm::{Supervisor, config::Config},
     protocol::words,
 };
-use ::log::{LevelFilter, error, warn};
+use ::log::{LevelFilter, error, info, warn};
 use mio::Poll;
 use std::{
     fmt,
@@ -43,6 +43,9 @@ pub fn run(options: &Options) -> ExitCode {
     };
     let level = level(options.verbosity);
     log::init(level, options.syslog);
+    if options.binds.is_empty() {
+        info!("no --bind: workers inherit no socket");
+    }
     match assemble(options, sockets, level) {
         Ok(shell) => ExitCode::from(shell.run()),
         Err(why) => {

@@ -23,6 +23,7 @@ pub mod words;
 
 mod asked;
 pub(crate) mod json;
+pub(crate) mod nearest;
 mod typed;
 
 pub use line::{LineBuffer, Overlong};

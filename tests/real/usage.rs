@@ -1,7 +1,7 @@
 //! Starts that are refused, and what is said about it.
 
 use crate::{
-    harness::{Folder, SUPERVISOR},
+    harness::{CLIENT, Folder, SUPERVISOR, Supervisor, rust_worker},
     probe::{Ended, own_address, run, run_in},
 };
 use einhyrningsins::cli::daemon::COMMAND_LINE;
@@ -42,6 +42,77 @@ fn an_unknown_option_is_named_with_the_nearest_one() {
     refused(&["--numbr", "2", "true"], &["`--numbr`", "`--number`"]);
     refused(&["-x", "true"], &["`-x`"]);
     refused(&["-vx", "true"], &["`-x`"]);
+}
+
+#[test]
+fn an_option_of_another_supervisor_is_told_with_what_does_the_same() {
+    for (words, what, instead) in [
+        (&["--daemon"][..], "`--daemon`", "service manager"),
+        (&["--workers", "4"], "`--workers`", "--number COUNT"),
+        (&["--port", "80"], "`--port`", "--bind ADDR:PORT"),
+        (&["--config", "x"], "`--config`", "no configuration file"),
+        (&["--log", "x"], "`--log`", "standard error"),
+        (&["--user", "www"], "`--user`", "User="),
+        (&["-V"], "`-V`", "`--version`"),
+        (&["-version"], "`-version`", "`--version`"),
+        (&["-daemon"], "`-daemon`", "service manager"),
+        (&["-m2"], "`-m2`", "--ack-after 2"),
+    ] {
+        refused(&[words, &["true"]].concat(), &["unknown option", what, instead]);
+    }
+}
+
+/// Starts workers of a program with those options, and returns what the log says once they are healthy.
+#[track_caller]
+fn started(folder: Folder, options: &[&str], program: &[&str]) -> String {
+    let mut supervisor = Supervisor::start_in(folder, &[options, program].concat(), |_| {});
+    supervisor.await_log("up: ");
+    supervisor.log()
+}
+
+#[test]
+fn what_einhorn_takes_behind_m_means_the_same() {
+    let (manual, sleep) = (rust_worker(), ["sleep", "600"]);
+    let mut supervisor = Supervisor::start(&["-m", "manual", "-b", "127.0.0.1:0,r,n", &manual]);
+    let pid = supervisor.await_healthy(1)[0];
+    let words = fs::read(format!("/proc/{pid}/cmdline")).expect("a process");
+    assert_eq!(words, format!("{manual}\0").into_bytes());
+    // One that does not report never becomes healthy then, and does without.
+    let mut supervisor =
+        Supervisor::start(&[&["-m", "manual", "--ack-timeout", "0.1", "-r", "1"], &sleep[..]].concat());
+    assert_eq!(supervisor.await_exit(), 1);
+    started(Folder::new(), &["-m", "0.1", "-n", "2"], &sleep);
+}
+
+#[test]
+fn a_program_with_the_name_of_a_mode_of_einhorns_is_the_program() {
+    let folder = Folder::new();
+    let reports = format!(
+        "#!/bin/sh\necho \"this is $0\" >&2\n{CLIENT} -d $EINHORN_SOCK_PATH worker:ack $$\nexec sleep 600\n"
+    );
+    for name in ["manual", "2"] {
+        folder.script(name, &reports);
+    }
+    let bin = folder.join("").display().to_string();
+    for (words, name) in [(&["-m", "2"][..], "2"), (&["-m", "--", "manual"], "manual")] {
+        let mut path = std::env::var("PATH").expect("a path");
+        path.push_str(&format!(":{bin}"));
+        let mut supervisor = Supervisor::start_in(Folder::new(), words, |command| {
+            command.env("PATH", path);
+        });
+        supervisor.await_log(&format!("this is {bin}{name}"));
+        supervisor.await_log("up: ");
+    }
+    started(Folder::new(), &["-m"], &[&format!("{bin}manual")]);
+}
+
+#[test]
+fn a_start_without_sockets_is_said_once() {
+    let (none, sleep) = ("no --bind: workers inherit no socket", ["--", "sleep", "600"]);
+    let log = started(Folder::new(), &["-n", "2", "--ack-after", "0"], &sleep);
+    assert_eq!(log.matches(none).count(), 1, "{log}");
+    let log = started(Folder::new(), &["-b", "127.0.0.1:0", "--ack-after", "0"], &sleep);
+    assert!(!log.contains(none), "{log}");
 }
 
 #[test]

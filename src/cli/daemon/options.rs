@@ -16,7 +16,7 @@ use crate::{
     },
 };
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     net::{Ipv4Addr, Ipv6Addr},
     ops::RangeInclusive,
     path::PathBuf,
@@ -110,12 +110,16 @@ pub enum Workload {
     DemoWorker,
 }
 
-/// Reads a command line, without the program's name at its start.
+/// Reads a command line, without the program's name at its start. `is_program` tells whether a word names a
+/// program that can be run, for words that may be something else.
 ///
 /// # Errors
 /// If anything in it is unknown, malformed, out of range or contradictory, or if PROGRAM is missing.
-pub fn parse<I: IntoIterator<Item = OsString>>(args: I) -> Result<Parsed, UsageError> {
-    let typed = Typed::read(&COMMAND_LINE, args)?;
+pub fn parse<I: IntoIterator<Item = OsString>>(
+    args: I,
+    is_program: impl Fn(&OsStr) -> bool,
+) -> Result<Parsed, UsageError> {
+    let typed = Typed::read(&COMMAND_LINE, args, is_program)?;
     if let Some(text) = typed.prints {
         return Ok(Parsed::Print(text));
     }
@@ -212,10 +216,25 @@ fn bind(value: Value<'_>, family: Family) -> Result<BindSpec, UsageError> {
     Err(value.refuse("is of the other family", accepted))
 }
 
+/// What einhorn takes behind its `-m`.
+const MANUAL: &str = "manual";
+
+/// Whether a word is a mode of acknowledgement in einhorn's terms: `manual`, or a time in seconds.
+pub(super) fn is_ack_mode(word: &OsStr) -> bool {
+    word == MANUAL || word.to_str().is_some_and(|word| Millis::from_decimal_seconds(word).is_some())
+}
+
+/// How long a worker must have stayed alive, by `--ack-after` or by einhorn's name for it.
+fn ack_after(typed: &Typed<Key>) -> Result<Option<Millis>, UsageError> {
+    let einhorn = typed.values(Key::Manual).filter(|mode| !mode.text.is_empty() && mode.text != MANUAL);
+    typed.values(Key::AckAfter).chain(einhorn).last().map(|value| value.seconds(SPAN)).transpose()
+}
+
 fn ack(typed: &Typed<Key>, default: AckMode) -> Result<AckMode, UsageError> {
-    let after = typed.value(Key::AckAfter, |value| value.seconds(SPAN))?;
+    let after = ack_after(typed)?;
     let timeout = typed.value(Key::AckTimeout, |value| value.seconds(ACK_TIMEOUT_RANGE))?;
-    let manual = match (typed.has(Key::Manual), typed.has(Key::Demo)) {
+    let reports = typed.values(Key::Manual).any(|mode| mode.text.is_empty() || mode.text == MANUAL);
+    let manual = match (reports, typed.has(Key::Demo)) {
         (true, _) => Some("--manual"),
         (false, true) => Some("--demo"),
         (false, false) => None,

@@ -19,6 +19,11 @@ fn words(line: &str) -> Vec<OsString> {
     line.split_whitespace().map(OsString::from).collect()
 }
 
+/// On a system whose only programs are these.
+fn parse<I: IntoIterator<Item = OsString>>(args: I) -> Result<Parsed, UsageError> {
+    super::parse(args, |word| ["prog", "9"].iter().any(|program| word == *program))
+}
+
 /// What a line, completed with a program, asks for.
 fn options(line: &str) -> Options {
     bare(&format!("{line} prog"))
@@ -253,6 +258,63 @@ fn manual_mode_waits_for_a_report() {
     assert_eq!(options("-m").ack, AckMode::Manual(Millis(30_000)));
     assert_eq!(options("--ack-timeout 2 -m").ack, AckMode::Manual(Millis(2_000)));
     assert_eq!(options("--ack-after 2").ack, AckMode::After(Millis(2_000)));
+}
+
+#[test]
+fn what_einhorn_takes_behind_m_means_the_same_unless_it_is_a_program() {
+    let manual = AckMode::Manual(Millis(30_000));
+    for (line, ack, number) in [
+        ("-m manual", manual, 1),
+        ("--manual manual -n 3", manual, 3),
+        ("-vm 2 -n 3", AckMode::After(Millis(2_000)), 3),
+        ("-m 0.5 --", AckMode::After(Millis(500)), 1),
+        ("-m", manual, 1),
+    ] {
+        let given = options(line);
+        assert_eq!((given.ack, given.number, given.workload), (ack, number, program(&["prog"])), "{line}");
+    }
+    for (line, started) in [
+        ("-m ./manual", ["./manual"].as_slice()),
+        ("-m -- manual", &["manual"]),
+        ("-m -- 2", &["2"]),
+        ("-m 9 lives", &["9", "lives"]),
+        ("-m -n 1 manual", &["manual"]),
+        ("manual -m 2", &["manual", "-m", "2"]),
+    ] {
+        let given = bare(line);
+        assert_eq!(given.workload, program(started), "{line}");
+    }
+    assert_eq!(parse(words("-m 2")), Err(UsageError::NoProgram));
+    assert!(
+        error("-m 2000000 prog").starts_with("--manual: `2000000` is not a time in seconds; accepted: 0 to")
+    );
+    assert!(error("-m 2 --ack-timeout 5 prog").starts_with("--ack-timeout does nothing without --manual"));
+    assert_eq!(options("-m4").family, Family::V4);
+    assert!(error("-m -m 2 prog").starts_with("--ack-after and --manual do not go together"));
+}
+
+#[test]
+fn options_of_others_are_told_with_what_does_the_same() {
+    for (line, named) in [
+        ("--daemon", "service manager"),
+        ("--workers 4", "--number COUNT"),
+        ("-w 4", "--number COUNT"),
+        ("--port=80", "--bind ADDR:PORT"),
+        ("-port 80", "--bind ADDR:PORT"),
+        ("--config x", "no configuration file"),
+        ("--log x", "--syslog"),
+        ("--user www", "User="),
+        ("--ack-mode manual", "--manual"),
+        ("-V", "`--version`"),
+        ("-version", "`--version`"),
+        ("-daemon", "service manager"),
+        ("-m2", "--ack-after 2"),
+        ("-m0.5", "--ack-after 0.5"),
+        ("-mmanual", "did you mean `-m`?"),
+    ] {
+        let error = error(&format!("{line} prog"));
+        assert!(error.starts_with("unknown option `-") && error.contains(named), "{line}: {error}");
+    }
 }
 
 #[test]
