@@ -6,7 +6,7 @@ use super::{
     table::{CommandLine, Opt, OptionsEnd, Rows, Section, Text, Topic},
     value::{DEFAULT_SOCKET_PATH, Value},
 };
-use crate::protocol::command::{COMMANDS, Entry, OPTS};
+use crate::protocol::command::{COMMANDS, Entry, options_in_a_line};
 use std::{
     ffi::{OsStr, OsString},
     path::PathBuf,
@@ -75,7 +75,7 @@ pub static COMMAND_LINE: CommandLine<Key> = CommandLine {
 /// Every command of the protocol's table, in sentences.
 fn command_rows() -> Vec<(String, String)> {
     let row = |entry: &Entry| (entry.synopsis(), sentence(&entry.explanation()));
-    let options = ("OPTS".to_owned(), OPTS.to_owned());
+    let options = ("OPTS".to_owned(), options_in_a_line());
     COMMANDS.iter().map(row).chain([options]).collect()
 }
 

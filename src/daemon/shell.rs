@@ -22,7 +22,7 @@ use crate::{
     fsm::{
         Supervisor,
         action::{Action, Reply, Scope},
-        event::{Event, EventKind, SpawnError},
+        event::{Command, Event, EventKind, SpawnError},
         id::{Generation, Pid, SlotId, WorkerId},
         notice::Notice,
         signal::Signal,
@@ -241,6 +241,12 @@ impl<'a> Shell<'a> {
             Operation::Machine(command) => {
                 return self.tell(EventKind::Requested { client, request, command });
             }
+            Operation::Scale(change) => {
+                // Nothing can come between the look at the number and the command.
+                let count = change.applied_to(self.supervisor.fleet().target());
+                let command = Command::SetWorkers { count };
+                return self.tell(EventKind::Requested { client, request, command });
+            }
             Operation::Upgrade { upgrade: command, release } => {
                 self.releases.ask(request, Asker::Client { user: peer.user, pid: peer.pid }, release);
                 self.tell(EventKind::Requested { client, request, command });
@@ -255,7 +261,10 @@ impl<'a> Shell<'a> {
                 env!("CARGO_PKG_VERSION"),
                 this::id()
             )),
-            Operation::Help => Envelope::done(command::help()),
+            Operation::Help { command } => {
+                let one = command.and_then(command::find).map(command::Entry::help);
+                Envelope::done(one.unwrap_or_else(command::help))
+            }
             Operation::Version => Envelope::done(concat!("einhyrningsins ", env!("CARGO_PKG_VERSION"))),
             Operation::Louder => self.change_level(louder(self.level)),
             Operation::Quieter => self.change_level(quieter(self.level)),

@@ -4,11 +4,13 @@
 //! which reader stands in the [table](super::command), and nowhere else.
 
 use super::{
-    operation::Operation,
+    command,
+    operation::{Change, Operation},
     release::{Wishes, wishes},
     typed::{number, quoted, shown},
 };
 use crate::fsm::{
+    config::TARGET,
     event::{Command, Strategy},
     id::Pid,
     signal::{Shutdown, Signal},
@@ -66,7 +68,7 @@ impl<'a> Asked<'a> {
             Some(Value::Null) | None => match self.args.as_slice() {
                 [word] => number(word)
                     .and_then(pid)
-                    .ok_or_else(|| format!("{} is not it; {accepted}", quoted(word))),
+                    .ok_or_else(|| format!("{} is not a process id; {accepted}", quoted(word))),
                 _ => Err(format!("`pid` is missing; {accepted}")),
             },
             Some(value) => Err(format!("`pid` is {}; {accepted}", shown(value))),
@@ -85,13 +87,32 @@ impl<'a> Asked<'a> {
     pub(super) fn set_workers(&self) -> Result<Operation, String> {
         let accepted = "it takes one argument, the number of workers";
         match self.args.as_slice() {
-            [word] => {
-                let count =
-                    number(word).ok_or_else(|| format!("{} is not a number of workers", quoted(word)))?;
-                Ok(Operation::Machine(Command::SetWorkers { count }))
-            }
+            [word] => Ok(Operation::Machine(Command::SetWorkers { count: workers(word)? })),
             [] => Err(format!("the argument is missing; {accepted}")),
             [_, second, ..] => Err(format!("unexpected argument {}; {accepted}", quoted(second))),
+        }
+    }
+
+    /// How many workers more, or fewer: one, which is the machine's own command, or a number.
+    pub(super) fn scale(&self, one: Command, many: fn(u32) -> Change) -> Result<Operation, String> {
+        match self.args.as_slice() {
+            [] => Ok(Operation::Machine(one)),
+            [word] => Ok(Operation::Scale(many(workers(word)?))),
+            [_, second, ..] => {
+                Err(format!("unexpected argument {}; it takes a number of workers", quoted(second)))
+            }
+        }
+    }
+
+    /// The command to tell more of, if any.
+    pub(super) fn help(&self) -> Result<Operation, String> {
+        match self.args.as_slice() {
+            [] => Ok(Operation::Help { command: None }),
+            [name] => {
+                let entry = command::find(name).ok_or_else(|| command::unknown(name))?;
+                Ok(Operation::Help { command: Some(entry.name) })
+            }
+            [_, second, ..] => Err(format!("unexpected argument {}; it takes one command", quoted(second))),
         }
     }
 
@@ -151,6 +172,14 @@ fn args(object: &Object) -> Result<Vec<String>, String> {
         Some(Value::Null) | None => Ok(Vec::new()),
         Some(value) => Err(format!("`args` is {}; it must be a list of strings and numbers", shown(value))),
     }
+}
+
+/// A number of workers that there can be.
+pub(super) fn workers(word: &str) -> Result<u32, String> {
+    number(word).filter(|count| TARGET.contains(count)).ok_or_else(|| {
+        let (least, most) = (TARGET.start(), TARGET.end());
+        format!("{} is not a number of workers; it can be from {least} to {most}", quoted(word))
+    })
 }
 
 const PIDS: &str = "a whole number from 1 to 2147483647";

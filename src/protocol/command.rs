@@ -1,12 +1,16 @@
 //! The commands by name: one row each, and all that there is to know of them.
 //!
-//! How a request is read, what `help` and `--help` say, what is completed, and which commands the client
-//! waits for comes from this table; nothing beside it knows their names. A command is a row here, its
-//! [`Operation`], and a reader if it takes what none other does.
+//! How a request is read, what `help` and `--help` say, what is completed, what is suggested to who types
+//! something else, and which commands the client waits for comes from this table; nothing beside it knows
+//! their names. A command is a row here, its [`Operation`], and a reader if it takes what none other does.
 
-use super::{asked::Asked, operation::Operation};
+mod told;
+
+pub(super) use told::names;
+pub use told::{help, options_in_a_line, unknown};
+
+use super::{asked::Asked, json, operation::Change, operation::Operation};
 use crate::fsm::event::{Command, Strategy};
-use core::fmt::Write as _;
 use miniserde::json::Object;
 
 /// A command.
@@ -14,8 +18,12 @@ use miniserde::json::Object;
 pub struct Entry {
     /// Its name.
     pub name: &'static str,
+    /// What the same is called elsewhere. Not accepted here, but answered with the name.
+    pub elsewhere: &'static [&'static str],
     /// Its arguments, as in a synopsis; empty if it takes none.
     pub takes: &'static str,
+    /// Its options; all that can stand for `OPTS` in the synopsis, if that is there.
+    pub options: &'static [CommandOption],
     /// What it does, as a clause without an end.
     pub about: &'static str,
     /// Whether progress comes before the last line of its answer: it is about something that takes its
@@ -41,59 +49,158 @@ pub enum Audience {
     },
 }
 
-/// The command that a client answers itself where no supervisor can.
+/// An option of a command.
+#[derive(Clone, Copy, Debug)]
+pub struct CommandOption {
+    /// As it is typed, with its dashes.
+    pub name: &'static str,
+    /// What its value is called, if it takes one.
+    pub value: Option<&'static str>,
+    /// What it does, in a few words.
+    pub about: &'static str,
+    /// Who does it.
+    pub served: Served,
+}
+
+/// Who does what an option asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Served {
+    /// The supervisor, which gets it as an argument.
+    BySupervisor,
+    /// The client, which waits on after the answer. The supervisor does not know the option.
+    ByClient(Awaited),
+}
+
+/// What a client can wait for after an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Awaited {
+    /// The end of the supervisor.
+    End,
+    /// The end of going back to the generation before.
+    TakenBack,
+}
+
+/// The command that a client answers itself, since it may be needed where no supervisor is.
 pub const HELP: &str = "help";
+
+/// What can stand for `OPTS` in the synopsis of an upgrade.
+const UPGRADE: &[CommandOption] = &[
+    option("--canary", "so many go ahead").takes("N"),
+    option("--soak", "must stay healthy for so long").takes("SECS"),
+    option("--env", "set in its environment; repeats").takes("VAR=VALUE"),
+    option("--", "run this from now on").takes("PROGRAM ARGS..."),
+];
+
+const WAIT_FOR_THE_END: &[CommandOption] =
+    &[option("--wait", "return when the supervisor has ended").by_client(Awaited::End)];
+
+const WAIT_FOR_THE_WAY_BACK: &[CommandOption] =
+    &[option("--wait", "return when the upgrade has been taken back").by_client(Awaited::TakenBack)];
 
 /// Everything that can be asked for, in the order in which it is told.
 pub const COMMANDS: &[Entry] = &[
     entry("status", "show the supervisor, its workers and any upgrade under way", |asked| {
         asked.machine(Command::Status)
-    }),
+    })
+    .elsewhere(&["list", "ls", "ps", "show", "info", "state", "stats", "top"]),
     entry("upgrade", "replace the workers a few at a time", |asked| asked.upgrade(Strategy::Rolling))
         .takes("[OPTS]")
-        .waits(),
+        .options(UPGRADE)
+        .waits()
+        .elsewhere(&[
+            "restart",
+            "reload",
+            "deploy",
+            "update",
+            "replace",
+            "phased_restart",
+            "rolling_restart",
+            "hup",
+        ]),
     entry("upgrade_fleet", "start all new workers first, then retire all old ones", |asked| {
         asked.upgrade(Strategy::Fleet)
     })
     .takes("[OPTS]")
-    .waits(),
-    entry("abort", "give up the upgrade under way and go back", |asked| asked.machine(Command::Abort)),
-    entry("history", "what came of the last twenty generations", |asked| asked.plain(Operation::History)),
-    entry("inc", "run one worker more", |asked| asked.machine(Command::Inc)),
-    entry("dec", "run one worker fewer", |asked| asked.machine(Command::Dec)),
-    entry("set_workers", "run N workers", |asked| asked.set_workers()).takes("N"),
+    .options(UPGRADE)
+    .waits()
+    .elsewhere(&["fleet", "blue_green"]),
+    entry("abort", "give up the upgrade under way and go back", |asked| asked.machine(Command::Abort))
+        .takes("[--wait]")
+        .options(WAIT_FOR_THE_WAY_BACK)
+        .elsewhere(&["rollback", "cancel", "revert", "undo", "back"]),
+    entry("history", "what came of the last twenty generations", |asked| asked.plain(Operation::History))
+        .elsewhere(&["log", "events", "generations", "releases"]),
+    entry("inc", "run one worker more, or N more", |asked| asked.scale(Command::Inc, Change::More))
+        .takes("[N]")
+        .elsewhere(&["more", "add", "increase", "increment", "ttin"]),
+    entry("dec", "run one worker fewer, or N fewer", |asked| asked.scale(Command::Dec, Change::Fewer))
+        .takes("[N]")
+        .elsewhere(&["fewer", "less", "remove", "decrease", "decrement", "ttou"]),
+    entry("set_workers", "run N workers", |asked| asked.set_workers())
+        .takes("N")
+        .elsewhere(&["scale", "workers", "number", "resize"]),
     entry("signal", "send a signal to all workers or to those named", |asked| asked.signal())
-        .takes("SIG [PID...]"),
-    entry("retry", "try again to fill slots that were given up", |asked| asked.machine(Command::Retry)),
+        .takes("SIG [PID...]")
+        .elsewhere(&["kill", "send"]),
+    entry("retry", "try again to fill slots that were given up", |asked| asked.machine(Command::Retry))
+        .elsewhere(&["again", "reset", "reset_failed"]),
     entry(
         "die",
         "shut down: INT or USR2 gracefully (default), TERM fast, QUIT quick, KILL at once",
         |asked| asked.die(),
     )
-    .takes("[SIG]"),
-    entry("louder", "log more", |asked| asked.plain(Operation::Louder)),
-    entry("quieter", "log less", |asked| asked.plain(Operation::Quieter)),
-    entry("ehlo", "say hello", |asked| asked.ehlo()).takes("[USER]"),
-    entry(HELP, "list the commands", |asked| asked.plain(Operation::Help)),
+    .takes("[--wait] [SIG]")
+    .options(WAIT_FOR_THE_END)
+    .elsewhere(&["stop", "shutdown", "halt", "quit", "exit", "terminate", "end"]),
+    entry("louder", "log more", |asked| asked.plain(Operation::Louder)).elsewhere(&["verbose", "debug"]),
+    entry("quieter", "log less", |asked| asked.plain(Operation::Quieter)).elsewhere(&["quiet", "silent"]),
+    entry("ehlo", "say hello", |asked| asked.ehlo()).takes("[USER]").elsewhere(&["hello", "helo", "hi"]),
+    entry(HELP, "list the commands, or tell more of one", |asked| asked.help())
+        .takes("[COMMAND]")
+        .elsewhere(&["usage", "commands", "man", "?"]),
     entry("version", "say which version this is", |asked| asked.plain(Operation::Version)),
-    entry("worker:ack", "this worker is ready", |asked| asked.ack()).takes("PID").for_workers("pid"),
+    entry("worker:ack", "this worker is ready", |asked| asked.ack())
+        .takes("PID")
+        .for_workers("pid")
+        .elsewhere(&["ack", "ready"]),
     entry("worker:ping", "this worker is alive", |asked| asked.ping())
         .takes("PID")
-        .for_workers("pid [request_id]"),
+        .for_workers("pid [request_id]")
+        .elsewhere(&["ping"]),
 ];
-
-/// What OPTS stands for in a synopsis, in lines as wide as `help` has them.
-pub const OPTS: &str = "--canary N (so many go ahead), --soak SECS (must stay healthy for so long),
-      --env VAR=VALUE (repeats), -- PROGRAM ARGS...";
 
 /// A command for people that takes no arguments and is answered at once.
 const fn entry(name: &'static str, about: &'static str, read: Read) -> Entry {
-    Entry { name, takes: "", about, waits: false, audience: Audience::People, read }
+    let audience = Audience::People;
+    Entry { name, elsewhere: &[], takes: "", options: &[], about, waits: false, audience, read }
+}
+
+/// An option without a value, of the supervisor's.
+const fn option(name: &'static str, about: &'static str) -> CommandOption {
+    CommandOption { name, value: None, about, served: Served::BySupervisor }
+}
+
+impl CommandOption {
+    const fn takes(self, value: &'static str) -> Self {
+        Self { value: Some(value), ..self }
+    }
+
+    const fn by_client(self, awaited: Awaited) -> Self {
+        Self { served: Served::ByClient(awaited), ..self }
+    }
 }
 
 impl Entry {
+    const fn elsewhere(self, elsewhere: &'static [&'static str]) -> Self {
+        Self { elsewhere, ..self }
+    }
+
     const fn takes(self, takes: &'static str) -> Self {
         Self { takes, ..self }
+    }
+
+    const fn options(self, options: &'static [CommandOption]) -> Self {
+        Self { options, ..self }
     }
 
     const fn waits(self) -> Self {
@@ -104,21 +211,20 @@ impl Entry {
         Self { audience: Audience::Workers { fields }, ..self }
     }
 
-    /// The command as it is typed: `signal SIG [PID...]`.
+    /// Its option of this name, as typed.
     #[must_use]
-    pub fn synopsis(&self) -> String {
-        with_arguments(self.name, self.takes)
+    pub fn option(&self, name: &str) -> Option<&'static CommandOption> {
+        self.options.iter().find(|option| option.name == name)
     }
 
-    /// What it does, for whom if not for people, and whether that takes its time.
-    #[must_use]
-    pub fn explanation(&self) -> String {
-        let whom = match self.audience {
-            Audience::People => "",
-            Audience::Workers { .. } => "for workers: ",
-        };
-        let waits = if self.waits { "; waits for the end" } else { "" };
-        format!("{whom}{}{waits}", self.about)
+    /// Whether a supervisor would understand the command with these arguments. It may refuse it all the
+    /// same.
+    ///
+    /// # Errors
+    /// If not, with a message that names the command, what was found, and what is accepted.
+    pub fn understands(&self, args: &[String]) -> Result<(), String> {
+        let args = json::list(args.iter().map(|arg| json::text(arg)));
+        self.read(&json::members([("args", args)])).map(|_| ())
     }
 
     /// What a request for this command comes to.
@@ -126,18 +232,6 @@ impl Entry {
         let operation = Asked::new(request).and_then(|asked| (self.read)(&asked));
         operation.map_err(|message| format!("{}: {message}", self.name))
     }
-
-    /// The command as those send it that it is for.
-    fn as_sent(&self) -> String {
-        match self.audience {
-            Audience::People => self.synopsis(),
-            Audience::Workers { fields } => with_arguments(self.name, fields),
-        }
-    }
-}
-
-fn with_arguments(name: &str, arguments: &str) -> String {
-    format!("{name} {arguments}").trim_end().to_owned()
 }
 
 /// The command of this name, in which `-` and `_` are the same.
@@ -147,49 +241,9 @@ pub fn find(name: &str) -> Option<&'static Entry> {
     COMMANDS.iter().find(|entry| entry.name == name)
 }
 
-/// The table for people.
-#[must_use]
-pub fn help() -> String {
-    let width = COMMANDS.iter().map(|entry| entry.as_sent().len()).max().unwrap_or_default();
-    let mut text = String::from("Commands:");
-    for entry in COMMANDS {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "\n  {:width$}  {}", entry.as_sent(), entry.explanation());
-    }
-    text + "\nOPTS: " + OPTS
-}
-
-/// The names, for a message that says what is accepted.
-#[must_use]
-pub(super) fn names() -> String {
-    COMMANDS.iter().map(|entry| entry.name).collect::<Vec<_>>().join(", ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn help_names_every_command_once() {
-        let help = help();
-        for entry in COMMANDS {
-            let lines = help.lines().filter(|line| line.split_whitespace().next() == Some(entry.name));
-            assert_eq!(lines.count(), 1, "{}", entry.name);
-        }
-    }
-
-    #[test]
-    fn help_says_what_is_sent_to_whom_it_is_for_and_what_takes_its_time() {
-        let help = help();
-        for line in [
-            "  status                        show the supervisor, its workers and any upgrade under way",
-            "  upgrade [OPTS]                replace the workers a few at a time; waits for the end",
-            "  worker:ping pid [request_id]  for workers: this worker is alive",
-            "OPTS: --canary N (so many go ahead), --soak SECS (must stay healthy for so long),",
-        ] {
-            assert!(help.lines().any(|said| said == line), "{line} is not in:\n{help}");
-        }
-    }
 
     #[test]
     fn a_name_is_found_with_dashes_too_and_nothing_else_is() {
@@ -200,6 +254,23 @@ mod tests {
         }
         for name in ["", "up", "upgrades", "Status", "worker"] {
             assert!(find(name).is_none(), "{name}");
+        }
+    }
+
+    #[test]
+    fn no_name_from_elsewhere_means_two_commands_or_is_one() {
+        let elsewhere = || COMMANDS.iter().flat_map(|entry| entry.elsewhere);
+        for name in elsewhere() {
+            assert!(find(name).is_none(), "{name}");
+            assert_eq!(elsewhere().filter(|other| *other == name).count(), 1, "{name}");
+        }
+    }
+
+    #[test]
+    fn every_option_is_in_a_synopsis() {
+        for entry in COMMANDS {
+            let named = |option: &CommandOption| entry.takes == "[OPTS]" || entry.takes.contains(option.name);
+            assert!(entry.options.iter().all(named), "{}", entry.name);
         }
     }
 }

@@ -27,6 +27,8 @@ pub enum Operation {
         /// For the shell.
         release: Release,
     },
+    /// Another number of workers, counted from the one at the moment.
+    Scale(Change),
     /// What came of the generations so far.
     History,
     /// Hello.
@@ -35,11 +37,34 @@ pub enum Operation {
         user: Option<String>,
     },
     /// Which commands there are.
-    Help,
+    Help {
+        /// The name of the one to tell more of.
+        command: Option<&'static str>,
+    },
     /// Which version this is.
     Version,
     /// Log more.
     Louder,
     /// Log less.
     Quieter,
+}
+
+/// A number of workers, as a difference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// So many more.
+    More(u32),
+    /// So many fewer.
+    Fewer(u32),
+}
+
+impl Change {
+    /// The number that this makes of `workers`. Whether there can be so many is for the machine to say.
+    #[must_use]
+    pub fn applied_to(self, workers: u32) -> u32 {
+        match self {
+            Self::More(more) => workers.saturating_add(more),
+            Self::Fewer(fewer) => workers.saturating_sub(fewer),
+        }
+    }
 }

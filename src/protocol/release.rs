@@ -1,6 +1,6 @@
 //! What an upgrade is to bring, from the words after `upgrade`.
 
-use super::typed::{number, quoted};
+use super::{asked::workers, typed::quoted};
 use crate::fsm::time::Millis;
 
 /// What the next generation runs; what is not said stays as it is in the generation that serves.
@@ -63,9 +63,7 @@ pub(super) fn wishes(args: &[String]) -> Result<Wishes, String> {
 }
 
 fn canary(word: &str) -> Result<u32, String> {
-    number(word)
-        .filter(|count| *count > 0)
-        .ok_or_else(|| format!("--canary: {} is not a number of workers; accepted: 1 or more", quoted(word)))
+    workers(word).map_err(|message| format!("--canary: {message}"))
 }
 
 fn soak(word: &str) -> Result<Millis, String> {
@@ -77,7 +75,7 @@ fn soak(word: &str) -> Result<Millis, String> {
 fn variable(word: &str) -> Result<(String, String), String> {
     match word.split_once('=') {
         Some((name, value)) if !name.is_empty() && !word.contains('\0') => Ok((name.into(), value.into())),
-        _ => Err(format!("--env: {} is not VAR=VALUE", quoted(word))),
+        _ => Err(format!("--env: {} is not VAR=VALUE; accepted: a name, =, and a value", quoted(word))),
     }
 }
 

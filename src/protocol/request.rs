@@ -91,9 +91,7 @@ fn operation(object: &Object) -> Result<Operation, String> {
             return Err(format!("`command` is {}; accepted: {}", shown(value), command::names()));
         }
     };
-    let entry = command::find(name)
-        .ok_or_else(|| format!("unknown command {}; accepted: {}", quoted(name), command::names()))?;
-    entry.read(object)
+    command::find(name).ok_or_else(|| command::unknown(name))?.read(object)
 }
 
 #[cfg(test)]

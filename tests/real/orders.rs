@@ -134,7 +134,7 @@ fn what_an_upgrade_does_not_understand_it_refuses_with_what_it_accepts() {
         (&["--canary"], accepted),
         (&["--"], accepted),
         (&["--canary", "1"], "--canary needs --soak"),
-        (&["--canary", "0", "--soak", "1"], "accepted: 1 or more"),
+        (&["--canary", "0", "--soak", "1"], "it can be from 1 to 10000"),
         (&["--soak", "-1"], "accepted: 0 to 86400, decimals allowed"),
         (&["--env", "V"], "`V` is not VAR=VALUE"),
     ] {

@@ -7,7 +7,7 @@ use crate::{
         id::Pid,
         signal::{Shutdown, Signal},
     },
-    protocol::{Release, line::REQUEST_MAX},
+    protocol::{Release, line::REQUEST_MAX, operation::Change},
 };
 
 fn operation(line: &str) -> Operation {
@@ -110,7 +110,21 @@ fn a_refusal_names_the_command_or_field_and_what_is_accepted() {
             "{\"command\":\"inc\",\"args\":[true]}",
             "inc: `args` has true in it; it must be a list of strings and numbers",
         ),
-        ("{\"command\":\"inc\",\"args\":[\"2\"]}", "inc: unexpected argument `2`; it takes none"),
+        ("{\"command\":\"retry\",\"args\":[\"2\"]}", "retry: unexpected argument `2`; it takes none"),
+        (
+            "{\"command\":\"inc\",\"args\":[\"2\",\"3\"]}",
+            "inc: unexpected argument `3`; it takes a number of workers",
+        ),
+        (
+            "{\"command\":\"worker:ack\",\"args\":[\"abc\"]}",
+            "worker:ack: `abc` is not a process id; it must be the worker's process id, a whole number from 1 to \
+             2147483647",
+        ),
+        (
+            "{\"command\":\"help\",\"args\":[\"staus\"]}",
+            "help: unknown command `staus`; did you mean `status`?",
+        ),
+        ("{\"command\":\"stop\"}", "unknown command `stop`; did you mean `die [--wait] [SIG]`?"),
         ("{\"command\":\"ehlo\",\"user\":7}", "ehlo: `user` is 7; it must be a string"),
     ];
     for (line, message) in cases {
@@ -122,7 +136,7 @@ fn a_refusal_names_the_command_or_field_and_what_is_accepted() {
         ("{\"command\":3}", "`command` is 3; accepted: "),
         ("{\"command\":\"frob\"}", "unknown command `frob`; accepted: status, "),
         ("{\"command\":\"\"}", "unknown command ``; accepted: "),
-        ("{\"command\":\"in\\u0000c\"}", "unknown command `in\\0c`; accepted: "),
+        ("{\"command\":\"in\\u0000c\"}", "unknown command `in\\0c`; did you mean `inc [N]`?"),
         ("{\"command\":\"signal\"}", "signal: the signal is missing; accepted: HUP, "),
         ("{\"command\":\"signal\",\"args\":[9]}", "signal: `9` is not a signal; accepted: HUP, "),
         (
@@ -162,17 +176,41 @@ fn a_pid_is_a_whole_number_that_a_process_can_have() {
 
 #[test]
 fn a_number_of_workers_is_digits_and_nothing_else() {
-    for args in ["[\"+1\"]", "[-1]", "[1.5]", "[\"\"]", "[\"four\"]", "[4294967296]", "[\"4 \"]"] {
-        let message = with_args("set_workers", args).unwrap_err();
-        assert!(message.ends_with("is not a number of workers"), "{args}: {message}");
+    let wrong = ["\"+1\"", "-1", "1.5", "\"\"", "\"four\"", "4294967296", "\"4 \"", "0", "10001", "\"abc\""];
+    for word in wrong {
+        for name in ["set_workers", "inc", "dec"] {
+            let message = with_args(name, &format!("[{word}]")).unwrap_err();
+            let given = format!("{name}: `{}`", word.trim_matches('"'));
+            let rest = "is not a number of workers; it can be from 1 to 10000";
+            assert_eq!(message, format!("{given} {rest}"));
+        }
+        let message = with_args("upgrade", &format!("[\"--canary\",{word},\"--soak\",1]")).unwrap_err();
+        assert!(
+            message.starts_with("upgrade: --canary: `") && message.ends_with("it can be from 1 to 10000")
+        );
     }
     assert_eq!(
         with_args("set_workers", "[]").unwrap_err(),
         "set_workers: the argument is missing; it takes one argument, the number of workers"
     );
     assert!(with_args("set_workers", "[1,2]").unwrap_err().contains("unexpected argument `2`"));
-    let none = Operation::Machine(Command::SetWorkers { count: 0 });
-    assert_eq!(with_args("set_workers", "[0]"), Ok(none), "the limits are the machine's");
+}
+
+#[test]
+fn more_and_fewer_workers_are_counted_from_those_at_the_moment() {
+    assert_eq!(with_args("inc", "[]"), Ok(Operation::Machine(Command::Inc)));
+    assert_eq!(with_args("inc", "[3]"), Ok(Operation::Scale(Change::More(3))));
+    assert_eq!(with_args("dec", "[\"2\"]"), Ok(Operation::Scale(Change::Fewer(2))));
+    let applied = [Change::More(3), Change::Fewer(2), Change::Fewer(9)].map(|change| change.applied_to(4));
+    assert_eq!(applied, [7, 2, 0]);
+    assert_eq!(Change::More(1).applied_to(u32::MAX), u32::MAX);
+}
+
+#[test]
+fn help_may_be_asked_for_one_command() {
+    assert_eq!(with_args("help", "[]"), Ok(Operation::Help { command: None }));
+    assert_eq!(with_args("help", "[\"set-workers\"]"), Ok(Operation::Help { command: Some("set_workers") }));
+    assert!(with_args("help", "[\"inc\",\"dec\"]").unwrap_err().contains("unexpected argument `dec`"));
 }
 
 #[test]
