@@ -32,6 +32,7 @@ mod shutdown;
 mod smoke;
 mod snippets;
 mod startup;
+mod terminal;
 mod tools;
 mod tour;
 mod trace;
