@@ -22,11 +22,14 @@
 //! | `help` | the words of `--help`, `--version` and the answer to a usage error |
 //! | `print` | printing them, and the exit status |
 //! | [`bind`] | what `--bind` takes |
+//! | [`order`] | the commands that the client takes, in its arguments and elsewhere |
 //! | [`daemon`], [`client`] | the tables, and what their options mean together |
 
 pub mod bind;
 pub mod client;
 pub mod daemon;
+pub mod order;
+
 mod error;
 mod help;
 mod parse;
