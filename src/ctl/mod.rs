@@ -10,13 +10,19 @@
 //!
 //! [`replay()`] is apart from all that: it needs no supervisor, only what one has recorded.
 
+pub mod bar;
 pub mod client;
+pub mod clock;
 pub mod connection;
 pub mod interactive;
+pub mod interrupt;
 mod outcome;
+pub mod owner;
+pub mod pace;
 pub mod render;
 pub mod replay;
 pub mod run;
+pub mod terminal;
 
 #[cfg(test)]
 mod fake;
