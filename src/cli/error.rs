@@ -57,6 +57,11 @@ pub enum UsageError {
         /// What to do.
         why: &'static str,
     },
+    /// A command that there is not, or that takes something else.
+    Command {
+        /// What was found, and what is accepted.
+        why: String,
+    },
     /// There is nothing to run.
     NoProgram,
     /// The text cannot be split into options and words.
@@ -89,7 +94,7 @@ impl UsageError {
                 write!(out, "{option} does nothing without {needs}: {why}")
             }
             Self::NoProgram => out.write_str("PROGRAM is missing; accepted: a program to run, or --demo"),
-            Self::NotRead { why } => out.write_str(why),
+            Self::Command { why } | Self::NotRead { why } => out.write_str(why),
         }
     }
 }

@@ -17,6 +17,12 @@ impl<K> CommandLine<K> {
             Text::Help => self.help(),
             Text::Version => self.version(),
         };
+        self.tell(&text)
+    }
+
+    /// Prints a text of its own. If nobody can read it, the program has failed.
+    #[must_use]
+    pub fn tell(&self, text: &str) -> ExitCode {
         match io::stdout().write_all(text.as_bytes()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(_) => ExitCode::FAILURE,

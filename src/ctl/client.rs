@@ -1,31 +1,47 @@
 //! One command after the other, over a connection that is made when it is needed.
 
 use super::{
-    connection::{Connection, Lost, Unreachable},
+    connection::{Connection, Lost, Target, Unreachable},
+    interrupt::{Attended, Interrupts},
     outcome::Outcome,
+    owner::Peer,
     render::Screen,
+    wait::{self, Back},
 };
-use std::path::PathBuf;
+use crate::{
+    cli::order::{Dispatch, Order},
+    protocol::{
+        Envelope,
+        command::{self, Awaited},
+    },
+};
 
 /// Runs commands, and shows what comes of them.
 #[derive(Debug)]
 pub struct Client {
-    path: PathBuf,
+    target: Target,
+    interrupts: Interrupts,
     connection: Option<Connection>,
 }
 
 impl Client {
-    /// A client of the supervisor at `path`; not connected yet.
+    /// A client of the supervisor at `target`; not connected yet. Ctrl-C ends the wait for an answer, if
+    /// `interrupts` notices it.
     #[must_use]
-    pub fn new(path: PathBuf) -> Self {
-        Self { path, connection: None }
+    pub fn new(target: Target, interrupts: Interrupts) -> Self {
+        Self { target, interrupts, connection: None }
     }
 
-    /// Runs one command (its name, then its arguments) to its end, and shows everything. A connection
-    /// that was lost, now or since the last command, is made anew for the next one; a command is never
-    /// sent twice.
-    pub fn run(&mut self, command: &[String], screen: &mut Screen<'_>) -> Outcome {
-        let Some((name, args)) = command.split_first() else { return Outcome::Done };
+    /// Carries an order out to its end, and shows everything. A connection that was lost, now or since the
+    /// last command, is made anew for the next one; a command is never sent twice.
+    pub fn run(&mut self, order: &Order, screen: &mut Screen<'_>) -> Outcome {
+        let dispatch = match order {
+            Order::Send(dispatch) => dispatch,
+            Order::Tell(text) => {
+                screen.show(&Envelope::done(text.as_str()).into());
+                return Outcome::Done;
+            }
+        };
         let mut connection = match self.take_connection() {
             Ok(connection) => connection,
             Err(unreachable) => {
@@ -33,26 +49,23 @@ impl Client {
                 return Outcome::Unreachable;
             }
         };
-        connection.send(name, args);
-        match follow(&mut connection, screen) {
+        let attended = self.interrupts.attend();
+        match carry_out(dispatch, &mut connection, &attended, screen) {
             Ok(outcome) => {
+                drop(attended);
                 self.connection = Some(connection);
                 outcome
             }
+            // What may still come over the connection belongs to nobody: the next command gets another.
+            Err(Lost::Interrupted) => {
+                screen.complain(&format_args!("interrupted; {}", left_behind(dispatch)));
+                Outcome::Interrupted
+            }
             Err(lost) => {
-                screen.complain(&format_args!("{name}: {lost}"));
+                screen.complain(&format_args!("{}: {lost}", dispatch.name));
                 Outcome::Failed
             }
         }
-    }
-
-    /// Makes sure that there is a connection for the next command.
-    ///
-    /// # Errors
-    /// If no supervisor can be reached.
-    pub fn connect(&mut self) -> Result<(), Unreachable> {
-        self.connection = Some(self.take_connection()?);
-        Ok(())
     }
 
     fn take_connection(&mut self) -> Result<Connection, Unreachable> {
@@ -61,107 +74,71 @@ impl Client {
         {
             return Ok(connection);
         }
-        Connection::open(&self.path)
+        Connection::open(&self.target)
     }
 }
 
-/// Shows the lines of an answer up to the last.
-fn follow(connection: &mut Connection, screen: &mut Screen<'_>) -> Result<Outcome, Lost> {
+/// What becomes of a command that nobody waits for any more. Nobody should have to guess that.
+fn left_behind(dispatch: &Dispatch) -> String {
+    match dispatch.awaited {
+        Some(Awaited::End) => "the shutdown goes on".to_owned(),
+        Some(Awaited::TakenBack) => "going back goes on: `status` shows it".to_owned(),
+        None if command::find(dispatch.name).is_some_and(|entry| entry.waits) => {
+            "the upgrade goes on: `status` shows it, `abort` gives it up".to_owned()
+        }
+        None => format!("whether `{}` was carried out is not known", dispatch.name),
+    }
+}
+
+fn carry_out(
+    dispatch: &Dispatch,
+    connection: &mut Connection,
+    attended: &Attended<'_>,
+    screen: &mut Screen<'_>,
+) -> Result<Outcome, Lost> {
+    // Asked for now: once it has ended nobody can tell who it was.
+    let peer = connection.peer().unwrap_or(Peer { pid: None, handle: None });
+    connection.send(dispatch.name, &dispatch.args);
+    let last = follow(connection, attended, screen)?;
+    if !last.ok {
+        return Ok(Outcome::Failed);
+    }
+    match dispatch.awaited {
+        None => {}
+        Some(Awaited::End) => {
+            wait::for_end(&peer, connection, attended)?;
+            let pid = peer.pid.map(|pid| format!(", pid {pid},")).unwrap_or_default();
+            screen.note(&format!("the supervisor{pid} has ended"));
+        }
+        Some(Awaited::TakenBack) => match wait::for_way_back(&last, connection, attended)? {
+            Back::Whole(words) => screen.note(&words),
+            Back::Short(words) => {
+                screen.complain(&words);
+                return Ok(Outcome::Failed);
+            }
+        },
+    }
+    Ok(Outcome::Done)
+}
+
+/// Shows the lines of an answer up to the last, and returns that.
+fn follow(
+    connection: &mut Connection,
+    attended: &Attended<'_>,
+    screen: &mut Screen<'_>,
+) -> Result<Envelope, Lost> {
     loop {
-        let reply = connection.receive()?;
-        screen.show(&reply);
-        match reply.envelope {
-            envelope if envelope.wait => {}
-            envelope if envelope.ok => return Ok(Outcome::Done),
-            _ => return Ok(Outcome::Failed),
+        match connection.receive(attended, screen.patience())? {
+            Some(reply) => {
+                screen.show(&reply);
+                if !reply.envelope.wait {
+                    return Ok(reply.envelope);
+                }
+            }
+            None => screen.catch_up(),
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ctl::{fake::Fake, render::Style};
-
-    fn run(client: &mut Client, command: &str) -> (Outcome, String, String) {
-        let (mut out, mut err) = (Vec::new(), Vec::new());
-        let command: Vec<String> = command.split(' ').map(str::to_owned).collect();
-        let outcome = client.run(&command, &mut Screen::new(&mut out, &mut err, Style::Plain));
-        (outcome, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
-    }
-
-    #[test]
-    fn a_command_is_sent_as_words_and_its_answer_shown() {
-        let fake = Fake::new(&[&["{\"message\":\"number of workers: 1 → 4\",\"ok\":true}\n"]]);
-        let mut client = Client::new(fake.path());
-        let (outcome, out, err) = run(&mut client, "set_workers 4");
-        assert_eq!((outcome, out.as_str(), err.as_str()), (Outcome::Done, "number of workers: 1 → 4\n", ""));
-        assert_eq!(fake.requests(), ["{\"args\":[\"4\"],\"command\":\"set_workers\",\"id\":\"1\"}"]);
-    }
-
-    #[test]
-    fn a_refusal_goes_to_standard_error() {
-        let fake = Fake::new(&[&["{\"message\":\"unknown command `frob`\",\"ok\":false}\n"]]);
-        let (outcome, out, err) = run(&mut Client::new(fake.path()), "frob");
-        assert_eq!(
-            (outcome, out.as_str(), err.as_str()),
-            (Outcome::Failed, "", "einhyrningsinsctl: unknown command `frob`\n")
-        );
-    }
-
-    #[test]
-    fn progress_is_shown_line_by_line_until_the_last_one() {
-        let fake = Fake::new(&[&[concat!(
-            "{\"message\":\"generation 2: 0/1 healthy, 0 retired\",\"ok\":true,\"wait\":true}\n",
-            "{\"message\":\"generation 2: 1/1 healthy, 1 retired\",\"ok\":true,\"wait\":true}\n",
-            "{\"message\":\"rolled back\",\"ok\":false}\n",
-        )]]);
-        let (outcome, out, err) = run(&mut Client::new(fake.path()), "upgrade");
-        assert_eq!(outcome, Outcome::Failed);
-        assert_eq!(out, "generation 2: 0/1 healthy, 0 retired\ngeneration 2: 1/1 healthy, 1 retired\n");
-        assert_eq!(err, "einhyrningsinsctl: rolled back\n");
-    }
-
-    #[test]
-    fn an_end_before_the_last_line_is_a_failure() {
-        let progress = "{\"message\":\"still at it\",\"ok\":true,\"wait\":true}\n{\"mess";
-        let fake = Fake::new(&[&[progress]]);
-        let (outcome, out, err) = run(&mut Client::new(fake.path()), "upgrade");
-        assert_eq!((outcome, out.as_str()), (Outcome::Failed, "still at it\n"));
-        assert_eq!(
-            err,
-            "einhyrningsinsctl: upgrade: the supervisor closed the connection before its last word\n"
-        );
-    }
-
-    #[test]
-    fn an_answer_that_makes_no_sense_is_a_failure() {
-        let fake = Fake::new(&[&["hello\n"]]);
-        let (outcome, _, err) = run(&mut Client::new(fake.path()), "status");
-        assert_eq!(outcome, Outcome::Failed);
-        assert!(err.contains("status: the answer cannot be understood: it is not a JSON object"), "{err}");
-    }
-
-    #[test]
-    fn a_lost_connection_is_made_anew_for_the_next_command() {
-        let done = "{\"message\":\"done\",\"ok\":true}\n";
-        let fake = Fake::new(&[&[done, done], &[""], &[done]]);
-        let mut client = Client::new(fake.path());
-        assert_eq!(run(&mut client, "inc").0, Outcome::Done);
-        assert_eq!(run(&mut client, "dec").0, Outcome::Done);
-        fake.wait_for_hang_ups(1);
-        assert_eq!(run(&mut client, "status").0, Outcome::Failed, "lost amid a command: never sent twice");
-        assert_eq!(run(&mut client, "status").0, Outcome::Done);
-        assert_eq!(fake.requests().len(), 4);
-    }
-
-    #[test]
-    fn a_supervisor_that_cannot_be_reached_is_told_from_one_that_refuses() {
-        let fake = Fake::new(&[]);
-        let nobody = fake.path().with_file_name("nobody.sock");
-        let (outcome, _, err) = run(&mut Client::new(nobody.clone()), "status");
-        assert_eq!(outcome, Outcome::Unreachable);
-        let expected = format!("cannot reach a supervisor at {}: No such file", nobody.display());
-        assert!(err.contains(&expected), "{err}");
-    }
-}
+mod tests;

@@ -1,5 +1,9 @@
 //! One connection to a supervisor.
 
+use super::{
+    interrupt::{Attended, Waited},
+    owner::{self, Foreign, Owner, Peer},
+};
 use crate::protocol::{
     BadReply, Envelope, LineBuffer, Overlong,
     json::{list, members, text},
@@ -11,21 +15,41 @@ use miniserde::json;
 use std::{
     collections::VecDeque,
     io::{self, Read as _, Write as _},
-    os::unix::net::UnixStream,
-    path::{Path, PathBuf},
+    os::{fd::AsFd as _, unix::net::UnixStream},
+    path::PathBuf,
+    time::Duration,
 };
+
+/// Where a supervisor is to be found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The path of its control socket.
+    pub path: PathBuf,
+    /// Whose that may be.
+    pub owner: Owner,
+}
 
 /// No supervisor could be reached.
 #[derive(Debug)]
 pub struct Unreachable {
     path: PathBuf,
-    error: io::Error,
+    why: Why,
+}
+
+#[derive(Debug)]
+enum Why {
+    System(io::Error),
+    Foreign(Foreign),
 }
 
 impl fmt::Display for Unreachable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { path, error } = self;
-        write!(f, "cannot reach a supervisor at {}: {}", path.display(), io_error(error))?;
+        let path = self.path.display();
+        let error = match &self.why {
+            Why::System(error) => error,
+            Why::Foreign(foreign) => return write!(f, "refused the control socket {path}: {foreign}"),
+        };
+        write!(f, "cannot reach a supervisor at {path}: {}", io_error(error))?;
         let hints = [
             (io::ErrorKind::NotFound, "; is one running, and with this --socket-path?"),
             (io::ErrorKind::ConnectionRefused, "; nobody listens there"),
@@ -49,6 +73,8 @@ pub enum Lost {
     Overlong(Overlong),
     /// A line is not a reply.
     BadReply(BadReply),
+    /// Somebody pressed Ctrl-C.
+    Interrupted,
 }
 
 impl fmt::Display for Lost {
@@ -58,6 +84,7 @@ impl fmt::Display for Lost {
             Self::Broken(error) => write!(f, "the connection to the supervisor broke: {}", io_error(error)),
             Self::Overlong(error) => write!(f, "the answer cannot be understood: {error}"),
             Self::BadReply(error) => write!(f, "the answer cannot be understood: {error}"),
+            Self::Interrupted => f.write_str("interrupted"),
         }
     }
 }
@@ -73,6 +100,13 @@ pub struct ReplyLine {
     pub envelope: Envelope,
 }
 
+/// An answer of our own, in the form that a supervisor would give it.
+impl From<Envelope> for ReplyLine {
+    fn from(envelope: Envelope) -> Self {
+        Self { line: envelope.encode().trim_end().into(), envelope }
+    }
+}
+
 /// A connection. After [`Lost`] it is of no use any more.
 #[derive(Debug)]
 pub struct Connection {
@@ -82,15 +116,39 @@ pub struct Connection {
     requests: u64,
 }
 
+impl From<UnixStream> for Connection {
+    fn from(stream: UnixStream) -> Self {
+        Self { stream, buffer: LineBuffer::new(REPLY_MAX), lines: VecDeque::new(), requests: 0 }
+    }
+}
+
 impl Connection {
-    /// Connects to the supervisor whose control socket is at `path`.
+    /// Connects to a supervisor.
     ///
     /// # Errors
-    /// If nobody can be reached there, with the path and the reason.
-    pub fn open(path: &Path) -> Result<Self, Unreachable> {
-        let stream =
-            UnixStream::connect(path).map_err(|error| Unreachable { path: path.to_owned(), error })?;
-        Ok(Self { stream, buffer: LineBuffer::new(REPLY_MAX), lines: VecDeque::new(), requests: 0 })
+    /// If nobody can be reached there, or only somebody whose socket it may not be, with the path and the
+    /// reason.
+    pub fn open(target: &Target) -> Result<Self, Unreachable> {
+        let Target { path, owner } = target;
+        let failed = |why| Unreachable { path: path.clone(), why };
+        let system = |error| failed(Why::System(error));
+        let stream = UnixStream::connect(path).map_err(system)?;
+        let foreign = match owner {
+            Owner::RootOrSelf => owner::foreign(path, &stream).map_err(system)?,
+            Owner::Anybody => None,
+        };
+        if let Some(foreign) = foreign {
+            return Err(failed(Why::Foreign(foreign)));
+        }
+        Ok(stream.into())
+    }
+
+    /// The process that answers.
+    ///
+    /// # Errors
+    /// If the system does not tell.
+    pub fn peer(&self) -> io::Result<Peer> {
+        owner::peer(&self.stream)
     }
 
     /// Whether the supervisor has hung up since its last answer, or says things nobody asked for.
@@ -121,16 +179,25 @@ impl Connection {
         let _ = self.stream.write_all(line.as_bytes());
     }
 
-    /// Waits for the next line of the answer.
+    /// Waits for the next line of the answer; `None` if it has not come within `patience`.
     ///
     /// # Errors
     /// If none comes, or one that makes no sense.
-    pub fn receive(&mut self) -> Result<ReplyLine, Lost> {
+    pub fn receive(
+        &mut self,
+        attended: &Attended<'_>,
+        patience: Option<Duration>,
+    ) -> Result<Option<ReplyLine>, Lost> {
         let mut chunk = [0; 8 * 1024];
         loop {
             if let Some(line) = self.lines.pop_front() {
                 let envelope = Envelope::parse(&line).map_err(Lost::BadReply)?;
-                return Ok(ReplyLine { line, envelope });
+                return Ok(Some(ReplyLine { line, envelope }));
+            }
+            match attended.wait(Some(self.stream.as_fd()), patience) {
+                Waited::Ready => {}
+                Waited::TimedOut => return Ok(None),
+                Waited::Interrupted => return Err(Lost::Interrupted),
             }
             let length = match self.stream.read(&mut chunk) {
                 Ok(0) => return Err(Lost::Closed),

@@ -1,5 +1,6 @@
 //! A supervisor that only follows a script. For tests.
 
+use super::{connection::Target, owner::Owner};
 use std::{
     env, fs,
     io::{BufRead as _, BufReader, Write as _},
@@ -48,6 +49,11 @@ impl Fake {
 
     pub(crate) fn path(&self) -> PathBuf {
         self.directory.join("fake.sock")
+    }
+
+    /// The same for a client.
+    pub(crate) fn target(&self) -> Target {
+        Target { path: self.path(), owner: Owner::RootOrSelf }
     }
 
     /// The lines that came since the last call.

@@ -1,9 +1,12 @@
 //! Commands line by line: from a person, with line editing, or from a pipe.
 
 use super::{client::Client, outcome::Outcome, render::Screen};
-use crate::protocol::{
-    command::{self, Audience, COMMANDS},
-    words::io_error,
+use crate::{
+    cli::order::{Order, split},
+    protocol::{
+        command::{Audience, COMMANDS},
+        words::io_error,
+    },
 };
 use rustyline::{
     CompletionType, Config, Context, Editor, Helper, completion::Completer, error::ReadlineError,
@@ -31,7 +34,7 @@ enum LineOutcome {
 }
 
 /// Reads commands from a terminal until the person leaves. A failed command has been seen by then,
-/// and is no failure of the session.
+/// and is no failure of the session; nor is one that Ctrl-C has ended the wait for.
 pub fn session(client: &mut Client, screen: &mut Screen<'_>) -> Outcome {
     let mut editor = match editor() {
         Ok(editor) => editor,
@@ -42,7 +45,7 @@ pub fn session(client: &mut Client, screen: &mut Screen<'_>) -> Outcome {
     };
     // The answer tells which supervisor this is.
     let greeting: Vec<String> = ["ehlo".to_owned()].into_iter().chain(env::var("USER")).collect();
-    if client.run(&greeting, screen) == Outcome::Unreachable {
+    if run_words(&greeting, client, screen) == Outcome::Unreachable {
         return Outcome::Unreachable;
     }
     let history = history_path(env::var_os("XDG_STATE_HOME"), env::var_os("HOME"));
@@ -66,8 +69,8 @@ pub fn session(client: &mut Client, screen: &mut Screen<'_>) -> Outcome {
     }
 }
 
-/// Runs commands from `input`, one line after the other, to its end. Failures do not stop it; what
-/// came of the last command that failed is what comes of all.
+/// Runs commands from `input`, one line after the other, to its end or to Ctrl-C. Failures do not stop it;
+/// what came of the last command that failed is what comes of all.
 pub fn batch(mut input: impl BufRead, client: &mut Client, screen: &mut Screen<'_>) -> Outcome {
     let mut last_failure = Outcome::Done;
     let mut line = Vec::new();
@@ -83,30 +86,43 @@ pub fn batch(mut input: impl BufRead, client: &mut Client, screen: &mut Screen<'
         }
         match execute(&String::from_utf8_lossy(&line), client, screen) {
             LineOutcome::Ran(Outcome::Done) => {}
+            LineOutcome::Ran(Outcome::Interrupted) => return Outcome::Interrupted,
             LineOutcome::Ran(outcome) => last_failure = outcome,
             LineOutcome::Leave => return last_failure,
         }
     }
 }
 
-/// Runs the commands of a line, which `;` separates.
+/// Runs the commands of a line, up to the first that fails; none of them if the line is not finished.
 fn execute(line: &str, client: &mut Client, screen: &mut Screen<'_>) -> LineOutcome {
-    for command in line.split(';') {
-        let words: Vec<String> = command.split_whitespace().map(str::to_owned).collect();
-        let outcome = match words.first().map(String::as_str) {
-            Some(name) if LEAVE.contains(&name) => return LineOutcome::Leave,
-            // Help must not depend on a supervisor that somebody may need help to bring back.
-            Some(command::HELP) if client.connect().is_err() => {
-                screen.say(&command::help());
-                Outcome::Done
-            }
-            _ => client.run(&words, screen),
-        };
+    let commands = match split(line) {
+        Ok(commands) => commands,
+        Err(unfinished) => {
+            screen.complain(&format_args!("nothing was done: the line {unfinished}"));
+            return LineOutcome::Ran(Outcome::Misused);
+        }
+    };
+    for words in commands {
+        if words.first().is_some_and(|name| LEAVE.contains(&name.as_str())) {
+            return LineOutcome::Leave;
+        }
+        let outcome = run_words(&words, client, screen);
         if outcome != Outcome::Done {
             return LineOutcome::Ran(outcome);
         }
     }
     LineOutcome::Ran(Outcome::Done)
+}
+
+fn run_words(words: &[String], client: &mut Client, screen: &mut Screen<'_>) -> Outcome {
+    match Order::read(words) {
+        Ok(Some(order)) => client.run(&order, screen),
+        Ok(None) => Outcome::Done,
+        Err(why) => {
+            screen.complain(&why);
+            Outcome::Misused
+        }
+    }
 }
 
 fn editor() -> rustyline::Result<Editor<Names, FileHistory>> {
@@ -169,7 +185,10 @@ impl Helper for Names {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ctl::{fake::Fake, render::Style};
+    use crate::{
+        ctl::{fake::Fake, interrupt::Interrupts, render::Style},
+        protocol::command,
+    };
 
     const DONE: &str = "{\"message\":\"done\",\"ok\":true}\n";
     const NO: &str = "{\"message\":\"no\",\"ok\":false}\n";
@@ -177,14 +196,15 @@ mod tests {
     fn batch_of(input: &str, fake: &Fake) -> (Outcome, String, String) {
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let mut screen = Screen::new(&mut out, &mut err, Style::Plain);
-        let outcome = batch(input.as_bytes(), &mut Client::new(fake.path()), &mut screen);
+        let mut client = Client::new(fake.target(), Interrupts::leave());
+        let outcome = batch(input.as_bytes(), &mut client, &mut screen);
         (outcome, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
     }
 
     #[test]
     fn a_batch_goes_on_after_a_failure_and_remembers_it() {
         let fake = Fake::new(&[&[DONE, NO, DONE]]);
-        let (outcome, out, err) = batch_of("inc\n\n  frob\r\n;dec ;", &fake);
+        let (outcome, out, err) = batch_of("# what follows;\ninc\n\n  retry\r\n;dec ; # is run", &fake);
         assert_eq!(outcome, Outcome::Failed);
         assert_eq!((out.as_str(), err.as_str()), ("done\ndone\n", "einhyrningsinsctl: no\n"));
         assert_eq!(fake.requests().len(), 3);
@@ -200,12 +220,23 @@ mod tests {
     }
 
     #[test]
-    fn help_is_the_supervisors_or_else_our_own() {
-        let fake = Fake::new(&[&[DONE]]);
-        assert_eq!(batch_of("help\n", &fake).1, "done\n");
+    fn help_is_our_own() {
+        let fake = Fake::new(&[]);
         std::fs::remove_file(fake.path()).unwrap();
         assert_eq!(batch_of("help\n", &fake), (Outcome::Done, command::help() + "\n", String::new()));
         assert_eq!(batch_of("status\n", &fake).0, Outcome::Unreachable);
+    }
+
+    #[test]
+    fn of_a_line_that_is_not_finished_nothing_is_run() {
+        let fake = Fake::new(&[&[DONE]]);
+        let (outcome, out, err) = batch_of("inc; upgrade --env 'X=a;b\n", &fake);
+        assert_eq!((outcome, out.as_str()), (Outcome::Misused, ""));
+        assert_eq!(err, "einhyrningsinsctl: nothing was done: the line has a ' that is not closed\n");
+        assert!(fake.requests().is_empty());
+        let (outcome, _, err) = batch_of("staus\n", &fake);
+        assert_eq!(outcome, Outcome::Misused);
+        assert_eq!(err, "einhyrningsinsctl: unknown command `staus`; did you mean `status`?\n");
     }
 
     #[test]

@@ -4,9 +4,12 @@
 //! [`Screen`](render::Screen) shows what comes back, and [`run()`] does that for the commands of the
 //! command line, or hands over to the [interactive] session.
 //!
-//! The client refuses no command: it sends words and shows answers, so an old client can talk to a new
-//! supervisor. The [table](crate::protocol::command) of those that it knows is for help, for completion,
-//! and for a word about an upgrade that goes on without it.
+//! What a command is and what it takes is known from the [table](crate::protocol::command) that the supervisor
+//! reads it by, too: a command that no supervisor would understand is not sent. Words become commands in
+//! [`order`](crate::cli::order).
+//!
+//! Who answers is not taken on trust ([`owner`]), nothing that is answered gives orders to the terminal
+//! ([`render`]), and Ctrl-C ends the wait for an answer and nothing else ([`interrupt`]).
 //!
 //! [`replay()`] is apart from all that: it needs no supervisor, only what one has recorded.
 
@@ -23,10 +26,13 @@ pub mod render;
 pub mod replay;
 pub mod run;
 pub mod terminal;
+pub mod wait;
 
 #[cfg(test)]
 mod fake;
 
+pub use connection::Target;
 pub use outcome::Outcome;
+pub use owner::Owner;
 pub use replay::replay;
-pub use run::{Format, run};
+pub use run::{Format, run, socket_path};

@@ -9,17 +9,23 @@ pub enum Outcome {
     Done,
     /// It was refused, or failed.
     Failed,
-    /// No supervisor could be reached.
+    /// There is no such command, or it takes something else. Nothing was sent.
+    Misused,
+    /// No supervisor could be reached, or one that is not to be trusted.
     Unreachable,
+    /// Whoever waited for it does so no longer.
+    Interrupted,
 }
 
 impl From<Outcome> for ExitCode {
-    /// The documented exit status. (2 is for usage errors, which have no outcome.)
+    /// The documented exit status. The last one is how shells tell of who was ended by SIGINT.
     fn from(outcome: Outcome) -> Self {
         match outcome {
             Outcome::Done => 0.into(),
             Outcome::Failed => 1.into(),
+            Outcome::Misused => 2.into(),
             Outcome::Unreachable => 3.into(),
+            Outcome::Interrupted => 130.into(),
         }
     }
 }

@@ -1,29 +1,31 @@
 //! What is shown of an answer, and where.
 
-use super::connection::ReplyLine;
+use super::{bar::bar, clock::Clock, connection::ReplyLine, pace::Pace, terminal::Ruler};
 use crate::protocol::{Progress, visible::visible_lines};
 use core::{fmt, mem};
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    time::Duration,
+};
 
 /// How answers are shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Style {
-    /// The messages, a line each; refusals to standard error.
+    /// The messages, a line each, but of progress no more than a person can read; refusals to standard error.
     Plain,
     /// As plain, but progress is a bar that is drawn over again.
-    Terminal,
+    Terminal(Ruler),
     /// The lines as they came, all to standard output.
     Json,
 }
-
-/// How many cells a bar has.
-const CELLS: u32 = 20;
 
 /// Where answers are shown.
 pub struct Screen<'a> {
     out: &'a mut dyn Write,
     err: &'a mut dyn Write,
     style: Style,
+    clock: Clock,
+    pace: Pace,
     /// The width of the bar that is on the screen; 0 if none is.
     bar: usize,
     error: Option<io::Error>,
@@ -33,20 +35,54 @@ impl<'a> Screen<'a> {
     /// Writes messages to `out` and complaints to `err`.
     #[must_use]
     pub fn new(out: &'a mut dyn Write, err: &'a mut dyn Write, style: Style) -> Self {
-        Self { out, err, style, bar: 0, error: None }
+        Self { out, err, style, clock: Clock::start(), pace: Pace::default(), bar: 0, error: None }
     }
 
     /// Shows one line of an answer.
     pub fn show(&mut self, reply: &ReplyLine) {
         let envelope = &reply.envelope;
         let progress = Progress::from_fields(&envelope.fields).filter(|_| envelope.wait);
-        match (self.style, progress) {
+        match (&mut self.style, progress) {
             (Style::Json, _) => {
                 self.write(|out| out.write_all(&reply.line).and_then(|()| out.write_all(b"\n")));
             }
-            (Style::Terminal, Some(progress)) => self.draw(&progress),
-            _ if envelope.ok => self.say(&envelope.message),
-            _ => self.complain(&envelope.message),
+            (Style::Terminal(ruler), Some(progress)) => {
+                let columns = ruler.columns();
+                self.draw(&bar(&progress, columns), columns);
+            }
+            (Style::Plain, Some(progress)) => {
+                let now = self.clock.now();
+                if let Some(line) = self.pace.take(&progress, envelope.message.clone(), now) {
+                    self.say(&line);
+                }
+            }
+            (Style::Plain | Style::Terminal(_), None) => {
+                if !envelope.wait {
+                    self.pace.reset();
+                }
+                if envelope.ok { self.say(&envelope.message) } else { self.complain(&envelope.message) }
+            }
+        }
+    }
+
+    /// How long until something is due that was held back; `None` if nothing was.
+    #[must_use]
+    pub fn patience(&self) -> Option<Duration> {
+        self.pace.patience(self.clock.now())
+    }
+
+    /// Shows what was held back, if it is due.
+    pub fn catch_up(&mut self) {
+        if let Some(line) = self.pace.due(self.clock.now()) {
+            self.say(&line);
+        }
+    }
+
+    /// Shows what is no part of an answer, to people.
+    pub fn note(&mut self, message: &str) {
+        match self.style {
+            Style::Json => {}
+            Style::Plain | Style::Terminal(_) => self.say(message),
         }
     }
 
@@ -71,18 +107,10 @@ impl<'a> Screen<'a> {
         self.error.take()
     }
 
-    fn draw(&mut self, progress: &Progress) {
-        let full = if progress.target == 0 {
-            CELLS
-        } else {
-            let cells = u64::from(progress.healthy) * u64::from(CELLS) / u64::from(progress.target);
-            u32::try_from(cells).unwrap_or(CELLS).min(CELLS)
-        };
-        let done = "#".repeat(full as usize);
-        let left = ".".repeat((CELLS - full) as usize);
-        let bar = format!("[{done}{left}] {progress}");
-        // Padding, because not every terminal can clear a line and the new bar may be the shorter one.
-        let width = mem::replace(&mut self.bar, bar.len());
+    fn draw(&mut self, bar: &str, columns: usize) {
+        // Padding, because not every terminal can clear a line and the new bar may be the shorter one; but
+        // the terminal may be narrower by now.
+        let width = mem::replace(&mut self.bar, bar.len()).min(columns.saturating_sub(1));
         self.write(|out| write!(out, "\r{bar:width$}").and_then(|()| out.flush()));
     }
 
@@ -109,6 +137,10 @@ mod tests {
     use super::*;
     use crate::protocol::Envelope;
 
+    fn terminal() -> Style {
+        Style::Terminal(Ruler::fixed(80))
+    }
+
     fn shown(style: Style, lines: &[&str]) -> (String, String) {
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let mut screen = Screen::new(&mut out, &mut err, style);
@@ -131,7 +163,7 @@ mod tests {
 
     #[test]
     fn on_a_terminal_progress_is_a_bar_that_leaves_no_trace() {
-        let (out, _) = shown(Style::Terminal, &[&progress(5, 10, 10), &progress(6, 8, 9), LAST]);
+        let (out, _) = shown(terminal(), &[&progress(5, 10, 10), &progress(6, 8, 9), LAST]);
         assert_eq!(
             out,
             "\r[##########..........] 5/10 healthy, 10 retired\
@@ -141,17 +173,9 @@ mod tests {
     }
 
     #[test]
-    fn a_bar_is_never_longer_than_itself() {
-        for (healthy, target) in [(0, 0), (5, 4), (u32::MAX, 1), (u32::MAX, u32::MAX)] {
-            let (out, _) = shown(Style::Terminal, &[&progress(healthy, target, 0)]);
-            assert!(out.starts_with("\r[####################] "), "{out}");
-        }
-    }
-
-    #[test]
     fn a_complaint_does_not_run_into_the_bar() {
         let (out, err) =
-            shown(Style::Terminal, &[&progress(0, 1, 0), "{\"message\":\"rolled back\",\"ok\":false}"]);
+            shown(terminal(), &[&progress(0, 1, 0), "{\"message\":\"rolled back\",\"ok\":false}"]);
         assert!(out.ends_with(" \r"), "{out:?}");
         assert_eq!(err, "einhyrningsinsctl: rolled back\n");
     }
@@ -159,19 +183,28 @@ mod tests {
     #[test]
     fn no_answer_gives_orders_to_a_terminal_but_json_is_as_it_came() {
         let hostile = "{\"message\":\"\\u001b]0;me\\u0007a\u{9b}2J\u{202e}\\nb\",\"ok\":true}";
-        for style in [Style::Plain, Style::Terminal] {
-            let (out, _) = shown(style, &[hostile]);
+        for style in [|| Style::Plain, terminal] {
+            let (out, _) = shown(style(), &[hostile]);
             assert_eq!(out, "\\u{1b}]0;me\\u{7}a\\u{9b}2J\\u{202e}\nb\n");
-            let (_, err) = shown(style, &[&hostile.replace("true", "false")]);
+            let (_, err) = shown(style(), &[&hostile.replace("true", "false")]);
             assert_eq!(err, "einhyrningsinsctl: \\u{1b}]0;me\\u{7}a\\u{9b}2J\\u{202e}\nb\n");
         }
         assert_eq!(shown(Style::Json, &[hostile]).0, format!("{hostile}\n"));
     }
 
     #[test]
-    fn elsewhere_progress_is_a_line_each() {
-        let (out, _) = shown(Style::Plain, &[&progress(1, 2, 0), LAST]);
-        assert_eq!(out, "generation 2: 1/2\ndone\n");
+    fn elsewhere_progress_is_a_line_and_the_last_word_always_another() {
+        let lines: Vec<String> = (0..=100).map(|healthy| progress(healthy, 100, 0)).collect();
+        let lines: Vec<&str> = lines.iter().map(String::as_str).chain([LAST]).collect();
+        assert_eq!(shown(Style::Plain, &lines).0, "generation 2: 0/100\ndone\n");
+        let twice: Vec<&str> = lines.iter().chain(&lines).copied().collect();
+        assert_eq!(shown(Style::Plain, &twice).0, "generation 2: 0/100\ndone\n".repeat(2));
+    }
+
+    #[test]
+    fn a_bar_fits_a_narrow_terminal() {
+        let (out, _) = shown(Style::Terminal(Ruler::fixed(40)), &[&progress(5, 10, 10), LAST]);
+        assert_eq!(out, format!("\r[######......] 5/10 healthy, 10 retired\r{:39}\rdone\n", ""));
     }
 
     #[test]

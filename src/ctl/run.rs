@@ -2,16 +2,21 @@
 
 use super::{
     client::Client,
+    connection::Target,
     interactive,
+    interrupt::Interrupts,
     outcome::Outcome,
     render::{Screen, Style},
+    terminal::{self, Ruler},
 };
-use crate::protocol::{command, words::io_error};
-use signal_hook::{consts::SIGINT, iterator::Signals};
+use crate::{
+    cli::{DEFAULT_SOCKET_PATH, order::Order},
+    protocol::words::io_error,
+};
 use std::{
-    io::{self, IsTerminal as _, Write as _},
-    path::Path,
-    process, thread,
+    ffi::OsString,
+    io::{self, IsTerminal as _},
+    path::PathBuf,
 };
 
 /// In what form to show answers.
@@ -23,23 +28,28 @@ pub enum Format {
     Json,
 }
 
-/// Runs `commands` (each its name, then its arguments) one after the other, up to the first that
-/// fails; without any, an interactive session, or what comes on standard input if that is no terminal.
+/// The control socket to connect to: the one that was named, or else the one that the environment names, as
+/// it does for workers and for what they run, or else the default one.
 #[must_use]
-pub fn run(socket_path: &Path, format: Format, commands: &[Vec<String>]) -> Outcome {
+pub fn socket_path(named: Option<PathBuf>, environment: Option<OsString>) -> PathBuf {
+    let environment = environment.filter(|path| !path.is_empty()).map(PathBuf::from);
+    named.or(environment).unwrap_or_else(|| DEFAULT_SOCKET_PATH.into())
+}
+
+/// Carries orders out one after the other, up to the first that fails; without any, an interactive session,
+/// or what comes on standard input if that is no terminal.
+#[must_use]
+pub fn run(target: Target, format: Format, orders: &[Order]) -> Outcome {
     let style = match format {
         Format::Json => Style::Json,
-        Format::People if io::stdout().is_terminal() => Style::Terminal,
+        Format::People if terminal::can_draw() => Style::Terminal(Ruler::new()),
         Format::People => Style::Plain,
     };
     let (mut out, mut err) = (io::stdout(), io::stderr());
     let mut screen = Screen::new(&mut out, &mut err, style);
-    let mut client = Client::new(socket_path.to_owned());
-    if commands.iter().any(|words| waits(words)) {
-        tell_when_interrupted();
-    }
-    let outcome = if !commands.is_empty() {
-        run_all(&mut client, commands, &mut screen)
+    let mut client = Client::new(target, Interrupts::catch());
+    let outcome = if !orders.is_empty() {
+        run_all(&mut client, orders, &mut screen)
     } else if io::stdin().is_terminal() {
         interactive::session(&mut client, &mut screen)
     } else {
@@ -54,35 +64,10 @@ pub fn run(socket_path: &Path, format: Format, commands: &[Vec<String>]) -> Outc
     }
 }
 
-/// Whether a command is about something that goes on without the client.
-fn waits(words: &[String]) -> bool {
-    words.first().and_then(|name| command::find(name)).is_some_and(|entry| entry.waits)
-}
-
-/// The exit status of who was ended by SIGINT, as shells tell it.
-const INTERRUPTED: i32 = 130;
-
-/// Ctrl-C ends the client and not the upgrade; nobody should have to guess that.
-fn tell_when_interrupted() {
-    let Ok(mut signals) = Signals::new([SIGINT]) else {
-        // Then it ends without a word, as other programs do.
-        return;
-    };
-    thread::spawn(move || {
-        if signals.forever().next().is_some() {
-            // Nobody is left to tell if standard error is closed.
-            let words =
-                "einhyrningsinsctl: interrupted; the upgrade goes on: `status` shows it, `abort` gives it up";
-            let _ = writeln!(io::stderr(), "\n{words}");
-            process::exit(INTERRUPTED);
-        }
-    });
-}
-
-fn run_all(client: &mut Client, commands: &[Vec<String>], screen: &mut Screen<'_>) -> Outcome {
-    commands
+fn run_all(client: &mut Client, orders: &[Order], screen: &mut Screen<'_>) -> Outcome {
+    orders
         .iter()
-        .map(|command| client.run(command, screen))
+        .map(|order| client.run(order, screen))
         .find(|outcome| *outcome != Outcome::Done)
         .unwrap_or(Outcome::Done)
 }
@@ -93,17 +78,12 @@ mod tests {
     use crate::ctl::fake::Fake;
 
     #[test]
-    fn upgrades_are_waited_for_however_they_are_written() {
-        for (line, expected) in [
-            ("upgrade --soak 5", true),
-            ("upgrade_fleet", true),
-            ("upgrade-fleet", true),
-            ("inc", false),
-            ("ehlo upgrade", false),
-            ("upgrades", false),
-        ] {
-            let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
-            assert_eq!(waits(&words), expected, "{line}");
+    fn the_socket_is_the_named_one_or_the_environments_or_the_default() {
+        let [named, ours] = ["/run/named", "/run/ours"].map(PathBuf::from);
+        assert_eq!(socket_path(Some(named.clone()), Some("/run/ours".into())), named);
+        assert_eq!(socket_path(None, Some("/run/ours".into())), ours);
+        for environment in [None, Some(OsString::new())] {
+            assert_eq!(socket_path(None, environment), PathBuf::from("/tmp/einhorn.sock"));
         }
     }
 
@@ -112,10 +92,11 @@ mod tests {
         let done = "{\"message\":\"done\",\"ok\":true}\n";
         let no = "{\"message\":\"no\",\"ok\":false}\n";
         let fake = Fake::new(&[&[done, no, done]]);
-        let commands = ["inc", "frob", "dec"].map(|name| vec![name.to_owned()]);
+        let orders = ["inc", "retry", "dec"].map(|name| Order::read(&[name.to_owned()]).unwrap().unwrap());
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let mut screen = Screen::new(&mut out, &mut err, Style::Plain);
-        assert_eq!(run_all(&mut Client::new(fake.path()), &commands, &mut screen), Outcome::Failed);
+        let mut client = Client::new(fake.target(), Interrupts::leave());
+        assert_eq!(run_all(&mut client, &orders, &mut screen), Outcome::Failed);
         assert_eq!(fake.requests().len(), 2);
     }
 }

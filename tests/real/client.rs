@@ -51,18 +51,28 @@ fn a_command_may_be_words_or_one_word_and_several_are_separated_by_semicolons() 
 #[test]
 fn a_refused_command_is_exit_status_1_and_those_after_it_are_not_run() {
     let (mut supervisor, _) = sleepers(1, &[]);
-    let output = supervisor.ctl(&["-e", "inc; frobnicate; inc"]);
+    let output = supervisor.ctl(&["-e", "inc; signal HUP 1; inc"]);
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(out(&output), "number of workers: 1 → 2\n");
-    assert!(err(&output).starts_with("einhyrningsinsctl: unknown command `frobnicate`; accepted: status, "));
+    assert!(err(&output).starts_with("einhyrningsinsctl: no worker has pid 1"), "{}", err(&output));
     supervisor.await_healthy(2);
 }
 
 #[test]
 fn a_wrong_command_line_is_exit_status_2_and_nothing_is_done() {
     let (mut supervisor, _) = sleepers(1, &[]);
-    for args in [["-e", "inc", "dec"].as_slice(), &["--frob"], &["-e", " ; "], &["-e"], &["--json=1", "inc"]]
-    {
+    for args in [
+        ["-e", "inc", "dec"].as_slice(),
+        &["--frob"],
+        &["-e", " ; "],
+        &["-e"],
+        &["--json=1", "inc"],
+        &["-e", "inc; frobnicate"],
+        &["-e", "inc; set_workers abc"],
+        &["-e", "inc; dec 1 2"],
+        &["-e", "inc; upgrade --env 'X=a;b"],
+        &["staus"],
+    ] {
         let output = supervisor.ctl(args);
         assert_eq!(output.status.code(), Some(2), "{args:?}: {}", err(&output));
         assert!(out(&output).is_empty() && err(&output).starts_with("einhyrningsinsctl: "), "{args:?}");
@@ -183,8 +193,9 @@ fn a_supervisor_that_ends_amid_a_command_is_a_failure() {
 #[test]
 fn commands_from_a_pipe_are_run_line_by_line_to_the_end() {
     let (mut supervisor, _) = sleepers(1, &[]);
-    let output = fed(&supervisor, &[], "inc\n\n  frobnicate \r\ninc; dec\nset_workers 2");
-    assert_eq!(output.status.code(), Some(1), "one of them was refused");
+    let output =
+        fed(&supervisor, &[], "# a comment;\ninc\n\n  frobnicate \r\n # inc\ninc; dec # inc\nset_workers 2");
+    assert_eq!(output.status.code(), Some(2), "there is no such command as one of them");
     let expected = "number of workers: 1 → 2\nnumber of workers: 2 → 3\nnumber of workers: 3 → 2\n\
                     number of workers: 2, as before\n";
     assert_eq!(out(&output), expected, "no prompt, no echo");
@@ -192,6 +203,8 @@ fn commands_from_a_pipe_are_run_line_by_line_to_the_end() {
 
     let output = fed(&supervisor, &[], "inc\nquit\ninc\n");
     assert_eq!((output.status.code(), out(&output).as_str()), (Some(0), "number of workers: 2 → 3\n"));
+    let output = fed(&supervisor, &[], "signal HUP 1\nversion\n");
+    assert_eq!(output.status.code(), Some(1), "one of them was refused");
     let output = fed(&supervisor, &["--json"], "version\n");
     assert!(is_ok(&json::from_str(&out(&output)).expect("JSON")));
     supervisor.await_healthy(3);

@@ -15,6 +15,7 @@ mod crowd;
 mod endings;
 mod endurance;
 mod given;
+mod habits;
 mod harness;
 mod idle;
 mod lane;

@@ -49,17 +49,22 @@ fn every_option_of_both_programs_is_in_the_readme() {
 
 #[test]
 fn the_readme_lists_no_option_that_there_is_not() {
-    let there = long_options(&help(SUPERVISOR));
-    let listed: BTreeSet<String> =
-        first_cells("Options of `einhyrningsins`").into_iter().flat_map(long_options).collect();
-    assert!(listed.contains("--number"), "the table was not found: {listed:?}");
-    assert_eq!(listed.difference(&there).collect::<Vec<_>>(), Vec::<&String>::new());
+    for (program, heading, one) in
+        [(SUPERVISOR, "Options of `einhyrningsins`", "--number"), (CLIENT, "The control client", "--execute")]
+    {
+        let there = long_options(&help(program));
+        let options = first_cells(heading).into_iter().filter(|cell| cell.starts_with('-'));
+        let listed: BTreeSet<String> = options.flat_map(long_options).collect();
+        assert!(listed.contains(one), "the table was not found: {listed:?}");
+        assert_eq!(listed.difference(&there).collect::<Vec<_>>(), Vec::<&String>::new());
+    }
 }
 
 #[test]
 fn the_readme_lists_exactly_the_commands_that_there_are_with_what_they_take() {
     let cells = first_cells("The control client");
-    let listed: Vec<&str> = cells.into_iter().filter_map(|cell| cell.strip_suffix('`')).collect();
+    let commands = cells.into_iter().filter(|cell| !cell.starts_with('-'));
+    let listed: Vec<&str> = commands.filter_map(|cell| cell.strip_suffix('`')).collect();
     let there: Vec<String> = COMMANDS.iter().map(Entry::synopsis).collect();
     assert_eq!(listed, there);
 }

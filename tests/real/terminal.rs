@@ -1,8 +1,8 @@
-//! The client on a terminal.
+//! The client on a terminal: its prompt, its bar, its Ctrl-C.
 
 use crate::{
-    harness::{CLIENT, Supervisor},
-    tools::{have, python, releases, skip, sleepers},
+    harness::{CLIENT, Supervisor, rust_worker},
+    tools::{Release, have, is_null, python, releases, skip, sleepers},
 };
 use std::{
     fs,
@@ -20,9 +20,11 @@ fn err(output: &Output) -> String {
 
 /// Runs a program on a terminal of its own: waits for text, or types some, and prints all that was shown.
 const TERMINAL: &str = r#"
-import os, pty, select, signal, sys, time
+import fcntl, os, pty, select, signal, struct, sys, termios, time
 pid, screen = pty.fork()
 if pid == 0:
+    size = struct.pack("HHHH", 24, int(os.environ.get("TEST_COLUMNS", "80")), 0, 0)
+    fcntl.ioctl(1, termios.TIOCSWINSZ, size)
     os.execv(sys.argv[1], sys.argv[1:])
 shown, seen = b"", 0
 end = time.monotonic() + 60
@@ -55,6 +57,16 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 
 /// Plays `steps` on a terminal; `None` if that cannot be done here.
 fn on_a_terminal(supervisor: &Supervisor, args: &[&str], steps: &[&str]) -> Option<Output> {
+    on_a_terminal_like(&[], supervisor, args, steps)
+}
+
+/// The same on one of another kind, as variables tell it; `TEST_COLUMNS` is its width.
+fn on_a_terminal_like(
+    variables: &[(&str, &str)],
+    supervisor: &Supervisor,
+    args: &[&str],
+    steps: &[&str],
+) -> Option<Output> {
     let python = python()?;
     if !have(&python, &["-c", "import pty; pty.openpty()"]) {
         return None;
@@ -67,6 +79,8 @@ fn on_a_terminal(supervisor: &Supervisor, args: &[&str], steps: &[&str]) -> Opti
         .env("USER", "ada")
         .env("HOME", "/nowhere")
         .env("XDG_STATE_HOME", supervisor.folder.join("state"))
+        .env_remove("COLUMNS")
+        .envs(variables.iter().copied())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -137,4 +151,72 @@ fn on_a_terminal_progress_is_a_bar() {
     assert_eq!(output.status.code(), Some(0), "{shown}{}", err(&output));
     assert!(shown.contains("\r[##########..........] 1/2 healthy, "), "{shown:?}");
     assert!(shown.trim_end().contains("\rgeneration 2 serves with 2 healthy workers"), "{shown:?}");
+}
+
+#[test]
+fn a_bar_fits_the_terminal_and_a_dumb_one_has_none() {
+    let (supervisor, _, _) = releases(3, &["--max-unacked", "1", "--max-upgrade-additional", "1"]);
+    let narrow = [("TEST_COLUMNS", "40")];
+    let Some(output) = on_a_terminal_like(&narrow, &supervisor, &["upgrade"], &[]) else {
+        return skip("there is no pty");
+    };
+    let shown = out(&output);
+    let bars: Vec<&str> = shown.split('\r').filter(|drawn| drawn.starts_with('[')).collect();
+    assert!(!bars.is_empty() && bars.iter().all(|bar| bar.chars().count() < 40), "{shown:?}");
+    assert!(shown.contains("\rgeneration 2 serves with 3 healthy workers"), "{shown:?}");
+    let told = [("COLUMNS", "20"), ("TEST_COLUMNS", "80")];
+    let shown = out(&on_a_terminal_like(&told, &supervisor, &["upgrade"], &[]).expect("as before"));
+    assert!(shown.contains("\r[#############] 3/3\r"), "{shown:?}");
+    let shown =
+        out(&on_a_terminal_like(&[("TERM", "dumb")], &supervisor, &["upgrade"], &[]).expect("as before"));
+    assert!(shown.starts_with("generation 4: ") && !shown.contains('['), "{shown:?}");
+}
+
+/// A release of which the second worker waits for a file.
+fn gated(supervisor: &Supervisor, release: &Release) -> std::path::PathBuf {
+    let gate = supervisor.folder.join("gate");
+    let waits = format!(
+        "#!/bin/sh\nwhile [ $EINHORN_CHILD_INDEX = 1 ] && ! [ -e {} ]; do sleep 0.02; done\nexec {}\n",
+        gate.display(),
+        rust_worker()
+    );
+    release.switch(&supervisor.folder.script("waits", &waits));
+    gate
+}
+
+#[test]
+fn ctrl_c_amid_an_upgrade_leads_back_to_the_prompt_and_the_upgrade_goes_on() {
+    let (mut supervisor, release, _) = releases(2, &["--max-unacked", "1", "--max-upgrade-additional", "1"]);
+    let gate = gated(&supervisor, &release);
+    let steps = [
+        "expect > ",
+        r"type upgrade\r",
+        "expect 1/2 healthy, ",
+        r"type \x03",
+        "expect the upgrade goes on: `status` shows it, `abort` gives it up",
+        "expect > ",
+        // The next answer is the next command's.
+        r"type status\r",
+        "expect generation 1, ",
+        "expect upgrading to generation 2 (rolling)",
+        "expect > ",
+        r"type abort --wait\r",
+        "expect taking generation 2 back",
+        "expect generation 2 is taken back: generation 1 serves with 2 of 2 workers healthy",
+        "expect > ",
+        r"type quit\r",
+    ];
+    let Some(output) = on_a_terminal(&supervisor, &[], &steps) else { return skip("there is no pty") };
+    let shown = out(&output);
+    assert_eq!(output.status.code(), Some(0), "{shown}{}", err(&output));
+    assert!(!shown.contains("was aborted"), "a late answer is nobody's: {shown}");
+
+    // Of a client that was told the command by its arguments it is the end.
+    let steps = ["expect 1/2 healthy, ", r"type \x03", "expect the upgrade goes on"];
+    let output = on_a_terminal(&supervisor, &["upgrade"], &steps).expect("as before");
+    assert_eq!(output.status.code(), Some(130), "{}{}", out(&output), err(&output));
+    fs::write(gate, "").expect("a file can be written");
+    supervisor
+        .eventually("the upgrade has come to its end", |me| is_null(&me.status(), "upgrade").then_some(()));
+    assert!(supervisor.log().contains("upgrade to generation 3 is complete"), "{}", supervisor.log());
 }
