@@ -219,7 +219,7 @@ mod tests {
     const BY: Asker = Asker::Client { user: 7, pid: Pid(30) };
 
     fn options(program: &str) -> Options {
-        match parse([program.into()]).unwrap() {
+        match parse([program.into()], |_| true).unwrap() {
             Parsed::Run(options) => *options,
             other => panic!("{other:?}"),
         }
