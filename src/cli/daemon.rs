@@ -32,6 +32,7 @@ pub enum Key {
     MaxUnacked,
     MaxUpgradeAdditional,
     DropEnvVar,
+    Chdir,
     SocketPath,
     Verbose,
     Quiet,
@@ -69,6 +70,13 @@ const WORKERS: &[Opt<Key>] = &[
         .defaults_to("1"),
     Opt::valued(Key::DropEnvVar, "drop-env-var", "VAR", "Hide the environment variable VAR from workers.")
         .repeats(),
+    Opt::valued(
+        Key::Chdir,
+        "chdir",
+        "DIR",
+        "Run workers in DIR, looked up anew for each generation, and PROGRAM in it. [default: what the name \
+         of the current directory, $PWD, leads to by then]",
+    ),
     Opt::flag(
         Key::Demo,
         "demo",
@@ -232,5 +240,6 @@ const VARIABLES: Topic = Topic {
         ("EINHORN_SOCK_PATH", "Absolute path of the control socket."),
         ("EINHORN_MASTER_PID", "Process id of the supervisor."),
         ("EINHORN_CHILD_INDEX", "Which of the workers it is, from 0; its replacement is the same."),
+        ("PWD", "The directory it runs in, if einhyrningsins has such a variable or --chdir."),
     ]),
 };

@@ -53,6 +53,14 @@ impl<'a> Value<'a> {
         })
     }
 
+    /// The path of a directory.
+    pub(super) fn directory(self) -> Result<PathBuf, UsageError> {
+        if self.text.is_empty() {
+            return Err(self.refuse("is not a path", "the path of a directory"));
+        }
+        Ok(PathBuf::from(self.text))
+    }
+
     /// The path of a file.
     pub(super) fn path(self) -> Result<PathBuf, UsageError> {
         if self.text.is_empty() {

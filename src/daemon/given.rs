@@ -3,6 +3,7 @@
 //! The names are einhorn's; `--help` tells people of them, and the [worker library](crate::worker) reads
 //! them. This room knows no other, and nothing here starts anything.
 
+use super::directory;
 use crate::fsm::id::SlotId;
 use std::{
     ffi::{OsStr, OsString},
@@ -54,7 +55,9 @@ const NOT_FOR_WORKERS: [&str; 8] = [
 
 /// Whether a variable of the supervisor's own environment is passed on to workers.
 pub(crate) fn is_passed_on(name: &OsStr) -> bool {
-    !name.as_bytes().starts_with(OURS) && !NOT_FOR_WORKERS.iter().any(|not| name == *not)
+    !name.as_bytes().starts_with(OURS)
+        && name != directory::VARIABLE
+        && !NOT_FOR_WORKERS.iter().any(|not| name == *not)
 }
 
 /// What one worker is given, besides what all workers of its generation get.
@@ -156,5 +159,6 @@ mod tests {
             assert!(!is_passed_on(name), "{}", name.display());
             assert!(help.contains(&format!("  {}", name.display())), "{} in:\n{help}", name.display());
         }
+        assert!(!is_passed_on(OsStr::new("PWD")) && help.contains("  PWD "), "{help}");
     }
 }

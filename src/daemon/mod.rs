@@ -14,6 +14,7 @@
 //! | `program` | what is executed, captured once |
 //! | `facts` | what the kernel tells of processes |
 //! | `given` | the contract with workers: variables, descriptors, what is kept from them |
+//! | `directory` | where workers run: what a name leads to at each upgrade |
 //! | `sockets`, `listen`, `resolve` | `--bind`: all sockets, each kind of address, names of hosts |
 //! | `control`, `claim`, `client` | the control socket: requests and answers, its file, one connection |
 //! | `watch` | learning that the control socket was removed |
@@ -27,6 +28,7 @@ mod claim;
 mod client;
 mod clock;
 mod control;
+mod directory;
 mod facts;
 mod given;
 mod history;

@@ -108,7 +108,7 @@ impl Spawner {
         let failed = |errno| spawn_error(SpawnStage::Fork, errno);
         // A variable that the child must set itself, such as its own pid, can be written in place
         // here: the child has its own copy of this memory.
-        let environment = program.environment().pointers().chain(self.variables.pointers());
+        let environment = program.environment().chain(self.variables.pointers());
         fill(&mut self.environment, environment);
         fill(&mut self.arguments, program.arguments().pointers());
         if self.signals.is_empty() {
@@ -121,7 +121,7 @@ impl Spawner {
         let plan = Plan {
             verdict,
             null: self.null.as_raw_fd(),
-            directory: program.directory().as_raw_fd(),
+            directory: program.directory().map(|directory| directory.as_raw_fd()),
             sockets: &mut self.sockets,
             signals: &self.signals,
             end: FIRST_FD.saturating_add(count),
@@ -156,7 +156,8 @@ fn fill(array: &mut Vec<*const c_char>, pointers: impl Iterator<Item = *const c_
 struct Plan<'a> {
     verdict: &'a AtomicU64,
     null: RawFd,
-    directory: RawFd,
+    /// What to change to, if the child is not there from the beginning.
+    directory: Option<RawFd>,
     sockets: &'a mut [RawFd],
     signals: &'a [c_int],
     /// The first descriptor behind the sockets' places.
@@ -227,7 +228,9 @@ impl Plan<'_> {
         // Before signals are let in: a handler of the parent's must not run here. And `execve` keeps
         // what is ignored ignored.
         self.signals.iter().copied().for_each(default_signal);
-        unistd::fchdir(borrow(self.directory)).map_err(|errno| (SpawnStage::Chdir, errno))?;
+        if let Some(directory) = self.directory {
+            unistd::fchdir(borrow(directory)).map_err(|errno| (SpawnStage::Chdir, errno))?;
+        }
         self.hand_over().map_err(|errno| (SpawnStage::Files, errno))?;
         SigSet::empty().thread_set_mask().map_err(|errno| (SpawnStage::Signals, errno))
     }

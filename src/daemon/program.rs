@@ -4,7 +4,7 @@
 //! was. So the executable is resolved to a path without symbolic links, a switch of `current` does not
 //! reach it, and the directory is held open. This room starts nothing; [`process`](super::process) does.
 
-use super::{given::is_passed_on, place::Identity};
+use super::{directory::Directory, given::is_passed_on, place::Identity};
 use crate::fsm::{
     event::{Prospect, SpawnError, SpawnStage},
     id::Errno,
@@ -19,8 +19,8 @@ use nix::{
     unistd::{AccessFlags, eaccess},
 };
 use std::{
-    ffi::{CString, OsStr, OsString, c_char},
-    fs, io,
+    ffi::{CStr, CString, OsStr, OsString, c_char},
+    io,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::ffi::{OsStrExt, OsStringExt},
@@ -57,7 +57,7 @@ pub(crate) struct Program {
     executable: CString,
     arguments: Strings,
     environment: Strings,
-    directory: OwnedFd,
+    directory: Directory,
     /// The executable itself, open: it stays what it is when its name comes to mean another file.
     file: OwnedFd,
     identity: Identity,
@@ -74,8 +74,8 @@ pub(super) enum Kind {
 }
 
 impl Program {
-    /// Finds `command` as execvp(3) would in directory `cwd`, with the `PATH` of `environment` (which
-    /// is what `env -u PATH COMMAND` does too), and captures everything a worker will need.
+    /// Finds `command` as execvp(3) would in `directory`, with the `PATH` of `environment` (which is what
+    /// `env -u PATH COMMAND` does too), and captures everything a worker will need.
     ///
     /// `arguments` are those after the program's name; the name itself is handed on as it was given,
     /// since many programs decide by it what they are.
@@ -83,7 +83,7 @@ impl Program {
         command: &OsStr,
         arguments: impl IntoIterator<Item = A>,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
-        cwd: &Path,
+        directory: Directory,
     ) -> Result<Self, PinError> {
         let named = |errno| PinError::new(SpawnStage::Pin, errno, Path::new(command));
         let mut search = None;
@@ -98,15 +98,12 @@ impl Program {
             }
         }
         let search = search.unwrap_or_else(|| DEFAULT_PATH.into());
-        let path = find(command, &search, cwd).map_err(named)?;
+        let path = find(command, &search, directory.base()).map_err(named)?;
         let mut words = Strings::default();
         words.push(&[command.as_bytes()]).map_err(named)?;
         for word in arguments {
             words.push(&[word.as_ref().as_bytes()]).map_err(named)?;
         }
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let directory =
-            open(cwd, flags, Mode::empty()).map_err(|errno| PinError::new(SpawnStage::Chdir, errno, cwd))?;
         let executable =
             CString::new(path.clone().into_os_string().into_vec()).map_err(|_| named(Sys::EINVAL))?;
         let (file, kind) = open_executable(&path).map_err(named)?;
@@ -137,14 +134,17 @@ impl Program {
         &self.arguments
     }
 
-    /// What every worker of this generation finds in its environment.
-    pub(super) fn environment(&self) -> &Strings {
-        &self.environment
+    /// What every worker of this generation finds in its environment, as of now. Each pointer leads to a
+    /// string with a NUL at its end, as long as this lives.
+    pub(super) fn environment(&self) -> impl Iterator<Item = *const c_char> {
+        let directory = self.directory.variable().map(CStr::as_ptr);
+        self.environment.pointers().chain(directory)
     }
 
-    /// Where it runs.
-    pub(super) fn directory(&self) -> BorrowedFd<'_> {
-        self.directory.as_fd()
+    /// What a process must change to in order to run where it should; nothing if it is there from the
+    /// beginning.
+    pub(super) fn directory(&self) -> Option<BorrowedFd<'_>> {
+        self.directory.to_enter()
     }
 }
 
@@ -175,7 +175,7 @@ pub(crate) struct PinError {
 }
 
 impl PinError {
-    fn new(stage: SpawnStage, errno: Sys, path: &Path) -> Self {
+    pub(crate) fn new(stage: SpawnStage, errno: Sys, path: &Path) -> Self {
         Self { error: spawn_error(stage, errno), path: path.to_path_buf() }
     }
 }
@@ -204,19 +204,19 @@ pub(super) fn spawn_error(stage: SpawnStage, errno: Sys) -> SpawnError {
     SpawnError { stage, errno: Errno(errno as i32), prospect }
 }
 
-/// The file that execvp(3) would execute, without symbolic links.
-fn find(command: &OsStr, search: &OsStr, cwd: &Path) -> Result<PathBuf, Sys> {
+/// The file that execvp(3) would execute in directory `base`, without symbolic links.
+fn find(command: &OsStr, search: &OsStr, base: &Path) -> Result<PathBuf, Sys> {
     if command.is_empty() {
         return Err(Sys::ENOENT);
     }
     if command.as_bytes().contains(&b'/') {
-        return check(&cwd.join(command));
+        return check(&base.join(command));
     }
     // A match that may not be executed does not end the search, but is a better explanation for its
     // failure than that there was none. An empty element stands for the working directory.
     let mut verdict = Sys::ENOENT;
     for element in search.as_bytes().split(|byte| *byte == b':') {
-        match check(&cwd.join(OsStr::from_bytes(element)).join(command)) {
+        match check(&base.join(OsStr::from_bytes(element)).join(command)) {
             Ok(path) => return Ok(path),
             Err(Sys::EACCES) => verdict = Sys::EACCES,
             Err(_) => {}
@@ -228,12 +228,15 @@ fn find(command: &OsStr, search: &OsStr, cwd: &Path) -> Result<PathBuf, Sys> {
 /// Resolves a path, if it is a file that we may execute. That is no promise: only execve(2) knows.
 fn check(path: &Path) -> Result<PathBuf, Sys> {
     let errno = |error: io::Error| Sys::from_raw(error.raw_os_error().unwrap_or(Sys::EINVAL as i32));
-    let path = path.canonicalize().map_err(errno)?;
-    if !fs::metadata(&path).map_err(errno)?.is_file() {
+    if !path.metadata().map_err(errno)?.is_file() {
         return Err(Sys::EACCES);
     }
-    eaccess(&path, AccessFlags::X_OK)?;
-    Ok(path)
+    eaccess(path, AccessFlags::X_OK)?;
+    match path.canonicalize().map_err(errno) {
+        // Above the directory that we are in there may be one that we may not enter.
+        Err(Sys::EACCES) => Ok(path.to_path_buf()),
+        resolved => resolved,
+    }
 }
 
 /// C strings, one behind the other in a single allocation that can be used again.
@@ -272,12 +275,16 @@ impl Strings {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::scratch::Scratch, *};
-    use std::os::unix::fs::symlink;
+    use super::{
+        super::{directory::Whereabouts, scratch::Scratch},
+        *,
+    };
+    use std::{fs, os::unix::fs::symlink};
 
     fn pin(command: &str, environment: &[(&str, &str)], cwd: &Path) -> Result<Program, PinError> {
         let environment = environment.iter().map(|(name, value)| (name.into(), value.into()));
-        Program::pin(OsStr::new(command), ["an argument"], environment, cwd)
+        let directory = Whereabouts::Named(cwd.to_path_buf()).open().unwrap();
+        Program::pin(OsStr::new(command), ["an argument"], environment, directory)
     }
 
     fn text(strings: &Strings) -> Vec<String> {
@@ -326,9 +333,10 @@ mod tests {
                 "{command}"
             );
         }
-        let error = pin("/bin/sh", &[], &scratch.join("gone")).unwrap_err();
+        let gone = scratch.join("gone");
+        let error = PinError::new(SpawnStage::Chdir, Sys::ENOENT, &gone);
         assert_eq!((error.error.stage, error.error.prospect), (SpawnStage::Chdir, Prospect::NotFound));
-        assert_eq!(error.path, scratch.join("gone"));
+        assert_eq!(error.path, gone);
     }
 
     #[test]
@@ -360,6 +368,6 @@ mod tests {
             ("EMPTY", ""),
         ];
         let program = pin("/bin/sh", &environment, Path::new("/")).unwrap();
-        assert_eq!(text(program.environment()), ["LISTEN_ADDR=[::]:80", "HOME=/", "EMPTY="]);
+        assert_eq!(text(&program.environment), ["LISTEN_ADDR=[::]:80", "HOME=/", "EMPTY="]);
     }
 }

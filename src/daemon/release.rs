@@ -6,6 +6,7 @@
 
 use super::{
     clock::time_of_day,
+    directory::{self, Whereabouts},
     history::History,
     program::{PinError, Program, spawn_error},
 };
@@ -23,7 +24,12 @@ use crate::{
 };
 use log::debug;
 use nix::errno::Errno;
-use std::{collections::BTreeMap, env, ffi::OsString, path::Path};
+use std::{
+    collections::BTreeMap,
+    env,
+    ffi::{OsStr, OsString},
+    path::Path,
+};
 
 /// The releases of a service.
 #[derive(Debug)]
@@ -34,6 +40,7 @@ pub(crate) struct Releases<'a> {
     captured: BTreeMap<Generation, Captured>,
     unrunnable: Option<Unrunnable>,
     history: History,
+    directory: Whereabouts,
 }
 
 /// What a client wants.
@@ -61,8 +68,14 @@ struct Unrunnable {
 
 impl<'a> Releases<'a> {
     pub(crate) fn new(options: &'a Options) -> Self {
-        let history = History::default();
-        Self { options, asked: BTreeMap::new(), captured: BTreeMap::new(), unrunnable: None, history }
+        Self {
+            options,
+            asked: BTreeMap::new(),
+            captured: BTreeMap::new(),
+            unrunnable: None,
+            history: History::default(),
+            directory: Whereabouts::at_start(options.chdir.as_deref(), env::var_os(directory::VARIABLE)),
+        }
     }
 
     /// Notes what the generation that comes of a request is to bring.
@@ -87,7 +100,7 @@ impl<'a> Releases<'a> {
         let Asked { by, release } = asked.unwrap_or_else(|| Asked::unsaid(generation));
         let base = self.captured.get(&serving).map(|captured| captured.spec.clone());
         let spec = base.unwrap_or_else(|| Spec::of(self.options)).with(release);
-        let pinned = spec.pin(&self.options.drop_env);
+        let pinned = spec.pin(self.options, &self.directory);
         let path = match &pinned {
             Ok(program) => shown(program.path()),
             Err(failed) => shown(&failed.path),
@@ -198,13 +211,21 @@ impl Spec {
         self
     }
 
-    /// Captures the program as it is now: executable, arguments, environment, directory. `hidden` are
-    /// variables of our own that workers do not get.
-    fn pin(&self, hidden: &[OsString]) -> Result<Program, PinError> {
-        let ours = |name: &OsString| !hidden.contains(name) && !self.variables.contains_key(name);
+    /// Captures the program as it is now: executable, arguments, environment, directory. Variables that
+    /// the options hide are those of our own environment; what an upgrade sets is set.
+    fn pin(&self, options: &Options, whereabouts: &Whereabouts) -> Result<Program, PinError> {
+        let hidden = |name: &OsStr| options.drop_env.iter().any(|hidden| hidden == name);
+        let ours = |name: &OsString| !hidden(name) && !self.variables.contains_key(name);
         let own = env::vars_os().filter(|(name, _)| ours(name));
         let set = self.variables.iter().map(|(name, value)| (name.clone(), value.clone()));
-        Program::pin(&self.command, &self.arguments, own.chain(set), Path::new("."))
+        let opened = whereabouts.open();
+        let directory =
+            opened.map_err(|errno| PinError::new(SpawnStage::Chdir, errno, whereabouts.name()))?;
+        // Where nobody keeps such a variable, none is begun.
+        let named = options.chdir.is_some() || env::var_os(directory::VARIABLE).is_some();
+        let directory =
+            if named && !hidden(OsStr::new(directory::VARIABLE)) { directory } else { directory.unnamed() };
+        Program::pin(&self.command, &self.arguments, own.chain(set), directory)
     }
 }
 

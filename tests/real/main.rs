@@ -12,6 +12,7 @@
 mod client;
 mod control;
 mod crowd;
+mod current;
 mod endings;
 mod endurance;
 mod given;

@@ -60,6 +60,8 @@ pub struct Options {
     pub socket_path: PathBuf,
     /// Variables to remove from the workers' environment.
     pub drop_env: Vec<OsString>,
+    /// Where workers are to run, if that was said; relative to where the supervisor is started.
+    pub chdir: Option<PathBuf>,
     /// How much to log.
     pub verbosity: Verbosity,
     /// Whether to log to syslog, too.
@@ -149,6 +151,7 @@ fn resolve(typed: &Typed<Key>) -> Result<Options, UsageError> {
             .value(Key::SocketPath, Value::socket_path)?
             .unwrap_or_else(|| DEFAULT_SOCKET_PATH.into()),
         drop_env: typed.values(Key::DropEnvVar).map(variable).collect::<Result<_, _>>()?,
+        chdir: typed.value(Key::Chdir, Value::directory)?,
         verbosity: verbosity(typed)?,
         syslog: typed.has(Key::Syslog),
         grace: typed.value(Key::GracePeriod, |value| value.seconds(SPAN))?.unwrap_or(defaults.grace),

@@ -56,6 +56,7 @@ fn the_defaults_are_those_of_the_core() {
         retries: core.retries,
         socket_path: PathBuf::from("/tmp/einhorn.sock"),
         drop_env: vec![],
+        chdir: None,
         verbosity: Verbosity::Normal,
         syslog: false,
         grace: core.grace,
@@ -92,7 +93,7 @@ fn sample(key: Key) -> (&'static str, &'static str) {
         Key::Bind => ("prog", "localhost:80,r"),
         Key::StopSignal => ("prog", "TERM"),
         Key::DropEnvVar => ("prog", "HOME"),
-        Key::SocketPath | Key::Trace => ("prog", "/run/x"),
+        Key::SocketPath | Key::Trace | Key::Chdir => ("prog", "/run/x"),
         Key::Demo | Key::DemoWorker => ("", ""),
         Key::Ipv4Only | Key::Ipv6Only | Key::Manual | Key::Verbose | Key::Quiet | Key::Syslog => ("prog", ""),
         Key::Help | Key::Version => ("prog", ""),
@@ -116,7 +117,8 @@ fn every_option_of_the_table_has_an_effect_by_each_of_its_names() {
 fn values_are_understood() {
     let given = options(
         "-n 10000 -r1 -t 0.5 --stop-signal sigquit -s0 -l 16 --max-unacked 3 --max-upgrade-additional 2 \
-         --syslog -v -d ./s --trace t --drop-env-var A --drop-env-var B --ack-after 0",
+         --syslog -v -d ./s --trace t --drop-env-var A --drop-env-var B --ack-after 0 \
+         --chdir w",
     );
     let expected = Options {
         number: 10_000,
@@ -126,6 +128,7 @@ fn values_are_understood() {
         retries: 1,
         socket_path: PathBuf::from("./s"),
         drop_env: vec!["A".into(), "B".into()],
+        chdir: Some(PathBuf::from("w")),
         verbosity: Verbosity::Verbose,
         syslog: true,
         grace: Millis(500),

@@ -1,5 +1,8 @@
 use super::{
-    super::scratch::{Scratch, eventually},
+    super::{
+        directory::Whereabouts,
+        scratch::{Scratch, eventually},
+    },
     *,
 };
 use crate::fsm::event::Prospect;
@@ -15,7 +18,8 @@ use std::{
 fn program(command: &str, arguments: &[&str]) -> Program {
     let environment = [("PATH", "/usr/bin:/bin"), ("FROM", "the generation")];
     let environment = environment.map(|(name, value)| (name.into(), OsString::from(value)));
-    Program::pin(OsStr::new(command), arguments, environment, Path::new("/")).unwrap()
+    let root = Whereabouts::Named("/".into()).open().unwrap();
+    Program::pin(OsStr::new(command), arguments, environment, root).unwrap()
 }
 
 fn shell(script: &str) -> Program {
@@ -229,7 +233,7 @@ fn sockets_arrive_in_order_wherever_they_are_in_the_parent() {
             let mut plan = Plan {
                 verdict: &verdict,
                 null: high,
-                directory: -1,
+                directory: Some(-1),
                 sockets: &mut sockets,
                 signals: &[],
                 end: 6,
