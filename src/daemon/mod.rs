@@ -12,6 +12,7 @@
 //! | `release`, `history` | what each generation runs, from being asked for to what came of it |
 //! | `process` | fork, exec, signals, reaping; the one room with `unsafe` |
 //! | `program` | what is executed, captured once |
+//! | `explain` | why a program cannot be executed, and what can be done about it |
 //! | `facts` | what the kernel tells of processes |
 //! | `given` | the contract with workers: variables, descriptors, what is kept from them |
 //! | `directory` | where workers run: what a name leads to at each upgrade |
@@ -29,6 +30,7 @@ mod client;
 mod clock;
 mod control;
 mod directory;
+mod explain;
 mod facts;
 mod given;
 mod history;

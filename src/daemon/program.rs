@@ -4,7 +4,7 @@
 //! was. So the executable is resolved to a path without symbolic links, a switch of `current` does not
 //! reach it, and the directory is held open. This room starts nothing; [`process`](super::process) does.
 
-use super::{directory::Directory, given::is_passed_on, place::Identity};
+use super::{directory::Directory, explain, given::is_passed_on, place::Identity};
 use crate::fsm::{
     event::{Prospect, SpawnError, SpawnStage},
     id::Errno,
@@ -85,7 +85,7 @@ impl Program {
         environment: impl IntoIterator<Item = (OsString, OsString)>,
         directory: Directory,
     ) -> Result<Self, PinError> {
-        let named = |errno| PinError::new(SpawnStage::Pin, errno, Path::new(command));
+        let named = |errno| PinError::unexplained(errno, command);
         let mut search = None;
         let mut block = Strings::default();
         for (name, value) in environment {
@@ -98,7 +98,7 @@ impl Program {
             }
         }
         let search = search.unwrap_or_else(|| DEFAULT_PATH.into());
-        let path = find(command, &search, directory.base()).map_err(named)?;
+        let path = find(command, &search, directory.base())?;
         let mut words = Strings::default();
         words.push(&[command.as_bytes()]).map_err(named)?;
         for word in arguments {
@@ -146,6 +146,21 @@ impl Program {
     pub(super) fn directory(&self) -> Option<BorrowedFd<'_>> {
         self.directory.to_enter()
     }
+
+    /// What is behind it that a process did not become this, and what can be done about it, as far as can
+    /// be seen now.
+    pub(crate) fn why_not(&self, error: &SpawnError) -> Option<String> {
+        let errno = Sys::from_raw(error.errno.0);
+        match error.stage {
+            SpawnStage::Exec => explain::execution(&self.path, errno),
+            SpawnStage::Chdir => explain::entry(self.directory.base(), errno),
+            SpawnStage::Pin
+            | SpawnStage::Fork
+            | SpawnStage::Setpgid
+            | SpawnStage::Signals
+            | SpawnStage::Files => None,
+        }
+    }
 }
 
 /// Opens an executable and finds out who reads it. One that may be executed but not read is taken for
@@ -172,11 +187,23 @@ pub(crate) struct PinError {
     pub(crate) error: SpawnError,
     /// With what, for people: the program, or the directory if that could not be opened.
     pub(crate) path: PathBuf,
+    /// What is behind it, and what can be done about it.
+    pub(crate) why: Option<String>,
 }
 
 impl PinError {
-    pub(crate) fn new(stage: SpawnStage, errno: Sys, path: &Path) -> Self {
-        Self { error: spawn_error(stage, errno), path: path.to_path_buf() }
+    fn new(errno: Sys, command: &OsStr, why: Option<String>) -> Self {
+        Self { error: spawn_error(SpawnStage::Pin, errno), path: command.into(), why }
+    }
+
+    fn unexplained(errno: Sys, command: &OsStr) -> Self {
+        Self::new(errno, command, None)
+    }
+
+    /// The directory could not be opened.
+    pub(crate) fn directory(errno: Sys, path: &Path) -> Self {
+        let error = spawn_error(SpawnStage::Chdir, errno);
+        Self { error, path: path.to_path_buf(), why: explain::entry(path, errno) }
     }
 }
 
@@ -205,38 +232,51 @@ pub(super) fn spawn_error(stage: SpawnStage, errno: Sys) -> SpawnError {
 }
 
 /// The file that execvp(3) would execute in directory `base`, without symbolic links.
-fn find(command: &OsStr, search: &OsStr, base: &Path) -> Result<PathBuf, Sys> {
+fn find(command: &OsStr, search: &OsStr, base: &Path) -> Result<PathBuf, PinError> {
     if command.is_empty() {
-        return Err(Sys::ENOENT);
+        return Err(PinError::unexplained(Sys::ENOENT, command));
     }
+    let refused = |errno, path: &Path| PinError::new(errno, command, explain::lookup(path, errno));
     if command.as_bytes().contains(&b'/') {
-        return check(&base.join(command));
+        let path = base.join(command);
+        return check(&path).map_err(|errno| refused(errno, &path));
     }
     // A match that may not be executed does not end the search, but is a better explanation for its
     // failure than that there was none. An empty element stands for the working directory.
-    let mut verdict = Sys::ENOENT;
+    let mut forbidden = None;
     for element in search.as_bytes().split(|byte| *byte == b':') {
-        match check(&base.join(OsStr::from_bytes(element)).join(command)) {
+        let path = base.join(OsStr::from_bytes(element)).join(command);
+        match check(&path) {
             Ok(path) => return Ok(path),
-            Err(Sys::EACCES) => verdict = Sys::EACCES,
+            Err(errno @ (Sys::EACCES | Sys::EISDIR)) => forbidden = Some((errno, path)),
             Err(_) => {}
         }
     }
-    Err(verdict)
+    Err(match forbidden {
+        Some((errno, path)) => refused(errno, &path),
+        None => PinError::new(Sys::ENOENT, command, Some(explain::search(command, base))),
+    })
 }
 
 /// Resolves a path, if it is a file that we may execute. That is no promise: only execve(2) knows.
 fn check(path: &Path) -> Result<PathBuf, Sys> {
-    let errno = |error: io::Error| Sys::from_raw(error.raw_os_error().unwrap_or(Sys::EINVAL as i32));
-    if !path.metadata().map_err(errno)?.is_file() {
+    let metadata = path.metadata().map_err(|error| errno(&error))?;
+    if metadata.is_dir() {
+        return Err(Sys::EISDIR);
+    }
+    if !metadata.is_file() {
         return Err(Sys::EACCES);
     }
     eaccess(path, AccessFlags::X_OK)?;
-    match path.canonicalize().map_err(errno) {
+    match path.canonicalize() {
         // Above the directory that we are in there may be one that we may not enter.
-        Err(Sys::EACCES) => Ok(path.to_path_buf()),
-        resolved => resolved,
+        Err(error) if errno(&error) == Sys::EACCES => Ok(path.to_path_buf()),
+        resolved => resolved.map_err(|error| errno(&error)),
     }
+}
+
+fn errno(error: &io::Error) -> Sys {
+    Sys::from_raw(error.raw_os_error().unwrap_or(Sys::EINVAL as i32))
 }
 
 /// C strings, one behind the other in a single allocation that can be used again.
@@ -323,7 +363,8 @@ mod tests {
             ("./missing", Sys::ENOENT, Prospect::NotFound),
             ("./plain/program", Sys::ENOTDIR, Prospect::NotFound),
             ("./plain", Sys::EACCES, Prospect::NotExecutable),
-            ("/", Sys::EACCES, Prospect::NotExecutable),
+            ("/", Sys::EISDIR, Prospect::NotExecutable),
+            ("/dev/null", Sys::EACCES, Prospect::NotExecutable),
             ("/bin/sh\0", Sys::EINVAL, Prospect::NotExecutable),
         ] {
             let error = pin(command, &[], scratch.path()).unwrap_err().error;
@@ -334,7 +375,7 @@ mod tests {
             );
         }
         let gone = scratch.join("gone");
-        let error = PinError::new(SpawnStage::Chdir, Sys::ENOENT, &gone);
+        let error = PinError::directory(Sys::ENOENT, &gone);
         assert_eq!((error.error.stage, error.error.prospect), (SpawnStage::Chdir, Prospect::NotFound));
         assert_eq!(error.path, gone);
     }

@@ -13,9 +13,11 @@ use super::{
 use crate::{
     cli::daemon::{COMMAND_LINE, Options, Workload},
     fsm::{
+        action::Reply,
         event::{EventKind, SpawnError, SpawnStage},
         id::{Generation, RequestId},
         notice::Notice,
+        reason::Failure,
     },
     protocol::{
         Release,
@@ -58,12 +60,17 @@ struct Captured {
     spec: Spec,
 }
 
-/// The last generation that could not be captured. One is enough: it is told of at once, and never again.
+/// The last generation that could not be captured or become a process. One is enough: it is told of at
+/// once, and when it is taken back.
 #[derive(Debug)]
 struct Unrunnable {
     generation: Generation,
     /// What was tried.
     path: String,
+    /// What the system said.
+    error: SpawnError,
+    /// What is behind that, and what can be done about it.
+    why: Option<String>,
 }
 
 impl<'a> Releases<'a> {
@@ -120,8 +127,9 @@ impl<'a> Releases<'a> {
                 EventKind::Pinned { generation }
             }
             Err(failed) => {
-                self.unrunnable = Some(Unrunnable { generation, path });
-                EventKind::PinFailed { generation, error: failed.error }
+                let PinError { error, why, .. } = failed;
+                self.unrunnable = Some(Unrunnable { generation, path, error, why });
+                EventKind::PinFailed { generation, error }
             }
         }
     }
@@ -158,6 +166,54 @@ impl<'a> Releases<'a> {
     /// Takes in what the core has to tell.
     pub(crate) fn note(&mut self, notice: &Notice) {
         self.history.note(notice);
+        if let Notice::StartFailed { generation, failure: Failure::Spawn(error), .. } = notice {
+            self.look_into(*generation, *error);
+        }
+    }
+
+    /// Finds out why a generation's program was not executed: once, however many workers tell of it.
+    fn look_into(&mut self, generation: Generation, error: SpawnError) {
+        let known = |last: &Unrunnable| (last.generation, last.error) == (generation, error);
+        if let Some(captured) = self.captured.get(&generation)
+            && !self.unrunnable.as_ref().is_some_and(known)
+        {
+            let (path, why) = (shown(captured.program.path()), captured.program.why_not(&error));
+            self.unrunnable = Some(Unrunnable { generation, path, error, why });
+        }
+    }
+
+    /// What there is to add to a notice of a program that cannot be run: a clause with `; ` in front, or
+    /// nothing.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "most of what there is to tell is not about that")]
+    pub(crate) fn behind(&self, notice: &Notice) -> String {
+        match notice {
+            Notice::PinFailed { generation, error }
+            | Notice::StartFailed { generation, failure: Failure::Spawn(error), .. }
+            | Notice::GaveUp { generation, failure: Failure::Spawn(error), .. }
+            | Notice::RollingBack { generation, failure: Some(Failure::Spawn(error)), .. } => {
+                self.clause(*generation, *error)
+            }
+            _ => String::new(),
+        }
+    }
+
+    /// The same for an answer.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "most answers are not about that")]
+    pub(crate) fn behind_answer(&self, reply: &Reply) -> String {
+        match reply {
+            Reply::UpgradeRefused { generation, error }
+            | Reply::RolledBack { generation, failure: Some(Failure::Spawn(error)), .. }
+            | Reply::NotRestored { generation, failure: Some(Failure::Spawn(error)), .. } => {
+                self.clause(*generation, *error)
+            }
+            _ => String::new(),
+        }
+    }
+
+    fn clause(&self, generation: Generation, error: SpawnError) -> String {
+        let last = self.unrunnable.as_ref();
+        let last = last.filter(|last| (last.generation, last.error) == (generation, error));
+        last.and_then(|last| last.why.as_ref()).map(|why| format!("; {why}")).unwrap_or_default()
     }
 
     /// What came of the generations, oldest first.
@@ -219,8 +275,7 @@ impl Spec {
         let own = env::vars_os().filter(|(name, _)| ours(name));
         let set = self.variables.iter().map(|(name, value)| (name.clone(), value.clone()));
         let opened = whereabouts.open();
-        let directory =
-            opened.map_err(|errno| PinError::new(SpawnStage::Chdir, errno, whereabouts.name()))?;
+        let directory = opened.map_err(|errno| PinError::directory(errno, whereabouts.name()))?;
         // Where nobody keeps such a variable, none is begun.
         let named = options.chdir.is_some() || env::var_os(directory::VARIABLE).is_some();
         let directory =

@@ -342,6 +342,7 @@ impl<'a> Shell<'a> {
         {
             envelope.message = format!("{path}: {}", envelope.message);
         }
+        envelope.message.push_str(&self.releases.behind_answer(reply));
         envelope
     }
 
@@ -358,7 +359,7 @@ impl<'a> Shell<'a> {
         self.releases.note(notice);
         let trouble = |listener, errno| self.sockets.trouble(listener, errno);
         let (level, words) = report::words(notice, trouble, |generation| self.releases.name(generation));
-        log!(level, "{words}");
+        log!(level, "{words}{}", self.releases.behind(notice));
         if matches!(notice, Notice::Up { .. }) {
             welcome(self.options, &self.sockets.addresses());
         }

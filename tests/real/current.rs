@@ -1,10 +1,10 @@
 //! Where workers run: releases behind a link that the service was started in, and `--chdir`.
 
 use crate::{
-    harness::{Folder, SUPERVISOR, Supervisor, raw, rust_worker},
-    probe::start_through,
+    harness::{Folder, SUPERVISOR, Supervisor, is_ok, member, raw, rust_worker, text},
+    probe::{run_in, start_through},
     progress::{complaint, variable},
-    tools::{Release, have, skip},
+    tools::{Release, ask, have, skip, within},
 };
 use nix::{
     sys::signal::{Signal, kill},
@@ -106,6 +106,30 @@ fn a_crashed_worker_comes_back_in_the_directory_of_its_generation() {
 }
 
 #[test]
+fn a_directory_that_is_gone_refuses_the_upgrade_by_its_name_until_it_is_back() {
+    let (mut supervisor, current, first) = start(&[], &["./server"]);
+    let old = supervisor.await_healthy(2);
+    current.remove();
+    let path = current.path();
+    let why = format!("workers are to run in {path}, and there is no {path}");
+    let last = ask(&supervisor, r#"{"command":"upgrade"}"#);
+    assert_eq!((is_ok(&last), text(&last, "outcome")), (false, "refused"));
+    assert_eq!(text(member(&last, "failure"), "stage"), "chdir");
+    let said = text(&last, "message");
+    assert!(said.starts_with(&path) && said.ends_with(&why), "{said}");
+    supervisor.signal(Signal::SIGHUP);
+    supervisor.await_log(&format!("cannot run {path}: "));
+    assert!(supervisor.log().contains(&why), "{}", supervisor.log());
+    assert_eq!(supervisor.await_healthy(2), old);
+
+    fs::remove_dir_all(&first).expect("a folder can be removed");
+    current.switch(&release(&supervisor.folder, "v2").display().to_string());
+    supervisor.ctl_ok(&["upgrade"]);
+    let second = supervisor.folder.join("v2");
+    all_in(&mut supervisor, &second);
+}
+
+#[test]
 fn without_a_name_for_it_the_directory_itself_counts() {
     for name in [None, Some("/"), Some("."), Some("/nowhere")] {
         let folder = Folder::new();
@@ -148,8 +172,23 @@ fn chdir_says_where_workers_run_and_is_looked_up_for_each_generation() {
             assert_eq!(variable(pid, "PWD"), Some(path.clone()));
         }
         current.remove();
-        complaint(&supervisor, &["upgrade"]);
+        let said = complaint(&supervisor, &["upgrade"]);
+        assert!(said.contains(&format!("workers are to run in {path}, and there is no {path}")), "{said}");
         all_in(&mut supervisor, &second);
+    }
+}
+
+#[test]
+fn a_start_in_a_directory_that_is_none_is_refused_by_its_name() {
+    for (name, why) in [("nowhere", "there is no "), ("file", "file is no directory")] {
+        let folder = Folder::new();
+        fs::write(folder.join("file"), "").expect("a file can be written");
+        let path = folder.join(name).display().to_string();
+        let ended = run_in(folder, &["--chdir", &path, "sleep", "1000"], |_| {});
+        assert_eq!(ended.code, 127, "{}", ended.stderr);
+        assert!(ended.stderr.contains(&format!("workers are to run in {path}, and ")), "{}", ended.stderr);
+        assert!(ended.stderr.contains(why), "{}", ended.stderr);
+        ended.left_nothing(None);
     }
 }
 
@@ -202,4 +241,18 @@ fn a_directory_that_one_stands_in_need_not_be_entered() {
         let pids = supervisor.await_healthy(1);
         assert_eq!(directory(pids[0]), closed);
     }
+}
+
+#[test]
+fn a_directory_that_may_not_be_entered_is_named() {
+    let Some(mut supervisor) = as_nobody(true, &["./server"]) else { return };
+    assert_eq!(supervisor.await_exit(), 126, "{}", supervisor.log());
+    let why = format!("uid 65534 may not enter {}", within(&supervisor, "closed"));
+    assert!(supervisor.log().contains(&why), "{}", supervisor.log());
+    // To be chosen takes the right that to be started in does not.
+    let Some(mut supervisor) = as_nobody(true, &["--chdir", "../closed", "/bin/sleep", "1000"]) else {
+        return;
+    };
+    assert_eq!(supervisor.await_exit(), 1, "{}", supervisor.log());
+    assert!(supervisor.log().contains("uid 65534 may not enter "), "{}", supervisor.log());
 }

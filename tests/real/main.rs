@@ -15,6 +15,7 @@ mod crowd;
 mod current;
 mod endings;
 mod endurance;
+mod explained;
 mod given;
 mod habits;
 mod harness;
