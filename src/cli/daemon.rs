@@ -68,8 +68,13 @@ const WORKERS: &[Opt<Key>] = &[
     Opt::valued(Key::Number, "number", "COUNT", "Workers to keep running; 4 with --demo.")
         .short('n')
         .defaults_to("1"),
-    Opt::valued(Key::DropEnvVar, "drop-env-var", "VAR", "Hide the environment variable VAR from workers.")
-        .repeats(),
+    Opt::valued(
+        Key::DropEnvVar,
+        "drop-env-var",
+        "VAR",
+        "Hide the environment variable VAR of ours from workers.",
+    )
+    .repeats(),
     Opt::valued(
         Key::Chdir,
         "chdir",

@@ -53,11 +53,22 @@ const NOT_FOR_WORKERS: [&str; 8] = [
     "FDSTORE",
 ];
 
-/// Whether a variable of the supervisor's own environment is passed on to workers.
+/// Whether a variable of the supervisor's own environment, or of an upgrade's, is passed on to workers.
 pub(crate) fn is_passed_on(name: &OsStr) -> bool {
-    !name.as_bytes().starts_with(OURS)
-        && name != directory::VARIABLE
-        && !NOT_FOR_WORKERS.iter().any(|not| name == *not)
+    kept_because(name).is_none()
+}
+
+/// Why a variable is not passed on, as a clause about it; nothing if it is.
+pub(crate) fn kept_because(name: &OsStr) -> Option<&'static str> {
+    if name.as_bytes().starts_with(OURS) {
+        Some("tells a worker of its sockets, its supervisor and its slot")
+    } else if name == directory::VARIABLE {
+        Some("tells a worker the directory it runs in (--chdir)")
+    } else if NOT_FOR_WORKERS.iter().any(|not| name == *not) {
+        Some("would make a worker take itself for what a service manager started")
+    } else {
+        None
+    }
 }
 
 /// What one worker is given, besides what all workers of its generation get.

@@ -7,6 +7,7 @@
 use super::{
     clock::time_of_day,
     directory::{self, Whereabouts},
+    given,
     history::History,
     program::{PinError, Program, spawn_error},
 };
@@ -86,8 +87,19 @@ impl<'a> Releases<'a> {
     }
 
     /// Notes what the generation that comes of a request is to bring.
-    pub(crate) fn ask(&mut self, request: RequestId, by: Asker, release: Release) {
+    ///
+    /// # Errors
+    /// If it would set a variable that is the supervisor's to set or to hide; says so.
+    pub(crate) fn ask(&mut self, request: RequestId, by: Asker, release: Release) -> Result<(), String> {
+        for (name, _) in &release.variables {
+            if let Some(why) = given::kept_because(OsStr::new(name)) {
+                return Err(format!(
+                    "--env: {name} cannot be set: it {why}, and is the supervisor's; nothing was changed"
+                ));
+            }
+        }
         self.asked.insert(request, Asked { by, release });
+        Ok(())
     }
 
     /// Forgets what was asked for, if no generation came of it.
@@ -331,7 +343,7 @@ mod tests {
         let options = options(&first);
         let mut releases = Releases::new(&options);
         is_captured(&mut releases, 1, None, 0);
-        releases.ask(RequestId(5), BY, to_run(&second));
+        releases.ask(RequestId(5), BY, to_run(&second)).unwrap();
         is_captured(&mut releases, 2, Some(5), 1);
         is_captured(&mut releases, 3, None, 2);
         // What was asked for is so once.
@@ -350,10 +362,26 @@ mod tests {
         let first = executable(&scratch, "first");
         let options = options(&first);
         let mut releases = Releases::new(&options);
-        releases.ask(RequestId(5), BY, to_run("/nowhere/second"));
+        releases.ask(RequestId(5), BY, to_run("/nowhere/second")).unwrap();
         releases.retract(RequestId(5));
         is_captured(&mut releases, 2, Some(5), 1);
         assert_eq!(releases.name(Generation(2)), first);
+    }
+
+    #[test]
+    fn what_the_contract_sets_or_hides_is_not_an_upgrades_to_set() {
+        let options = options("/bin/true");
+        let mut releases = Releases::new(&options);
+        let with = |name: &str| Release {
+            variables: vec![("FINE".into(), "1".into()), (name.into(), "99".into())],
+            ..Release::default()
+        };
+        for name in ["EINHORN_FD_0", "EINHORN_", "LISTEN_FDS", "NOTIFY_SOCKET", "PWD"] {
+            let why = releases.ask(RequestId(5), BY, with(name)).unwrap_err();
+            assert!(why.starts_with(&format!("--env: {name} cannot be set: it ")), "{why}");
+            assert!(releases.asked.is_empty(), "{name}");
+        }
+        assert_eq!(releases.ask(RequestId(5), BY, with("LISTEN_ADDR")), Ok(()));
     }
 
     #[test]
@@ -361,7 +389,7 @@ mod tests {
         let options = options("/bin/true");
         let mut releases = Releases::new(&options);
         for (number, path) in [(2, "/nowhere/a"), (3, "/nowhere/b")] {
-            releases.ask(RequestId(5), BY, to_run(path));
+            releases.ask(RequestId(5), BY, to_run(path)).unwrap();
             let EventKind::PinFailed { generation, error } = capture(&mut releases, number, Some(5), 1)
             else {
                 panic!("{path} is there");

@@ -248,11 +248,15 @@ impl<'a> Shell<'a> {
                 return self.tell(EventKind::Requested { client, request, command });
             }
             Operation::Upgrade { upgrade: command, release } => {
-                self.releases.ask(request, Asker::Client { user: peer.user, pid: peer.pid }, release);
-                self.tell(EventKind::Requested { client, request, command });
-                // Refused before anything was captured, if it is still there.
-                self.releases.retract(request);
-                return;
+                let by = Asker::Client { user: peer.user, pid: peer.pid };
+                match self.releases.ask(request, by, release) {
+                    Ok(()) => {
+                        self.tell(EventKind::Requested { client, request, command });
+                        // Refused before anything was captured, if it is still there.
+                        return self.releases.retract(request);
+                    }
+                    Err(why) => Envelope::refused(why),
+                }
             }
             Operation::History => history::envelope(self.releases.history()),
             Operation::Ehlo { user } => Envelope::done(format!(

@@ -4,7 +4,7 @@ use crate::{
     harness::{Folder, SUPERVISOR, Supervisor, is_ok, member, raw, rust_worker, text},
     probe::{run_in, start_through},
     progress::{complaint, variable},
-    tools::{Release, ask, have, skip, within},
+    tools::{Release, ask, command, have, skip, within},
 };
 use nix::{
     sys::signal::{Signal, kill},
@@ -193,13 +193,15 @@ fn a_start_in_a_directory_that_is_none_is_refused_by_its_name() {
 }
 
 #[test]
-fn a_variable_that_is_hidden_is_not_set() {
+fn a_variable_that_is_hidden_is_not_set_and_no_upgrade_sets_one_of_the_contract() {
     let folder = Folder::new();
     let place = folder.join("").display().to_string();
     let args = ["--drop-env-var", "PWD", "--chdir", &place, "--ack-after", "0", "sleep", "1000"];
     let mut supervisor = Supervisor::start_in(folder, &args, |_| {});
     let pids = supervisor.await_healthy(1);
     assert_eq!(variable(pids[0], "PWD"), None);
+    let refused = command(&supervisor, &["upgrade", "--env", "PWD=/"]);
+    assert!(!is_ok(&refused) && text(&refused, "message").contains("PWD cannot be set"), "{refused:?}");
 }
 
 /// Starts the supervisor as nobody, in a directory that only root may enter. Its program is a copy that
