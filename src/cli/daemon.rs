@@ -214,7 +214,11 @@ const OTHER: &[Opt<Key>] = &[
 const SIGNALS: Topic = Topic {
     title: "Signals",
     rows: Rows::Here(&[
-        ("HUP", "Upgrade: replace every worker, none before its replacement is healthy."),
+        (
+            "HUP",
+            "Upgrade: replace every worker, none before its replacement is healthy. Nothing if it was \
+             ignored at the start, as by nohup.",
+        ),
         ("INT, USR2", "Stop gracefully: the stop signal, the grace period, TERM, KILL."),
         ("TERM", "Stop fast: TERM, the grace period, KILL."),
         ("QUIT", "Stop faster: TERM, 5 seconds, KILL."),

@@ -340,15 +340,29 @@ fn is_default(number: c_int) -> bool {
     action.iter().all(|word| *word == 0)
 }
 
+/// What whoever started the supervisor wants of SIGHUP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hangup {
+    /// Nothing in particular: it is an order like others.
+    Obeyed,
+    /// To be left alone, as by nohup(1): the supervisor ignores it. Workers have the default all the same.
+    Ignored,
+}
+
 /// Undoes what whoever started the supervisor may have left behind: an ignored SIGCHLD would have the
 /// kernel reap our children, and blocked signals would never arrive. To be called before anything else.
+/// Returns the one thing that is left as it was.
 ///
 /// What Rust has set up for itself stays: SIGPIPE ignored, so that a closed pipe is an error of the
 /// write, and the guards against stack overflow. So does what the C library may have (32 and 33).
-pub(crate) fn reset_signals_at_start() {
+pub(crate) fn reset_signals_at_start() -> Hangup {
+    // No handler outlives an exec, execve(2): what has not its default effect is ignored.
+    let hangup = if is_default(libc::SIGHUP) { Hangup::Obeyed } else { Hangup::Ignored };
     let kept = [libc::SIGPIPE, libc::SIGSEGV, libc::SIGBUS, 32, 33];
-    (1..=LAST_SIGNAL).filter(|number| !kept.contains(number)).for_each(default_signal);
+    let ignored = |number: &c_int| hangup == Hangup::Ignored && *number == libc::SIGHUP;
+    (1..=LAST_SIGNAL).filter(|number| !kept.contains(number) && !ignored(number)).for_each(default_signal);
     let _ = SigSet::empty().thread_set_mask();
+    hangup
 }
 
 /// Makes sure that descriptors 0 to 2 exist, so that nothing else takes their place and is written to

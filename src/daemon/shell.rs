@@ -8,7 +8,7 @@ use super::{
     clock::Monotonic,
     control::{Control, Incoming},
     given::{Given, Variables},
-    process::{self, Spawner, Ticket},
+    process::{self, Hangup, Spawner, Ticket},
     recorder::Recorder,
     release::Releases,
     report,
@@ -96,12 +96,14 @@ pub(crate) struct Parts<'a> {
     pub(crate) spawner: Spawner,
     pub(crate) recorder: Option<Recorder>,
     pub(crate) level: LevelFilter,
+    pub(crate) hangup: Hangup,
 }
 
 impl<'a> Shell<'a> {
     /// Puts the shell together; signals are caught from here on.
     pub(crate) fn new(parts: Parts<'a>) -> io::Result<Self> {
-        let caught = CAUGHT.iter().map(|signal| process::number(*signal) as i32);
+        let wanted = |signal: &&Signal| parts.hangup == Hangup::Obeyed || **signal != Signal::Hup;
+        let caught = CAUGHT.iter().filter(wanted).map(|signal| process::number(*signal) as i32);
         // Those that mean nothing to us must not mean death either. SIGPIPE is ignored from the start.
         let mut signals = Signals::new(caught.chain([SIGCHLD, SIGALRM, SIGWINCH]))?;
         parts.poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;

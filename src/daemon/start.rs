@@ -4,7 +4,7 @@ use super::{
     claim::Claim,
     control::Control,
     log,
-    process::{self, Spawner},
+    process::{self, Hangup, Spawner},
     recorder::Recorder,
     shell::{Parts, Shell},
     sockets::Sockets,
@@ -16,7 +16,7 @@ use crate::{
     fsm::{Supervisor, config::Config},
     protocol::words,
 };
-use ::log::{LevelFilter, error, info, warn};
+use ::log::{LevelFilter, debug, error, info, warn};
 use mio::Poll;
 use std::{
     fmt,
@@ -30,7 +30,7 @@ use std::{
 /// program cannot be executed or does not exist.
 #[must_use]
 pub fn run(options: &Options) -> ExitCode {
-    process::reset_signals_at_start();
+    let hangup = process::reset_signals_at_start();
     if let Err(errno) = process::open_standard_fds() {
         return say(format_args!("/dev/null cannot be opened: {}", words::errno(errno)), 1);
     }
@@ -46,7 +46,10 @@ pub fn run(options: &Options) -> ExitCode {
     if options.binds.is_empty() {
         info!("no --bind: workers inherit no socket");
     }
-    match assemble(options, sockets, level) {
+    if hangup == Hangup::Ignored {
+        debug!("SIGHUP was ignored at the start, as by nohup, and stays so: it asks for no upgrade");
+    }
+    match assemble(options, sockets, level, hangup) {
         Ok(shell) => ExitCode::from(shell.run()),
         Err(why) => {
             error!("{why}");
@@ -69,7 +72,12 @@ fn level(verbosity: Verbosity) -> LevelFilter {
     }
 }
 
-fn assemble(options: &Options, sockets: Sockets, level: LevelFilter) -> Result<Shell<'_>, String> {
+fn assemble(
+    options: &Options,
+    sockets: Sockets,
+    level: LevelFilter,
+    hangup: Hangup,
+) -> Result<Shell<'_>, String> {
     let config = config(options);
     let failed = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
     let recorder = match &options.trace {
@@ -91,7 +99,8 @@ fn assemble(options: &Options, sockets: Sockets, level: LevelFilter) -> Result<S
         .ok();
     let control = Control::new(claim, registry, CONTROL).map_err(failed("control socket"))?;
     let supervisor = Supervisor::new(config);
-    let parts = Parts { options, poll, control, watch, sockets, supervisor, spawner, recorder, level };
+    let parts =
+        Parts { options, poll, control, watch, sockets, supervisor, spawner, recorder, level, hangup };
     Shell::new(parts).map_err(failed("signals cannot be caught"))
 }
 

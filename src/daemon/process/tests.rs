@@ -274,14 +274,29 @@ fn what_the_starter_left_behind_is_undone() {
         // SAFETY: no handler.
         unsafe { signal::signal(signal::SIGCHLD, signal::SigHandler::SigIgn) }.unwrap();
         SigSet::all().thread_set_mask().unwrap();
-        reset_signals_at_start();
+        let hangup = reset_signals_at_start();
         // SAFETY: no handler.
         let before = unsafe { signal::signal(signal::SIGCHLD, signal::SigHandler::SigDfl) };
         // SAFETY: no handler.
         let pipe = unsafe { signal::signal(signal::SIGPIPE, signal::SigHandler::SigDfl) };
-        let right = matches!(before, Ok(signal::SigHandler::SigDfl))
+        let right = hangup == Hangup::Obeyed
+            && matches!(before, Ok(signal::SigHandler::SigDfl))
             && matches!(pipe, Ok(signal::SigHandler::SigIgn))
             && SigSet::thread_get_mask().is_ok_and(|mask| mask.iter().next().is_none());
+        if right { 0 } else { 1 }
+    });
+    assert_eq!(status, ExitStatus::Code(0));
+}
+
+#[test]
+fn a_hangup_that_was_ignored_stays_so() {
+    let status = in_a_child(|| {
+        // SAFETY: no handler.
+        unsafe { signal::signal(signal::SIGHUP, signal::SigHandler::SigIgn) }.unwrap();
+        let hangup = reset_signals_at_start();
+        // SAFETY: no handler.
+        let after = unsafe { signal::signal(signal::SIGHUP, signal::SigHandler::SigDfl) };
+        let right = hangup == Hangup::Ignored && matches!(after, Ok(signal::SigHandler::SigIgn));
         if right { 0 } else { 1 }
     });
     assert_eq!(status, ExitStatus::Code(0));
