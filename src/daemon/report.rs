@@ -5,14 +5,17 @@
 
 use crate::{
     fsm::{
-        id::{Errno, Generation, ListenerId},
+        event::ExitStatus,
+        id::{Errno, Generation, ListenerId, WorkerId},
         notice::Notice,
         reason::{Next, Why},
+        signal::Signal,
         time::Millis,
     },
     protocol::words::{count, exit_status, failure, setback, span, spawn_error, times},
 };
 use log::Level;
+use std::collections::BTreeSet;
 
 /// What to log for a notice. `trouble` tells why a socket could not be bound, `program` where a
 /// generation's program is.
@@ -131,6 +134,49 @@ pub(crate) fn words(
     (level(notice), text)
 }
 
+/// Workers that a stop signal ended because they had no handler for it: all that a release has to do in
+/// order to finish its connections, and one that does not is told of once.
+#[derive(Debug)]
+pub(crate) struct Unhandled {
+    signal: Signal,
+    /// The system's number of it.
+    number: i32,
+    /// Those that were told of, as long as others of them may follow.
+    told: BTreeSet<Generation>,
+    /// Workers that are asked to go without ever having been healthy: they have no connections to finish.
+    unready: BTreeSet<WorkerId>,
+}
+
+impl Unhandled {
+    pub(crate) fn new(signal: Signal, number: i32) -> Self {
+        Self { signal, number, told: BTreeSet::new(), unready: BTreeSet::new() }
+    }
+
+    /// Takes in what the core has to tell. Returns what to warn of, if there is something new.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "most of what there is to tell is not about that")]
+    pub(crate) fn note(&mut self, notice: &Notice, program: impl Fn(Generation) -> String) -> Option<String> {
+        match notice {
+            Notice::Draining { worker, why: Why::Unacknowledged, .. } => {
+                self.unready.insert(*worker);
+            }
+            Notice::Gone { worker, generation, pid, status, .. } => {
+                let ready = !self.unready.remove(worker);
+                if ready && *status == ExitStatus::Signal(self.number) && self.told.insert(*generation) {
+                    let signal = self.signal;
+                    return Some(format!(
+                        "generation {generation} ({}): worker pid {pid} had no handler for SIG{signal} and \
+                         was ended by it; connections may have been cut; have it handle SIG{signal}, or say \
+                         what it handles with --stop-signal",
+                        program(*generation)
+                    ));
+                }
+            }
+            _ => {}
+        }
+        None
+    }
+}
+
 /// What comes in the place of a worker; another is `done` sooner or later.
 fn what_next(done: &str, next: Next) -> String {
     match next {
@@ -179,5 +225,45 @@ fn level(notice: &Notice) -> Level {
         | Notice::Target { .. }
         | Notice::Stopping { .. } => Level::Info,
         Notice::Spawned { .. } => Level::Debug,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fsm::id::{Pid, SlotId};
+
+    fn gone(worker: u64, generation: u32, status: ExitStatus) -> Notice {
+        let (worker, generation) = (WorkerId(worker), Generation(generation));
+        Notice::Gone { worker, slot: SlotId(0), generation, pid: Pid(30), status }
+    }
+
+    #[test]
+    fn a_stop_signal_that_nobody_handles_is_told_of_once_for_each_generation() {
+        let mut unhandled = Unhandled::new(Signal::Usr2, 12);
+        let mut note = |notice| unhandled.note(&notice, |_| "/bin/a".into());
+        let deaf = ExitStatus::Signal(12);
+        assert_eq!(note(gone(1, 1, ExitStatus::Code(0))), None);
+        assert_eq!(note(gone(2, 1, ExitStatus::Signal(15))), None, "that was a harsher one");
+        let told = note(gone(3, 2, deaf)).unwrap();
+        assert!(
+            told.starts_with("generation 2 (/bin/a): worker pid 30 had no handler for SIGUSR2"),
+            "{told}"
+        );
+        assert!(told.contains("--stop-signal"), "{told}");
+        assert_eq!(note(gone(4, 2, deaf)), None);
+        assert!(note(gone(5, 1, deaf)).is_some(), "of the one that was gone back to");
+        assert_eq!(note(gone(6, 1, deaf)), None);
+    }
+
+    #[test]
+    fn a_worker_that_never_was_ready_has_nothing_to_lose() {
+        let mut unhandled = Unhandled::new(Signal::Term, 15);
+        let mut note = |notice| unhandled.note(&notice, |_| String::new());
+        let (worker, slot, generation) = (WorkerId(1), SlotId(0), Generation(1));
+        let why = Why::Unacknowledged;
+        note(Notice::Draining { worker, slot, generation, pid: Pid(30), why });
+        assert_eq!(note(gone(1, 1, ExitStatus::Signal(15))), None);
+        assert!(note(gone(2, 1, ExitStatus::Signal(15))).is_some());
     }
 }

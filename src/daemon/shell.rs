@@ -11,7 +11,7 @@ use super::{
     process::{self, Hangup, Spawner, Ticket},
     recorder::Recorder,
     release::Releases,
-    report,
+    report::{self, Unhandled},
     sockets::Sockets,
     token::{CONTROL, SIGNALS, WATCH},
     watch::Watch,
@@ -34,7 +34,7 @@ use crate::{
         status,
     },
 };
-use log::{LevelFilter, debug, error, log};
+use log::{LevelFilter, debug, error, log, warn};
 use mio::{Events, Interest, Poll};
 use nix::libc::{SIGALRM, SIGCHLD, SIGWINCH};
 use signal_hook_mio::v1_0::Signals;
@@ -79,6 +79,7 @@ pub(crate) struct Shell<'a> {
     children: BTreeMap<Pid, Ticket>,
     /// What every worker finds in its environment; known once the sockets are bound.
     variables: Option<Variables>,
+    unhandled: Unhandled,
     recorder: Option<Recorder>,
     level: LevelFilter,
     /// The exit status, once there is one.
@@ -106,6 +107,7 @@ impl<'a> Shell<'a> {
         let caught = CAUGHT.iter().filter(wanted).map(|signal| process::number(*signal) as i32);
         // Those that mean nothing to us must not mean death either. SIGPIPE is ignored from the start.
         let mut signals = Signals::new(caught.chain([SIGCHLD, SIGALRM, SIGWINCH]))?;
+        let stop_number = process::number(parts.options.stop_signal) as i32;
         parts.poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
         Ok(Self {
             options: parts.options,
@@ -120,6 +122,7 @@ impl<'a> Shell<'a> {
             releases: Releases::new(parts.options),
             children: BTreeMap::new(),
             variables: None,
+            unhandled: Unhandled::new(parts.options.stop_signal, stop_number),
             recorder: parts.recorder,
             level: parts.level,
             code: None,
@@ -366,6 +369,9 @@ impl<'a> Shell<'a> {
         let trouble = |listener, errno| self.sockets.trouble(listener, errno);
         let (level, words) = report::words(notice, trouble, |generation| self.releases.name(generation));
         log!(level, "{words}{}", self.releases.behind(notice));
+        if let Some(words) = self.unhandled.note(notice, |generation| self.releases.name(generation)) {
+            warn!("{words}");
+        }
         if matches!(notice, Notice::Up { .. }) {
             welcome(self.options, &self.sockets.addresses());
         }
