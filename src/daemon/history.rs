@@ -2,7 +2,7 @@
 //! words are [`protocol::history`](crate::protocol::history)'s.
 
 use crate::{
-    fsm::{id::Generation, notice::Notice},
+    fsm::{id::Generation, notice::Notice, time::Millis},
     protocol::history::{Entry, Outcome, Shortfall},
 };
 use std::collections::VecDeque;
@@ -32,18 +32,22 @@ impl History {
     )]
     pub(crate) fn note(&mut self, notice: &Notice) {
         match *notice {
-            Notice::Up { .. } => self.settle(Generation(1), Outcome::Serves),
+            Notice::Up { .. } => self.settle(Generation(1), Outcome::Serves { took: None }),
             Notice::Upgrading { generation, strategy, .. } => {
                 if let Some(entry) = self.find(generation) {
                     entry.strategy = Some(strategy);
                 }
             }
-            Notice::Upgraded { generation, took } => self.settle(generation, Outcome::Upgraded { took }),
+            Notice::Upgraded { generation, took } => self.take_over(generation, took),
             Notice::RollingBack { generation, cause, slot, failure, .. } => {
                 self.settle(generation, Outcome::RolledBack { cause, slot, failure, short: None });
             }
-            Notice::RolledBack { to, healthy, target } if healthy < target => {
-                self.fell_short(Shortfall { generation: to, healthy, target });
+            Notice::RolledBack { to, healthy, target } => {
+                // The first may be gone back to before it was ever complete.
+                self.settle(to, Outcome::Serves { took: None });
+                if healthy < target {
+                    self.fell_short(Shortfall { generation: to, healthy, target });
+                }
             }
             Notice::PinFailed { generation, error } => self.settle(generation, Outcome::Refused { error }),
             Notice::Superseded { generation, by } => self.settle(generation, Outcome::Superseded { by }),
@@ -59,6 +63,18 @@ impl History {
     fn settle(&mut self, generation: Generation, outcome: Outcome) {
         if let Some(entry) = self.find(generation).filter(|entry| entry.outcome == Outcome::Begun) {
             entry.outcome = outcome;
+        }
+    }
+
+    /// One serves from now on, and whatever served before it does not.
+    fn take_over(&mut self, generation: Generation, took: Millis) {
+        self.settle(generation, Outcome::Serves { took: Some(took) });
+        for entry in self.entries.iter_mut().filter(|entry| entry.generation != generation) {
+            if matches!(entry.outcome, Outcome::Serves { .. } | Outcome::Begun)
+                && entry.generation < generation
+            {
+                entry.outcome = Outcome::Replaced { by: generation };
+            }
         }
     }
 
@@ -80,10 +96,7 @@ impl History {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        fsm::{reason::Cause, time::Millis},
-        protocol::history::Asker,
-    };
+    use crate::{fsm::reason::Cause, protocol::history::Asker};
 
     fn with(count: u32) -> History {
         let mut history = History::default();
@@ -107,12 +120,44 @@ mod tests {
     #[test]
     fn only_the_last_twenty_are_remembered_and_each_ends_once() {
         let mut history = with(25);
-        let upgraded = Outcome::Upgraded { took: Millis(5) };
+        let upgraded = Outcome::Serves { took: Some(Millis(5)) };
         history.note(&Notice::Upgraded { generation: Generation(25), took: Millis(5) });
         history.note(&Notice::Superseded { generation: Generation(25), by: Generation(26) });
         assert_eq!(history.entries().next().unwrap().generation, Generation(6));
         assert_eq!(history.entries().count(), KEPT);
         assert_eq!(outcomes(&history).last(), Some(&upgraded));
+    }
+
+    #[test]
+    fn exactly_one_serves_at_a_time() {
+        let mut history = with(4);
+        let (serves, replaced) =
+            (|took| Outcome::Serves { took }, |by| Outcome::Replaced { by: Generation(by) });
+        history.note(&Notice::Up { workers: 2, took: Millis(1) });
+        history.note(&Notice::Upgraded { generation: Generation(2), took: Millis(5) });
+        assert_eq!(
+            outcomes(&history),
+            [replaced(2), serves(Some(Millis(5))), Outcome::Begun, Outcome::Begun]
+        );
+        let (cause, slot, failure, to) = (Cause::Aborted, None, None, Generation(2));
+        history.note(&Notice::RollingBack { generation: Generation(3), to, cause, slot, failure });
+        history.note(&Notice::RolledBack { to, healthy: 2, target: 2 });
+        let back = Outcome::RolledBack { cause, slot, failure, short: None };
+        assert_eq!(outcomes(&history), [replaced(2), serves(Some(Millis(5))), back, Outcome::Begun]);
+        history.note(&Notice::Upgraded { generation: Generation(4), took: Millis(7) });
+        assert_eq!(outcomes(&history), [replaced(2), replaced(4), back, serves(Some(Millis(7)))]);
+    }
+
+    #[test]
+    fn the_first_that_was_never_complete_serves_once_it_is_gone_back_to_or_is_replaced() {
+        let mut history = with(3);
+        let (cause, slot, failure, to) = (Cause::Aborted, None, None, Generation(1));
+        history.note(&Notice::RollingBack { generation: Generation(2), to, cause, slot, failure });
+        history.note(&Notice::RolledBack { to, healthy: 1, target: 1 });
+        assert_eq!(outcomes(&history)[0], Outcome::Serves { took: None });
+        let mut history = with(2);
+        history.note(&Notice::Upgraded { generation: Generation(2), took: Millis(7) });
+        assert_eq!(outcomes(&history)[0], Outcome::Replaced { by: Generation(2) });
     }
 
     #[test]
@@ -123,9 +168,10 @@ mod tests {
         history.note(&Notice::RollingBack { generation, to, cause, slot, failure });
         history.note(&Notice::RolledBack { to, healthy: 4, target: 4 });
         let rolled_back = |short| Outcome::RolledBack { cause, slot, failure, short };
-        assert_eq!(outcomes(&history), [Outcome::Begun, rolled_back(None), Outcome::Begun]);
+        let serves = Outcome::Serves { took: None };
+        assert_eq!(outcomes(&history), [serves, rolled_back(None), Outcome::Begun]);
         history.note(&Notice::RolledBack { to, healthy: 3, target: 4 });
         let short = Some(Shortfall { generation: to, healthy: 3, target: 4 });
-        assert_eq!(outcomes(&history), [Outcome::Begun, rolled_back(short), Outcome::Begun]);
+        assert_eq!(outcomes(&history), [serves, rolled_back(short), Outcome::Begun]);
     }
 }

@@ -53,12 +53,15 @@ pub enum Asker {
 pub enum Outcome {
     /// Nothing yet.
     Begun,
-    /// It serves, as the first.
-    Serves,
-    /// It took over.
-    Upgraded {
-        /// How long that took.
-        took: Millis,
+    /// It serves.
+    Serves {
+        /// How long it took to take over from another, if it did.
+        took: Option<Millis>,
+    },
+    /// It served, and another took over.
+    Replaced {
+        /// Which.
+        by: Generation,
     },
     /// It was taken back.
     RolledBack {
@@ -139,8 +142,8 @@ impl fmt::Display for Asker {
 fn result(outcome: &Outcome) -> &'static str {
     match outcome {
         Outcome::Begun => "begun",
-        Outcome::Serves => "serves",
-        Outcome::Upgraded { .. } => "upgraded",
+        Outcome::Serves { .. } => "serves",
+        Outcome::Replaced { .. } => "replaced",
         Outcome::RolledBack { .. } => "rolled back",
         Outcome::Refused { .. } => "refused",
         Outcome::Superseded { .. } => "superseded",
@@ -150,14 +153,14 @@ fn result(outcome: &Outcome) -> &'static str {
 /// What else there is to say of it.
 fn reason(entry: &Entry) -> Option<String> {
     match &entry.outcome {
-        Outcome::Begun | Outcome::Serves => None,
-        Outcome::Upgraded { took } => Some(format!("after {}", span(*took))),
+        Outcome::Begun | Outcome::Serves { took: None } => None,
+        Outcome::Serves { took: Some(took) } => Some(format!("took over after {}", span(*took))),
         Outcome::RolledBack { cause, slot, failure, short } => {
             let why = setback(entry.generation, *cause, *slot, None, failure.as_ref());
             Some(why + &short.map(shortfall).unwrap_or_default())
         }
         Outcome::Refused { error } => Some(spawn_error(error)),
-        Outcome::Superseded { by } => Some(format!("by generation {by}")),
+        Outcome::Replaced { by } | Outcome::Superseded { by } => Some(format!("by generation {by}")),
     }
 }
 
@@ -207,8 +210,9 @@ mod tests {
         let failed = "generation 2 failed in slot 3, at last: exited with status 1";
         let cases = [
             (Outcome::Begun, "begun".into()),
-            (Outcome::Serves, "serves".into()),
-            (Outcome::Upgraded { took: Millis(5) }, "upgraded: after 5 ms".into()),
+            (Outcome::Serves { took: None }, "serves".into()),
+            (Outcome::Serves { took: Some(Millis(5)) }, "serves: took over after 5 ms".into()),
+            (Outcome::Replaced { by: Generation(3) }, "replaced: by generation 3".into()),
             (gave_up(None), format!("rolled back: {failed}")),
             (gave_up(short), format!("rolled back: {failed}; generation 1 has 2 of 4 workers")),
             (Outcome::Refused { error }, "refused: exec failed: No such file or directory (errno 2)".into()),
@@ -224,7 +228,7 @@ mod tests {
     fn people_and_programs_are_told_the_same_oldest_first() {
         let by = Asker::Client { user: 7, pid: Pid(30) };
         let entries = [
-            entry(1, Asker::Start, None, Outcome::Serves),
+            entry(1, Asker::Start, None, Outcome::Serves { took: None }),
             entry(2, by, Some(Strategy::Rolling), Outcome::Superseded { by: Generation(3) }),
             entry(3, Asker::Hangup, Some(Strategy::Fleet), Outcome::Begun),
         ];

@@ -207,12 +207,12 @@ fn the_history_tells_of_every_generation_who_asked_for_it_and_what_came_of_it() 
     let told = ask(&supervisor, r#"{"command":"history"}"#);
     let me = format!("uid {}, pid ", nix::unistd::getuid());
     let expected = [
-        ("the start", None, "serves", ""),
-        (&me, Some("rolling"), "upgraded", "after "),
+        ("the start", None, "replaced", "by generation 2"),
+        (&me, Some("rolling"), "replaced", "by generation 6"),
         (&me, Some("fleet"), "rolled back", "exited with status 7"),
         (&me, None, "refused", "No such file or directory (errno 2)"),
         (&me, Some("rolling"), "superseded", "by generation 6"),
-        (&me, Some("rolling"), "upgraded", "after "),
+        (&me, Some("rolling"), "serves", "took over after "),
         (&me, Some("rolling"), "rolled back", "the upgrade to generation 7 was aborted"),
     ];
     let entries = list(&told, "history");
