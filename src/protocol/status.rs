@@ -39,10 +39,35 @@ pub fn envelope(status: &Status, about: &About<'_>) -> Envelope {
 /// For people. Several lines, the last one without a line end.
 #[must_use]
 pub fn table(status: &Status, about: &About<'_>) -> String {
-    let mut lines = heading(status, about);
+    let mut lines: Vec<String> = alarm(status).into_iter().collect();
+    lines.extend(heading(status, about));
     lines.extend(rows(status));
     lines.extend(status.slots.iter().filter_map(trouble));
     lines.join("\n")
+}
+
+/// What has to be said first: that nobody serves, and what is known of the reason.
+fn alarm(status: &Status) -> Option<String> {
+    if status.healthy > 0 || status.stopping.is_some() {
+        return None;
+    }
+    let failing = status.slots.iter().filter(|slot| slot.failures > 0);
+    let failing = failing.max_by_key(|slot| (slot.gave_up, slot.failures)).and_then(trouble);
+    let ended = || {
+        let last = |slot: &SlotStatus| {
+            let how = exit_status(slot.last_exit?);
+            Some(format!("slot {}: the last one ended, {how}", slot.slot))
+        };
+        status.slots.iter().find_map(last)
+    };
+    let starting = status.workers.iter().filter(|worker| worker.phase.is_starting()).count();
+    let starting = match starting {
+        0 => "none is starting".into(),
+        1 => "1 is starting".into(),
+        _ => format!("{starting} are starting"),
+    };
+    let why = failing.or_else(ended).map(|why| format!("{why}; ")).unwrap_or_default();
+    Some(format!("NO WORKER IS HEALTHY: {why}{starting}"))
 }
 
 fn heading(status: &Status, about: &About<'_>) -> Vec<String> {
@@ -331,6 +356,28 @@ slot 2: given up after 5 failed starts, at last: exited with status 1; `retry` t
         ] {
             assert!(text.contains(part), "{part} is not in {text}");
         }
+    }
+
+    #[test]
+    fn that_nobody_serves_is_said_first_with_the_reason() {
+        let said = |slots, workers| {
+            let status = Status { healthy: 0, slots, workers, ..amid_an_upgrade() };
+            let table = table(&status, &about());
+            let first = table.lines().next().unwrap();
+            first.strip_prefix("NO WORKER IS HEALTHY: ").map(str::to_owned).unwrap()
+        };
+        let (slots, workers) = (amid_an_upgrade().slots, amid_an_upgrade().workers);
+        let gave_up =
+            "slot 2: given up after 5 failed starts, at last: exited with status 1; `retry` tries again";
+        assert_eq!(said(slots.clone(), workers.clone()), format!("{gave_up}; 1 is starting"));
+        let failed = "slot 1: failed to start 3 times, at last: exited with status 1; next try in 225 ms";
+        assert_eq!(said(slots[..2].to_vec(), vec![]), format!("{failed}; none is starting"));
+        let ended = "slot 0: the last one ended, killed by SIGSEGV (signal 11)";
+        assert_eq!(said(slots[..1].to_vec(), vec![]), format!("{ended}; none is starting"));
+        assert_eq!(said(vec![slot(0)], workers), "1 is starting");
+        let stopping = Some(crate::fsm::signal::Shutdown::Graceful);
+        let status = Status { healthy: 0, stopping, ..amid_an_upgrade() };
+        assert!(table(&status, &about()).starts_with("einhyrningsins "), "that is as it should be");
     }
 
     #[test]
