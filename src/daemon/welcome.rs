@@ -1,14 +1,19 @@
-//! What `--demo` says to a newcomer.
+//! What `--demo` says to a newcomer, if standard output takes it at once.
 
 use crate::cli::{
     DEFAULT_SOCKET_PATH,
     daemon::{Options, Workload},
 };
-use std::{
-    env,
-    io::{self, Write as _},
-    path::Path,
+use nix::{
+    errno::Errno,
+    fcntl::{OFlag, open},
+    sys::{
+        signal::{SigSet, Signal},
+        stat::{Mode, SFlag, fstat},
+    },
+    unistd::write,
 };
+use std::{env, io, os::fd::AsFd, path::Path};
 
 /// Tells a newcomer what there is to try. Only `--demo` says anything.
 pub(crate) fn welcome(options: &Options, addresses: &[String]) {
@@ -34,5 +39,24 @@ pub(crate) fn welcome(options: &Options, addresses: &[String]) {
         options.number
     );
     // The demo goes on without its words if nobody can read them.
-    let _ = io::stdout().write_all(text.as_bytes());
+    let _ = say(io::stdout(), text.as_bytes());
+}
+
+/// Writes as much as is taken without waiting: to a file directly, to anything else over a description of
+/// our own, so that those who share it with us find theirs as it was. What cannot be opened again, such as
+/// another user's terminal, is told nothing.
+fn say(out: impl AsFd, text: &[u8]) -> Result<usize, Errno> {
+    let kind = SFlag::from_bits_truncate(fstat(&out)?.st_mode) & SFlag::S_IFMT;
+    if kind == SFlag::S_IFREG {
+        return write(out, text);
+    }
+    let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let own = open("/proc/self/fd/1", flags, Mode::empty())?;
+    // A terminal that stops those who write to it from the background lets this pass, termios(3).
+    let mut quiet = SigSet::empty();
+    quiet.add(Signal::SIGTTOU);
+    quiet.thread_block()?;
+    let written = write(own, text);
+    quiet.thread_unblock()?;
+    written
 }
