@@ -72,7 +72,7 @@ const WORKERS: &[Opt<Key>] = &[
         Key::DropEnvVar,
         "drop-env-var",
         "VAR",
-        "Hide the environment variable VAR of ours from workers.",
+        "Hide einhyrningsins' own variable VAR from workers.",
     )
     .repeats(),
     Opt::valued(
@@ -134,7 +134,8 @@ const HEALTH: &[Opt<Key>] = &[
         Key::AckAfter,
         "ack-after",
         "SECS",
-        "Without --manual: a worker is healthy once it has stayed alive this long; 0 is at once.",
+        "Without --manual: a worker is healthy once it has stayed alive this long; 0 is at once. A report that \
+         comes before counts as well: it does in every mode.",
     )
     .defaults_to("1"),
     Opt::valued(

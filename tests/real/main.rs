@@ -36,6 +36,7 @@ mod smoke;
 mod snippets;
 mod startup;
 mod terminal;
+mod told;
 mod tools;
 mod tour;
 mod trace;
