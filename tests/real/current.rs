@@ -239,7 +239,7 @@ fn a_directory_that_one_stands_in_need_not_be_entered() {
         let pids = supervisor.await_healthy(1);
         let closed = supervisor.folder.join("closed");
         assert_eq!(directory(pids[0]), closed);
-        supervisor.ctl_ok(&["upgrade"]);
+        supervisor.ctl_ok(&["--any-owner", "upgrade"]);
         let pids = supervisor.await_healthy(1);
         assert_eq!(directory(pids[0]), closed);
     }
