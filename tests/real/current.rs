@@ -204,9 +204,10 @@ fn a_variable_that_is_hidden_is_not_set_and_no_upgrade_sets_one_of_the_contract(
     assert!(!is_ok(&refused) && text(&refused, "message").contains("PWD cannot be set"), "{refused:?}");
 }
 
-/// Starts the supervisor as nobody, in a directory that only root may enter. Its program is a copy that
-/// anybody may run, and its folder one that anybody may write to.
-fn as_nobody(named: bool, args: &[&str]) -> Option<Supervisor> {
+/// Starts the supervisor as nobody in `place`: `closed`, a directory that only root may enter, or `inner`
+/// in there, which anybody may. Its program is a copy that anybody may run, and its folder one that anybody
+/// may write to.
+fn as_nobody(place: &str, named: bool, args: &[&str]) -> Option<Supervisor> {
     if !geteuid().is_root() || !have("setpriv", &["--version"]) {
         skip("it takes root, and setpriv, to become somebody else");
         return None;
@@ -217,15 +218,17 @@ fn as_nobody(named: bool, args: &[&str]) -> Option<Supervisor> {
     };
     let (copy, closed) = (folder.join("copy"), folder.join("closed"));
     fs::copy(SUPERVISOR, &copy).expect("a program can be copied");
-    fs::create_dir(&closed).expect("a folder can be made");
+    fs::create_dir_all(closed.join("inner")).expect("folders can be made");
     allow(&copy, 0o755);
     allow(&closed, 0o700);
     allow(&folder.join(""), 0o777);
-    folder.script("closed/server", "#!/bin/sh\nexec sleep 1000\n");
+    for name in ["closed/server", "closed/inner/server"] {
+        folder.script(name, "#!/bin/sh\nexec sleep 1000\n");
+    }
     let name = if named { "" } else { "unset PWD; " };
     let enter = format!(
         "cd {}; {name}shift; exec setpriv --reuid 65534 --regid 65534 --clear-groups {} \"$@\"",
-        closed.display(),
+        folder.join(place).display(),
         copy.display()
     );
     Some(start_through(folder, &["/bin/sh", "-c", &enter, "sh"], args))
@@ -235,7 +238,7 @@ fn as_nobody(named: bool, args: &[&str]) -> Option<Supervisor> {
 fn a_directory_that_one_stands_in_need_not_be_entered() {
     for named in [true, false] {
         let args = ["--ack-after", "0", "/bin/sleep", "1000"];
-        let Some(mut supervisor) = as_nobody(named, &args) else { return };
+        let Some(mut supervisor) = as_nobody("closed", named, &args) else { return };
         let pids = supervisor.await_healthy(1);
         let closed = supervisor.folder.join("closed");
         assert_eq!(directory(pids[0]), closed);
@@ -246,13 +249,25 @@ fn a_directory_that_one_stands_in_need_not_be_entered() {
 }
 
 #[test]
+fn a_program_below_a_directory_that_may_not_be_entered_runs_from_there() {
+    let Some(mut supervisor) = as_nobody("closed/inner", true, &["--ack-after", "0", "./server"]) else {
+        return;
+    };
+    let pids = supervisor.await_healthy(1);
+    assert_eq!(directory(pids[0]), supervisor.folder.join("closed/inner"));
+    supervisor.ctl_ok(&["upgrade"]);
+    supervisor.await_healthy(1);
+}
+
+#[test]
 fn a_directory_that_may_not_be_entered_is_named() {
-    let Some(mut supervisor) = as_nobody(true, &["./server"]) else { return };
+    let Some(mut supervisor) = as_nobody("closed", true, &["./server"]) else { return };
     assert_eq!(supervisor.await_exit(), 126, "{}", supervisor.log());
     let why = format!("uid 65534 may not enter {}", within(&supervisor, "closed"));
     assert!(supervisor.log().contains(&why), "{}", supervisor.log());
     // To be chosen takes the right that to be started in does not.
-    let Some(mut supervisor) = as_nobody(true, &["--chdir", "../closed", "/bin/sleep", "1000"]) else {
+    let Some(mut supervisor) = as_nobody("closed", true, &["--chdir", "../closed", "/bin/sleep", "1000"])
+    else {
         return;
     };
     assert_eq!(supervisor.await_exit(), 1, "{}", supervisor.log());
