@@ -255,7 +255,7 @@ fn a_program_below_a_directory_that_may_not_be_entered_runs_from_there() {
     };
     let pids = supervisor.await_healthy(1);
     assert_eq!(directory(pids[0]), supervisor.folder.join("closed/inner"));
-    supervisor.ctl_ok(&["upgrade"]);
+    supervisor.ctl_ok(&["--any-owner", "upgrade"]);
     supervisor.await_healthy(1);
 }
 

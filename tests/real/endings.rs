@@ -52,7 +52,7 @@ fn the_stop_signal_comes_first_and_suffices() {
     assert!(supervisor.log().contains("killed by SIGHUP (signal 1) as asked"), "{}", supervisor.log());
     assert!(!supervisor.log().contains("without being asked to"), "{}", supervisor.log());
     let sent = sent_to(&mut supervisor, gone);
-    assert_eq!(sent.iter().map(|sent| (sent.1, sent.2)).collect::<Vec<_>>(), [(Sent::Hup, Scope::Process)]);
+    assert_eq!(sent.iter().map(|sent| (sent.1, sent.2)).collect::<Vec<_>>(), [(Sent::Hup, Scope::Awake)]);
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn a_worker_that_ignores_the_stop_signal_gets_term_after_the_grace_period() {
     let gone = dec(&mut supervisor);
     assert!(supervisor.log().contains("has not gone in time; sending TERM"), "{}", supervisor.log());
     let sent = sent_to(&mut supervisor, gone);
-    let [(asked, Sent::Usr2, Scope::Process), (termed, Sent::Term, Scope::Process)] = sent[..] else {
+    let [(asked, Sent::Usr2, Scope::Awake), (termed, Sent::Term, Scope::Awake)] = sent[..] else {
         panic!("{sent:?}");
     };
     assert!(termed - asked >= 300, "{sent:?}");
