@@ -7,26 +7,14 @@
 //! A record is one line, whatever is in it, and never longer than a pipe takes in one piece; so lines
 //! of several processes in one log do not mix, and no client can forge one.
 
+use super::sink::{Lost, Outlet, Sink};
 use crate::protocol::visible::visible;
 use log::{Level, LevelFilter, Log, Metadata, Record};
-use nix::{
-    errno::Errno,
-    fcntl::{OFlag, open},
-    poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::{
-        socket::{MsgFlags, send},
-        stat::{Mode, SFlag, fstat},
-    },
-    unistd::write,
-};
 use simplelog::{Config, ConfigBuilder, WriteLogger};
 use std::{
     fmt::Write as _,
     io::{self, Write},
-    os::{
-        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
-        unix::net::UnixDatagram,
-    },
+    os::unix::net::UnixDatagram,
     path::PathBuf,
     process,
     sync::Mutex,
@@ -45,7 +33,7 @@ const SYSLOG_PATH: &str = "/dev/log";
 /// Starts logging from `level` up, also to syslog from WARN up if `syslog`. Once per process: the first
 /// call counts.
 pub(crate) fn init(level: LevelFilter, syslog: bool) {
-    let lines = Lines::new(Stderr::new(io::stderr()));
+    let lines = Lines::new(Outlet::new(io::stderr()));
     let syslog = syslog.then(|| Mutex::new(Syslog::new(SYSLOG_PATH.into())));
     if log::set_boxed_logger(Box::new(Both { lines: logger(lines), syslog })).is_ok() {
         set_level(level);
@@ -97,20 +85,6 @@ impl<S: Sink + Send + 'static> Log for Both<S> {
     }
 
     fn flush(&self) {}
-}
-
-/// Takes one line at once, or says that it does not.
-trait Sink {
-    fn put(&mut self, line: &[u8]) -> Result<(), Lost>;
-}
-
-/// How a line was lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Lost {
-    /// Nothing of it was written.
-    Whole,
-    /// The rest of it: what comes next begins a line of its own.
-    Torn,
 }
 
 /// Makes lines of what is written, up to a flush, and counts what is lost.
@@ -194,69 +168,6 @@ fn whole_seconds(line: &mut Vec<u8>) -> &[u8] {
 /// One line of words: without its end, and with whatever would end it early or steer a terminal escaped.
 fn tidy(words: &[u8]) -> Vec<u8> {
     visible(&String::from_utf8_lossy(words.trim_ascii_end())).into_bytes()
-}
-
-/// Standard error, by the way of writing that cannot block it.
-///
-/// `O_NONBLOCK` would be the simple way, but it belongs to the open file description, which workers and
-/// the shell that started us share: they would find their own writes failing.
-struct Stderr<F> {
-    fd: F,
-    way: Way,
-}
-
-enum Way {
-    /// A description of our own of the same pipe or terminal, which does not block.
-    Own(OwnedFd),
-    /// A file. Writes do not wait for anybody, and a description of our own would have an offset of its
-    /// own too: we and the workers would overwrite each other.
-    Direct,
-    /// A socket, where each call can say that it does not wait.
-    Socket,
-    /// What cannot be opened again: a terminal of another user's, a pipe whose reader is gone.
-    Polled,
-}
-
-impl<F: AsFd> Stderr<F> {
-    fn new(fd: F) -> Self {
-        let kind = fstat(&fd).map(|stat| SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT);
-        let way = match kind {
-            Ok(SFlag::S_IFREG) => Way::Direct,
-            Ok(SFlag::S_IFSOCK) => Way::Socket,
-            Ok(_) => reopen(fd.as_fd()).map_or(Way::Polled, Way::Own),
-            Err(_) => Way::Polled,
-        };
-        Self { fd, way }
-    }
-}
-
-fn reopen(fd: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
-    let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_APPEND | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
-    open(format!("/proc/self/fd/{}", fd.as_raw_fd()).as_str(), flags, Mode::empty())
-}
-
-impl<F: AsFd> Sink for Stderr<F> {
-    fn put(&mut self, line: &[u8]) -> Result<(), Lost> {
-        let fd = self.fd.as_fd();
-        let written = match &self.way {
-            Way::Own(own) => write(own, line),
-            Way::Direct => write(fd, line),
-            Way::Socket => send(fd.as_raw_fd(), line, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL),
-            Way::Polled if writable(fd) => write(fd, line),
-            Way::Polled => return Err(Lost::Whole),
-        };
-        match written {
-            Ok(length) if length == line.len() => Ok(()),
-            Ok(1..) => Err(Lost::Torn),
-            Ok(0) | Err(_) => Err(Lost::Whole),
-        }
-    }
-}
-
-fn writable(fd: BorrowedFd<'_>) -> bool {
-    let mut fds = [PollFd::new(fd, PollFlags::POLLOUT)];
-    let ready = poll(&mut fds, PollTimeout::ZERO);
-    ready == Ok(1) && fds.iter().all(|fd| fd.revents() == Some(PollFlags::POLLOUT))
 }
 
 /// The local syslog daemon. It may come and go; each line tries anew.

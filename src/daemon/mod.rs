@@ -21,7 +21,8 @@
 //! | `watch` | learning that the control socket was removed |
 //! | `place` | a socket's path: locked, cleared of what is stale, ours, given back |
 //! | `recorder` | `--trace` |
-//! | `report`, `log` | words and levels for what happens; writing them without ever waiting |
+//! | `report`, `log` | words and levels for what happens; writing them |
+//! | `sink` | writing that never waits |
 //! | `welcome` | what `--demo` says |
 //! | `clock`, `token` | the one clock; what the loop waits for |
 
@@ -48,6 +49,7 @@ mod rooms;
 #[cfg(test)]
 mod scratch;
 mod shell;
+mod sink;
 mod sockets;
 mod start;
 mod token;

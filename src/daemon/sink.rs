@@ -1,0 +1,93 @@
+//! Writing that never waits, whatever is at the other end and whoever owns it.
+
+use nix::{
+    errno::Errno,
+    fcntl::{OFlag, open},
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::{
+        socket::{MsgFlags, send},
+        stat::{Mode, SFlag, fstat},
+    },
+    unistd::write,
+};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+/// Takes one line at once, or says that it does not.
+pub(crate) trait Sink {
+    fn put(&mut self, line: &[u8]) -> Result<(), Lost>;
+}
+
+/// How a line was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lost {
+    /// Nothing of it was written.
+    Whole,
+    /// The rest of it: what comes next begins a line of its own.
+    Torn,
+}
+
+/// Standard error, by the way of writing that cannot block it.
+///
+/// `O_NONBLOCK` would be the simple way, but it belongs to the open file description, which workers and
+/// the shell that started us share: they would find their own writes failing.
+pub(crate) struct Outlet<F> {
+    fd: F,
+    way: Way,
+}
+
+enum Way {
+    /// A description of our own of the same pipe or terminal, which does not block.
+    Own(OwnedFd),
+    /// A file. Writes do not wait for anybody, and a description of our own would have an offset of its
+    /// own too: we and the workers would overwrite each other.
+    Direct,
+    /// A socket, where each call can say that it does not wait.
+    Socket,
+    /// What cannot be opened again: a terminal of another user's, a pipe whose reader is gone.
+    Polled,
+}
+
+impl<F: AsFd> Outlet<F> {
+    pub(crate) fn new(fd: F) -> Self {
+        let kind = fstat(&fd).map(|stat| SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT);
+        let way = match kind {
+            Ok(SFlag::S_IFREG) => Way::Direct,
+            Ok(SFlag::S_IFSOCK) => Way::Socket,
+            Ok(_) => reopen(fd.as_fd()).map_or(Way::Polled, Way::Own),
+            Err(_) => Way::Polled,
+        };
+        Self { fd, way }
+    }
+}
+
+fn reopen(fd: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_APPEND | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    open(format!("/proc/self/fd/{}", fd.as_raw_fd()).as_str(), flags, Mode::empty())
+}
+
+impl<F: AsFd> Sink for Outlet<F> {
+    fn put(&mut self, line: &[u8]) -> Result<(), Lost> {
+        let fd = self.fd.as_fd();
+        let written = match &self.way {
+            Way::Own(own) => write(own, line),
+            Way::Direct => write(fd, line),
+            Way::Socket => send(fd.as_raw_fd(), line, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL),
+            Way::Polled if writable(fd) => write(fd, line),
+            Way::Polled => return Err(Lost::Whole),
+        };
+        match written {
+            Ok(length) if length == line.len() => Ok(()),
+            Ok(1..) => Err(Lost::Torn),
+            Ok(0) | Err(_) => Err(Lost::Whole),
+        }
+    }
+}
+
+fn writable(fd: BorrowedFd<'_>) -> bool {
+    let mut fds = [PollFd::new(fd, PollFlags::POLLOUT)];
+    let ready = poll(&mut fds, PollTimeout::ZERO);
+    ready == Ok(1) && fds.iter().all(|fd| fd.revents() == Some(PollFlags::POLLOUT))
+}
+
+#[cfg(test)]
+mod tests;
