@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `start` | from options to a running loop, in an order that leaves nothing behind |
 //! | `shell` | the loop: gather facts, tell the core, perform its actions |
+//! | `signals` | which signals are taken, and which of them are orders |
 //! | `release`, `history` | what each generation runs, from being asked for to what came of it |
 //! | `process` | fork, exec, signals, reaping; the one room with `unsafe` |
 //! | `program` | what is executed, captured once |
@@ -49,6 +50,7 @@ mod rooms;
 #[cfg(test)]
 mod scratch;
 mod shell;
+mod signals;
 mod sink;
 mod sockets;
 mod start;

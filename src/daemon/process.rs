@@ -8,6 +8,7 @@
 //! parent, one word for each spawn, and ends; who reaps it asks [`Spawner::outcome`] for the reason.
 #![expect(unsafe_code, reason = "fork and what may be done in a forked child have no safe form")]
 
+pub(crate) use interrupt::arm_interrupt;
 pub(crate) use verdicts::Ticket;
 
 use super::{
@@ -354,13 +355,16 @@ pub(crate) enum Hangup {
 /// Returns the one thing that is left as it was.
 ///
 /// What Rust has set up for itself stays: SIGPIPE ignored, so that a closed pipe is an error of the
-/// write, and the guards against stack overflow. So does what the C library may have (32 and 33).
+/// write, and the guards against stack overflow. So does what the C library may have (32 and 33). A file
+/// that is at its limit (`ulimit -f`) is an error of the write as well.
 pub(crate) fn reset_signals_at_start() -> Hangup {
     // No handler outlives an exec, execve(2): what has not its default effect is ignored.
     let hangup = if is_default(libc::SIGHUP) { Hangup::Obeyed } else { Hangup::Ignored };
     let kept = [libc::SIGPIPE, libc::SIGSEGV, libc::SIGBUS, 32, 33];
     let ignored = |number: &c_int| hangup == Hangup::Ignored && *number == libc::SIGHUP;
     (1..=LAST_SIGNAL).filter(|number| !kept.contains(number) && !ignored(number)).for_each(default_signal);
+    // SAFETY: no handler. Ignoring it cannot fail.
+    let _ = unsafe { signal::signal(signal::SIGXFSZ, signal::SigHandler::SigIgn) };
     let _ = SigSet::empty().thread_set_mask();
     hangup
 }
@@ -498,6 +502,7 @@ pub(crate) fn number(signal: Signal) -> signal::Signal {
     }
 }
 
+mod interrupt;
 #[cfg(test)]
 mod tests;
 mod verdicts;

@@ -12,8 +12,9 @@ use super::{
     recorder::Recorder,
     release::Releases,
     report::{self, Unhandled},
+    signals::Signals,
     sockets::Sockets,
-    token::{CONTROL, SIGNALS, WATCH},
+    token::{CONTROL, SIGNALS, TERMINAL, WATCH},
     watch::Watch,
     welcome::welcome,
 };
@@ -35,28 +36,13 @@ use crate::{
     },
 };
 use log::{LevelFilter, debug, error, log, warn};
-use mio::{Events, Interest, Poll};
-use nix::libc::{SIGALRM, SIGCHLD, SIGWINCH};
-use signal_hook_mio::v1_0::Signals;
+use mio::{Events, Poll};
 use std::{
     collections::{BTreeMap, VecDeque},
     io::{self, ErrorKind},
     process as this,
     time::Duration,
 };
-
-/// Signals that the core is told of.
-const CAUGHT: [Signal; 9] = [
-    Signal::Hup,
-    Signal::Int,
-    Signal::Quit,
-    Signal::Term,
-    Signal::Usr1,
-    Signal::Usr2,
-    Signal::Ttin,
-    Signal::Ttou,
-    Signal::Cont,
-];
 
 /// How many requests of one client are taken before the next client's turn.
 const TURN: usize = 16;
@@ -103,12 +89,8 @@ pub(crate) struct Parts<'a> {
 impl<'a> Shell<'a> {
     /// Puts the shell together; signals are caught from here on.
     pub(crate) fn new(parts: Parts<'a>) -> io::Result<Self> {
-        let wanted = |signal: &&Signal| parts.hangup == Hangup::Obeyed || **signal != Signal::Hup;
-        let caught = CAUGHT.iter().filter(wanted).map(|signal| process::number(*signal) as i32);
-        // Those that mean nothing to us must not mean death either. SIGPIPE is ignored from the start.
-        let mut signals = Signals::new(caught.chain([SIGCHLD, SIGALRM, SIGWINCH]))?;
+        let signals = Signals::new(parts.poll.registry(), parts.hangup)?;
         let stop_number = process::number(parts.options.stop_signal) as i32;
-        parts.poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
         Ok(Self {
             options: parts.options,
             clock: Monotonic::start(),
@@ -161,7 +143,7 @@ impl<'a> Shell<'a> {
     fn gather(&mut self, events: &Events) {
         for event in events {
             match event.token() {
-                SIGNALS => self.take_signals(),
+                SIGNALS | TERMINAL => self.take_signals(),
                 WATCH => self.mend_control(),
                 CONTROL => {}
                 _ => self.control.note(event),
@@ -181,13 +163,9 @@ impl<'a> Shell<'a> {
     }
 
     fn take_signals(&mut self) {
-        let pending: Vec<i32> = self.signals.pending().collect();
-        for number in pending {
-            let caught = CAUGHT.iter().find(|signal| process::number(**signal) as i32 == number);
-            if let Some(signal) = caught {
-                debug!("got SIG{signal}");
-                self.tell(EventKind::Signalled { signal: *signal });
-            }
+        for signal in self.signals.take() {
+            debug!("got SIG{signal}");
+            self.tell(EventKind::Signalled { signal });
         }
     }
 

@@ -1,16 +1,34 @@
 //! Writing that never waits, whatever is at the other end and whoever owns it.
+//!
+//! A pipe or a terminal that cannot be opened again, as another user's, can be asked whether there is room.
+//! But others write there too, and what is left may be less than a line; then the write would wait, for
+//! ever if nobody reads. So there a timer interrupts it.
 
 use nix::{
     errno::Errno,
     fcntl::{OFlag, open},
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
+        signal::{SigEvent, SigevNotify, Signal},
         socket::{MsgFlags, send},
         stat::{Mode, SFlag, fstat},
+        time::TimeSpec,
+        timer::{Expiration, Timer, TimerSetTimeFlags},
     },
+    time::ClockId,
     unistd::write,
 };
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::{
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    time::Duration,
+};
+
+/// The signal that ends a write that waits, once [the room for processes](super::process::arm_interrupt) has
+/// armed it. To a process without a handler it means nothing, so that it harms nobody before.
+pub(crate) const INTERRUPT: Signal = Signal::SIGURG;
+
+/// How long a write may wait where it cannot be told not to.
+const MOMENT: Duration = Duration::from_millis(5);
 
 /// Takes one line at once, or says that it does not.
 pub(crate) trait Sink {
@@ -43,8 +61,8 @@ enum Way {
     Direct,
     /// A socket, where each call can say that it does not wait.
     Socket,
-    /// What cannot be opened again: a terminal of another user's, a pipe whose reader is gone.
-    Polled,
+    /// What cannot be opened again: a terminal or a pipe of another user's, a pipe whose reader is gone.
+    Shared,
 }
 
 impl<F: AsFd> Outlet<F> {
@@ -53,8 +71,8 @@ impl<F: AsFd> Outlet<F> {
         let way = match kind {
             Ok(SFlag::S_IFREG) => Way::Direct,
             Ok(SFlag::S_IFSOCK) => Way::Socket,
-            Ok(_) => reopen(fd.as_fd()).map_or(Way::Polled, Way::Own),
-            Err(_) => Way::Polled,
+            Ok(_) => reopen(fd.as_fd()).map_or(Way::Shared, Way::Own),
+            Err(_) => Way::Shared,
         };
         Self { fd, way }
     }
@@ -72,8 +90,8 @@ impl<F: AsFd> Sink for Outlet<F> {
             Way::Own(own) => write(own, line),
             Way::Direct => write(fd, line),
             Way::Socket => send(fd.as_raw_fd(), line, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL),
-            Way::Polled if writable(fd) => write(fd, line),
-            Way::Polled => return Err(Lost::Whole),
+            Way::Shared if writable(fd) => write_for_a_moment(fd, line),
+            Way::Shared => return Err(Lost::Whole),
         };
         match written {
             Ok(length) if length == line.len() => Ok(()),
@@ -81,6 +99,16 @@ impl<F: AsFd> Sink for Outlet<F> {
             Ok(0) | Err(_) => Err(Lost::Whole),
         }
     }
+}
+
+/// Writes as much as can be written within a moment.
+fn write_for_a_moment(fd: BorrowedFd<'_>, line: &[u8]) -> Result<usize, Errno> {
+    let event = SigEvent::new(SigevNotify::SigevSignal { signal: INTERRUPT, si_value: 0 });
+    let mut timer = Timer::new(ClockId::CLOCK_MONOTONIC, event)?;
+    // Again and again: the first may come before there is anything to interrupt.
+    let moment = TimeSpec::from_duration(MOMENT);
+    timer.set(Expiration::IntervalDelayed(moment, moment), TimerSetTimeFlags::empty())?;
+    write(fd, line)
 }
 
 fn writable(fd: BorrowedFd<'_>) -> bool {

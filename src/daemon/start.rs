@@ -7,6 +7,7 @@ use super::{
     process::{self, Hangup, Spawner},
     recorder::Recorder,
     shell::{Parts, Shell},
+    signals,
     sockets::Sockets,
     token::CONTROL,
     watch::Watch,
@@ -31,6 +32,7 @@ use std::{
 #[must_use]
 pub fn run(options: &Options) -> ExitCode {
     let hangup = process::reset_signals_at_start();
+    signals::prepare();
     if let Err(errno) = process::open_standard_fds() {
         return say(format_args!("/dev/null cannot be opened: {}", words::errno(errno)), 1);
     }

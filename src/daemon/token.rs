@@ -8,5 +8,7 @@ pub(crate) const SIGNALS: Token = Token(0);
 pub(crate) const CONTROL: Token = Token(1);
 /// Something has happened to the control socket's file.
 pub(crate) const WATCH: Token = Token(2);
+/// Signals have come that terminals send, too.
+pub(crate) const TERMINAL: Token = Token(3);
 /// The first of the clients; each connection has one of its own.
-pub(crate) const FIRST_CLIENT: usize = 3;
+pub(crate) const FIRST_CLIENT: usize = 4;

@@ -34,6 +34,7 @@ mod setback;
 mod shutdown;
 mod smoke;
 mod snippets;
+mod stalled;
 mod startup;
 mod terminal;
 mod told;

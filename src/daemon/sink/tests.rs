@@ -34,9 +34,9 @@ fn a_pipe_that_nobody_reads_loses_lines_and_the_shared_description_is_left_alone
 }
 
 #[test]
-fn what_cannot_be_opened_again_is_asked_first_whether_it_would_block() {
+fn what_cannot_be_opened_again_is_asked_first_whether_there_is_room() {
     let (_reader, writer) = pipe2(OFlag::O_CLOEXEC).unwrap();
-    let mut stderr = Outlet { fd: &writer, way: Way::Polled };
+    let mut stderr = Outlet { fd: &writer, way: Way::Shared };
     assert_eq!(stderr.put(b"a line\n"), Ok(()));
     fill(&mut stderr);
     assert_eq!(stderr.put(b"a line\n"), Err(Lost::Whole));

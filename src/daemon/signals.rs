@@ -1,0 +1,82 @@
+//! Signals to the supervisor: which it takes, and which of them are somebody's order.
+//!
+//! TTIN and TTOU are blocked and read from a descriptor instead of being caught. A terminal sends them to a
+//! process in the background that reads from it, or that writes to it after `stty tostop`; blocked, TTOU is
+//! not even made, and the write goes through (tcsetattr(3), "SIGTTOU"). And the descriptor tells who has
+//! sent one: what comes from the terminal, on behalf of others in our process group, is nobody's order.
+
+use super::{
+    process::{self, Hangup, arm_interrupt},
+    token::{SIGNALS, TERMINAL},
+};
+use crate::fsm::signal::Signal;
+use mio::{Interest, Registry, unix::SourceFd};
+use nix::{
+    libc::{SI_QUEUE, SI_TKILL, SI_USER, SIGALRM, SIGCHLD, SIGWINCH},
+    sys::{
+        signal::SigSet,
+        signalfd::{SfdFlags, SignalFd},
+    },
+};
+use signal_hook_mio::v1_0;
+use std::{
+    io,
+    os::fd::{AsFd as _, AsRawFd as _},
+};
+
+/// Signals that the core is told of, whoever sends them.
+const CAUGHT: [Signal; 7] =
+    [Signal::Hup, Signal::Int, Signal::Quit, Signal::Term, Signal::Usr1, Signal::Usr2, Signal::Cont];
+
+/// Signals that the core is told of if a process sends them.
+const OF_TERMINALS: [Signal; 2] = [Signal::Ttin, Signal::Ttou];
+
+/// Sees to it that no terminal stops us and no write waits for ever. To be called before anything is
+/// written.
+pub(crate) fn prepare() {
+    arm_interrupt();
+    // Cannot fail: the set is valid. Children begin with an empty mask.
+    let _ = of_terminals().thread_block();
+}
+
+fn of_terminals() -> SigSet {
+    OF_TERMINALS.iter().map(|signal| process::number(*signal)).collect()
+}
+
+/// The signals that have come and were not taken yet.
+pub(crate) struct Signals {
+    caught: v1_0::Signals,
+    of_terminals: SignalFd,
+}
+
+impl Signals {
+    /// Catches signals from here on, HUP if it is to be obeyed; events with the tokens [`SIGNALS`] and
+    /// [`TERMINAL`] tell of them.
+    pub(crate) fn new(registry: &Registry, hangup: Hangup) -> io::Result<Self> {
+        let wanted = |signal: &&Signal| hangup == Hangup::Obeyed || **signal != Signal::Hup;
+        let numbers = CAUGHT.iter().filter(wanted).map(|signal| process::number(*signal) as i32);
+        // Those that mean nothing to us must not mean death either. SIGPIPE is ignored from the start.
+        let mut caught = v1_0::Signals::new(numbers.chain([SIGCHLD, SIGALRM, SIGWINCH]))?;
+        registry.register(&mut caught, SIGNALS, Interest::READABLE)?;
+        let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
+        let of_terminals = SignalFd::with_flags(&of_terminals(), flags)?;
+        let fd = of_terminals.as_fd().as_raw_fd();
+        registry.register(&mut SourceFd(&fd), TERMINAL, Interest::READABLE)?;
+        Ok(Self { caught, of_terminals })
+    }
+
+    /// Takes those that the core is told of.
+    pub(crate) fn take(&mut self) -> Vec<Signal> {
+        let is = |number: i32| move |signal: &&Signal| process::number(**signal) as i32 == number;
+        let caught = self.caught.pending();
+        let mut taken: Vec<Signal> =
+            caught.filter_map(|number| CAUGHT.iter().find(is(number)).copied()).collect();
+        while let Ok(Some(info)) = self.of_terminals.read_signal() {
+            let number = i32::try_from(info.ssi_signo).unwrap_or_default();
+            if [SI_USER, SI_QUEUE, SI_TKILL].contains(&info.ssi_code) {
+                taken.extend(OF_TERMINALS.iter().find(is(number)));
+            }
+        }
+        taken
+    }
+}
