@@ -14,7 +14,7 @@ use crate::{
         id::{Generation, Pid, SlotId, WorkerId},
         slot::Hold,
         text::Record as _,
-        trace::{Recorded, follow, recorded},
+        trace::{Recorded, TraceError, Unknown, follow, gaps, recorded},
         worker::PhaseTag,
     },
     protocol::{
@@ -64,7 +64,9 @@ fn replay_on(screen: &mut Screen<'_>, path: &Path) -> Outcome {
 /// Tells a trace. Returns what there is to say when all of it has been told; the error says on which
 /// line something is wrong with it.
 fn tell(screen: &mut Screen<'_>, text: &str) -> Result<String, String> {
-    let steps = recorded(text).map_err(|bad| format!("line {}: {}", bad.line, visible(&bad.message)))?;
+    let unreadable = |bad: TraceError| format!("line {}: {}", bad.line, visible(&bad.message));
+    let steps = recorded(text).map_err(unreadable)?;
+    let gaps = gaps(text).map_err(unreadable)?;
     let mut run: Option<(Supervisor, Picture)> = None;
     // A trace may consist of its events alone.
     let silent = steps.iter().all(|step| step.followed.is_empty());
@@ -89,12 +91,21 @@ fn tell(screen: &mut Screen<'_>, text: &str) -> Result<String, String> {
             return Err(difference(text, step, &today));
         }
     }
-    let events = count(u32::try_from(steps.len()).unwrap_or(u32::MAX), "event");
-    Ok(if silent {
-        format!("{events}, with nothing recorded of what followed")
-    } else {
-        format!("{events}, no difference")
-    })
+    gaps.iter().for_each(|gap| screen.say(&missing(gap)));
+    let events = number(steps.len(), "event");
+    let found = if silent { "with nothing recorded of what followed" } else { "no difference" };
+    let least = if gaps.is_empty() { "" } else { "; the rest is not replayed" };
+    Ok(format!("{events}, {found}{least}"))
+}
+
+/// What a gap means.
+fn missing(gap: &Unknown) -> String {
+    let (lost, after) = (number(gap.lost, "step"), number(gap.after, "event"));
+    format!("line {}: a gap: {lost} lost; not replayed: {after} after it", gap.line)
+}
+
+fn number(many: impl TryInto<u32>, what: &str) -> String {
+    count(many.try_into().unwrap_or(u32::MAX), what)
 }
 
 /// As wide as a time and the space after it.

@@ -182,7 +182,7 @@ impl Trace {
                     events.push(Traced { at, what: event.kind });
                 }
                 Line::Action(what) => actions.push(Traced { at, what }),
-                Line::Config(_) | Line::State(_) | Line::Comment => {}
+                Line::Config(_) | Line::State(_) | Line::Gap(_) | Line::Comment => {}
             }
         }
         Self { text, events, actions }

@@ -1,12 +1,20 @@
 //! What `--trace` writes, and that it tells the same story again.
 
 use crate::{
-    harness::{Folder, Supervisor, raw, rust_worker},
+    harness::{CLIENT, Connection, Folder, Supervisor, raw, rust_worker},
     probe::Trace,
+    tools::{have, skip},
 };
-use einhyrningsins::fsm::trace::retell;
-use nix::sys::signal::{Signal, kill};
-use std::{fs, path::Path};
+use einhyrningsins::fsm::trace::{gaps, retell};
+use nix::{
+    fcntl::{OFlag, open},
+    sys::{
+        signal::{Signal, kill},
+        stat::Mode,
+    },
+    unistd::mkfifo,
+};
+use std::{fs, io::Read as _, path::Path, process::Command};
 
 /// Sees that the machine, told what happened, decides the same again.
 #[track_caller]
@@ -106,6 +114,84 @@ fn a_full_disk_costs_the_trace_and_nothing_else() {
     assert_eq!(supervisor.await_exit(), 0);
     let log = supervisor.log();
     assert_eq!(log.matches("/dev/full cannot be written").count(), 1, "said once: {log}");
+}
+
+/// Has the supervisor take so many steps, each of which leaves a few hundred bytes of trace.
+#[track_caller]
+fn steps(supervisor: &Supervisor, count: usize) {
+    let mut connection = Connection::open(&supervisor.socket()).expect("it listens");
+    for _ in 0..count {
+        connection.send(r#"{"command":"retry"}"#).expect("it reads");
+        connection.answer().expect("it answers");
+    }
+}
+
+/// The last line of a replay that found no difference.
+#[track_caller]
+fn replayed(path: &Path) -> String {
+    let output = Command::new(CLIENT).arg("replay").arg(path).output().expect("the client can be run");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
+    text(&output.stdout)
+}
+
+#[test]
+fn a_trace_says_where_the_disk_was_full_and_the_rest_of_it_still_replays() {
+    if !have("prlimit", &["--version"]) {
+        return skip("there is no prlimit");
+    }
+    let folder = Folder::new();
+    let file = folder.join("trace");
+    let path = file.display().to_string();
+    let args = ["--trace", &path, "--ack-after", "0", "sleep", "1000"];
+    let mut supervisor = Supervisor::start_in(folder, &args, |_| {});
+    supervisor.await_healthy(1);
+    steps(&supervisor, 10);
+    // A file at its limit is to its writer what a full disk is.
+    let limit = |limit: String| {
+        let limit = format!("--fsize={limit}:unlimited");
+        assert!(have("prlimit", &["--pid", &supervisor.pid().to_string(), &limit]), "prlimit {limit}");
+    };
+    let size = fs::metadata(&file).expect("a trace").len();
+    limit((size + 333).to_string());
+    steps(&supervisor, 10);
+    let full = fs::read_to_string(&file).expect("a trace");
+    assert!(full.ends_with('\n'), "no line is torn: {full}");
+    limit("unlimited".into());
+    steps(&supervisor, 10);
+    let lost: u64 = gaps(&fs::read_to_string(&file).expect("a trace")).expect("it can be read")[0].lost;
+    assert!((5..=12).contains(&lost), "{lost}");
+    let said = replayed(&file);
+    assert!(said.contains(&format!("a gap: {lost} steps lost; not replayed: ")), "{said}");
+    assert!(said.ends_with(" events, no difference; the rest is not replayed\n"), "{said}");
+}
+
+#[test]
+fn a_trace_to_a_pipe_that_nobody_reads_is_not_waited_for() {
+    let folder = Folder::new();
+    let pipe = folder.join("pipe");
+    mkfifo(&pipe, Mode::S_IRWXU).expect("a pipe can be made");
+    let path = pipe.display().to_string();
+    let args = ["--trace", &path, "--ack-after", "0", "sleep", "1000"];
+    let refused = crate::probe::run(&args);
+    assert!(refused.code == 1 && refused.stderr.contains("a pipe that nobody reads"), "{}", refused.stderr);
+
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let mut reader = fs::File::from(open(&pipe, flags, Mode::empty()).expect("it can be read"));
+    let mut supervisor = Supervisor::start(&args);
+    supervisor.await_healthy(1);
+    steps(&supervisor, 1_000);
+    crash(&mut supervisor, 0);
+    let mut text = Vec::new();
+    let _ = reader.read_to_end(&mut text);
+    // From here on it is read.
+    steps(&supervisor, 10);
+    let _ = reader.read_to_end(&mut text);
+    let file = folder.join("trace");
+    fs::write(&file, text).expect("a file can be written");
+    assert!(replayed(&file).contains("a gap: "));
+    supervisor.signal(Signal::SIGTERM);
+    assert_eq!(supervisor.await_exit(), 0);
 }
 
 #[test]

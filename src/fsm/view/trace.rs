@@ -9,6 +9,8 @@
 //!
 //! `config` begins a run, `@` is an event with the shell's time in milliseconds, `>` an action it
 //! called for, `=` the state after it. Blank lines and lines that begin with `#` are for people.
+//! `! gap steps=3` stands where so many steps could not be written, perhaps behind the beginning of a line.
+//! What comes after it is for people too, up to the next `config`: nobody knows what the machine was by then.
 //! Events alone determine everything else, so a trace can be written with its events only and told
 //! anew by [`retell`].
 
@@ -22,7 +24,7 @@ use crate::fsm::words::{
     time::Time,
 };
 use alloc::{string::String, vec::Vec};
-use core::fmt;
+use core::{fmt, mem};
 
 /// A line of a trace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,8 +37,19 @@ pub enum Line {
     Action(Action),
     /// How things stood then.
     State(State),
+    /// Here something is missing.
+    Gap(Gap),
     /// For people.
     Comment,
+}
+
+record! {
+    /// Steps that were lost, because they could not be written.
+    #[derive(Copy)]
+    pub struct Gap {
+        /// How many.
+        pub steps: u64,
+    }
 }
 
 record! {
@@ -68,6 +81,9 @@ impl State {
     }
 }
 
+/// What marks a gap. A torn line may stand before it; text in other lines has no blanks.
+const GAP: &str = "! gap ";
+
 /// Reads one line.
 ///
 /// # Errors
@@ -76,6 +92,9 @@ pub fn parse(line: &str) -> Result<Line, BadText> {
     let line = line.trim();
     if line.is_empty() || line.starts_with('#') {
         return Ok(Line::Comment);
+    }
+    if let Some((_, rest)) = line.rsplit_once(GAP) {
+        return Gap::from_line(rest).map(Line::Gap);
     }
     if let Some(rest) = line.strip_prefix('@') {
         let mut words = Words::new(rest);
@@ -108,6 +127,7 @@ impl fmt::Display for Line {
             Self::Event(event) => write!(f, "@{} {}", event.at.0, event.kind.to_line()),
             Self::Action(action) => write!(f, "> {}", action.to_line()),
             Self::State(state) => write!(f, "= {}", state.to_line()),
+            Self::Gap(gap) => write!(f, "{GAP}{}", gap.to_line()),
             Self::Comment => Ok(()),
         }
     }
@@ -152,32 +172,105 @@ pub struct Recorded {
     pub followed: Vec<String>,
 }
 
-/// Takes a trace apart into its events.
+/// Where a recording is of no use, from a gap up to where the next run begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unknown {
+    /// The line of the gap, counted from 1.
+    pub line: usize,
+    /// How many steps were lost there.
+    pub lost: u64,
+    /// How many events stand after it and cannot be told again, since what was before them is not known.
+    pub after: u64,
+}
+
+/// The gaps of a trace. Another one within what is not known because of the first adds to that.
+///
+/// # Errors
+/// As [`recorded`].
+pub fn gaps(text: &str) -> Result<Vec<Unknown>, TraceError> {
+    let mut gaps: Vec<Unknown> = Vec::new();
+    let mut open = false;
+    for (number, line) in (1..).zip(text.lines()) {
+        match read(number, line)? {
+            Line::Config(_) => open = false,
+            Line::Gap(Gap { steps }) => match gaps.last_mut().filter(|_| open) {
+                Some(gap) => gap.lost = gap.lost.saturating_add(steps),
+                None => {
+                    gaps.push(Unknown { line: number, lost: steps, after: 0 });
+                    open = true;
+                }
+            },
+            Line::Event(_) => {
+                if let Some(gap) = gaps.last_mut().filter(|_| open) {
+                    gap.after += 1;
+                }
+            }
+            Line::Action(_) | Line::State(_) | Line::Comment => {}
+        }
+    }
+    Ok(gaps)
+}
+
+/// Reads a line of a recording, in which what followed from an event is only kept.
+fn read(number: usize, line: &str) -> Result<Line, TraceError> {
+    let line = line.trim();
+    if line.starts_with(['>', '=']) && !line.contains(GAP) {
+        return Ok(Line::Comment);
+    }
+    parse(line).map_err(|why| TraceError { line: number, message: why.message })
+}
+
+/// How far a recording has come.
+#[derive(Clone, Debug)]
+enum Known {
+    /// No run has begun.
+    Nothing,
+    /// A run has begun, and nothing has happened in it.
+    Config(Config),
+    /// Everything that has happened.
+    Everything,
+    /// Something is missing.
+    NotAll,
+}
+
+/// Takes a trace apart into its events, as far as they can be told again: those after a gap are left out, and
+/// so is one before it of whose consequences a part is missing.
 ///
 /// # Errors
 /// If a line cannot be read, or an event comes before any `config`. Actions and states are not read,
 /// only kept.
 pub fn recorded(text: &str) -> Result<Vec<Recorded>, TraceError> {
-    let mut config = None;
-    let mut begun = false;
+    let mut known = Known::Nothing;
     let mut steps: Vec<Recorded> = Vec::new();
     for (number, line) in (1..).zip(text.lines().map(str::trim)) {
         let wrong = |message: &str| TraceError { line: number, message: message.into() };
-        if line.starts_with(['>', '=']) {
-            let step = steps.last_mut().filter(|_| config.is_none());
-            step.ok_or_else(|| wrong("nothing has happened yet"))?.followed.push(line.into());
-            continue;
-        }
-        match parse(line).map_err(|why| wrong(&why.message))? {
-            Line::Comment | Line::Action(_) | Line::State(_) => {}
-            Line::Config(new) => {
-                config = Some(new);
-                begun = true;
+        let follows = line.starts_with(['>', '=']);
+        match (read(number, line)?, &known) {
+            (Line::Config(config), _) => known = Known::Config(config),
+            (Line::Gap(_), _) => {
+                let cut =
+                    |step: &mut Recorded| !step.followed.last().is_some_and(|last| last.starts_with('='));
+                if matches!(known, Known::Everything) {
+                    steps.pop_if(cut);
+                }
+                known = Known::NotAll;
             }
-            Line::Event(_) if !begun => return Err(wrong("an event before any `config`")),
-            Line::Event(event) => {
-                steps.push(Recorded { line: number, config: config.take(), event, followed: Vec::new() });
+            (_, Known::NotAll) => {}
+            (Line::Event(_), Known::Nothing) => return Err(wrong("an event before any `config`")),
+            (Line::Event(event), _) => {
+                let config = match mem::replace(&mut known, Known::Everything) {
+                    Known::Config(config) => Some(config),
+                    Known::Nothing | Known::Everything | Known::NotAll => None,
+                };
+                steps.push(Recorded { line: number, config, event, followed: Vec::new() });
             }
+            (_, Known::Everything) if follows => {
+                if let Some(step) = steps.last_mut() {
+                    step.followed.push(line.into());
+                }
+            }
+            _ if follows => return Err(wrong("nothing has happened yet")),
+            (Line::Action(_) | Line::State(_) | Line::Comment, _) => {}
         }
     }
     Ok(steps)
@@ -202,7 +295,7 @@ pub fn retell(text: &str) -> Result<String, TraceError> {
     let mut supervisor: Option<Supervisor> = None;
     let mut out = String::new();
     for (number, line) in (1..).zip(text.lines().map(str::trim)) {
-        if !line.starts_with(['>', '=']) {
+        if !line.starts_with(['>', '=']) || line.contains(GAP) {
             out.push_str(line);
             out.push('\n');
         }
@@ -223,6 +316,25 @@ pub fn retell(text: &str) -> Result<String, TraceError> {
 mod tests {
     use super::*;
     use crate::fsm::words::config::TARGET_MAX;
+    use alloc::{format, vec};
+
+    #[test]
+    fn what_comes_after_a_gap_is_not_told_again_until_the_next_run() {
+        let config = Config::default().to_line();
+        let state = "= healthy=0 starting=0 draining=0";
+        let text = format!(
+            "{config}\n@0 start\n{state}\n@1 woke\n> spawn wo! gap steps=2\n@2 woke\n{state}\n\
+             ! gap steps=1\n@3 woke\n{config}\n@0 start\n"
+        );
+        let told: Vec<usize> = recorded(&text).unwrap().iter().map(|step| step.line).collect();
+        assert_eq!(told, [2, 11]);
+        assert_eq!(gaps(&text), Ok(vec![Unknown { line: 5, lost: 3, after: 2 }]));
+        assert_eq!(retell(&retell(&text).unwrap()), retell(&text));
+
+        let headless = format!("! gap steps=4\n@2 woke\n{config}\n@0 start\n");
+        assert_eq!(recorded(&headless).unwrap().len(), 1);
+        assert_eq!(parse("! gap steps=x").unwrap_err().message, "steps: `x` is not a number in range");
+    }
 
     #[test]
     fn a_configuration_that_no_command_line_leads_to_is_refused() {
