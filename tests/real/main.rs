@@ -16,6 +16,7 @@ mod current;
 mod endings;
 mod endurance;
 mod explained;
+mod faults;
 mod given;
 mod habits;
 mod harness;
