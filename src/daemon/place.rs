@@ -3,38 +3,23 @@
 //!
 //! Two supervisors that start at once may both find a stale socket, and one may remove what the other
 //! has just bound; and a socket that is bound but does not listen yet looks stale to others. So all of
-//! looking, removing, binding and listening happens under a lock: flock(2) on the *directory*. A lock
-//! file of our own would have to stay for ever (removing it is a race again); the directory is there
-//! anyway, all who want the same path meet there, nothing is left behind, and the kernel drops the
-//! lock of whoever dies. Supervisors of one directory with different paths wait for each other for the
-//! moment that it takes. In a directory that is open to all, such as `/tmp`, anybody can hold that
-//! lock and keep it: that is why waiting has an end.
+//! looking, removing, binding and listening happens under a [`lock`].
 
 use crate::cli::LONGEST_SOCKET_PATH;
+use lock::{Busy, PATIENCE_MS};
 use nix::{
     errno::Errno,
-    fcntl::{Flock, FlockArg, OFlag, open},
     sys::{
         socket::{self, AddressFamily, SockFlag, SockType, UnixAddr, sockopt::PeerCredentials},
-        stat::{FileStat, Mode, lstat},
+        stat::{FileStat, lstat},
     },
     unistd::unlink,
 };
 use std::{
     fmt, io,
-    os::{
-        fd::{AsRawFd, OwnedFd},
-        unix::fs::FileTypeExt,
-    },
+    os::{fd::AsRawFd, unix::fs::FileTypeExt},
     path::{Path, PathBuf, absolute},
-    thread,
-    time::Duration,
 };
-
-/// How long, and how often, to try for the lock.
-const PATIENCE: u64 = 2_000;
-const PAUSE: Duration = Duration::from_millis(PAUSE_MS);
-const PAUSE_MS: u64 = 5;
 
 /// A path, and the socket that is ours there.
 #[derive(Debug)]
@@ -62,7 +47,8 @@ impl<S> Place<S> {
     /// nobody listens; leaves everything else alone.
     pub(crate) fn take(path: &Path, bind: impl FnOnce(&Path) -> io::Result<S>) -> Result<Self, PlaceError> {
         let path = absolute(path).map_err(|error| PlaceError::new(path, Why::Path(error)))?;
-        let Taken { socket, identity } = take(&path, bind).map_err(|why| PlaceError::new(&path, why))?;
+        let Taken { socket, identity } =
+            take(&path, bind, Busy::Wait).map_err(|why| PlaceError::new(&path, why))?;
         Ok(Self { path, identity, socket })
     }
 
@@ -82,12 +68,12 @@ impl<S> Place<S> {
     }
 
     /// Takes the path again with a new socket, if it is not ours any more. The old socket and the
-    /// connections that wait on it are lost. Answers whether it had to.
+    /// connections that wait on it are lost. Answers whether it had to. Does not wait.
     pub(crate) fn retake(&mut self, bind: impl FnOnce(&Path) -> io::Result<S>) -> Result<bool, PlaceError> {
         if self.is_ours() {
             return Ok(false);
         }
-        let fresh = take(&self.path, bind).map_err(|why| PlaceError::new(&self.path, why))?;
+        let fresh = take(&self.path, bind, Busy::Fail).map_err(|why| PlaceError::new(&self.path, why))?;
         (self.socket, self.identity) = (fresh.socket, fresh.identity);
         Ok(true)
     }
@@ -114,33 +100,19 @@ struct Taken<S> {
     identity: Identity,
 }
 
-fn take<S>(path: &Path, bind: impl FnOnce(&Path) -> io::Result<S>) -> Result<Taken<S>, Why> {
+fn take<S>(path: &Path, bind: impl FnOnce(&Path) -> io::Result<S>, busy: Busy) -> Result<Taken<S>, Why> {
     let length = path.as_os_str().len();
     if length > LONGEST_SOCKET_PATH {
         return Err(Why::TooLong(length));
     }
-    let (Some(directory), Some(_)) = (path.parent(), path.file_name()) else {
+    if path.file_name().is_none() {
         return Err(Why::NoFile);
-    };
-    let _lock = lock(directory)?;
+    }
+    let _lock = lock::lock(path, busy)?;
     make_room(path)?;
     let socket = bind(path).map_err(Why::Bind)?;
     let identity = identify(path).map_err(|errno| Why::Bind(errno.into()))?;
     Ok(Taken { socket, identity })
-}
-
-fn lock(directory: &Path) -> Result<Flock<OwnedFd>, Why> {
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let mut fd = open(directory, flags, Mode::empty()).map_err(Why::Directory)?;
-    for _ in 0..PATIENCE / PAUSE_MS {
-        match Flock::lock(fd, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => return Ok(lock),
-            Err((unlocked, Errno::EWOULDBLOCK)) => fd = unlocked,
-            Err((_, errno)) => return Err(Why::Directory(errno)),
-        }
-        thread::sleep(PAUSE);
-    }
-    Err(Why::Locked)
 }
 
 /// Sees to it that nothing is at `path`.
@@ -194,10 +166,10 @@ enum Why {
     TooLong(usize),
     /// It ends in `..` or is the root.
     NoFile,
-    /// Its directory cannot be opened or locked.
+    /// Its directory is none.
     Directory(Errno),
-    /// Somebody does not let go of the lock.
-    Locked,
+    /// A process of ours does not let go of the lock in that file.
+    Locked(PathBuf),
     /// There is something that is not a socket.
     NotASocket,
     /// Somebody listens there.
@@ -234,12 +206,12 @@ impl fmt::Display for PlaceError {
             Why::Directory(Errno::ENOENT) => {
                 write!(f, "there is no directory `{directory}`; create it, or choose another path")
             }
-            Why::Directory(errno) => write!(f, "cannot lock directory `{directory}`: {}", errno.desc()),
-            Why::Locked => write!(
+            Why::Directory(errno) => write!(f, "`{directory}` is of no use: {}", errno.desc()),
+            Why::Locked(lock) => write!(
                 f,
-                "another process has kept the lock on directory `{directory}` for {} s; find it with \
-                 `fuser -v {directory}`, or choose a directory of your own",
-                PATIENCE / 1_000
+                "another process of yours has kept the lock on `{lock}` for {} s; find it with `fuser -v {lock}`",
+                PATIENCE_MS / 1_000,
+                lock = lock.display()
             ),
             Why::NotASocket => {
                 write!(f, "what is there is not a socket; remove it yourself, or choose another path")
@@ -266,5 +238,6 @@ impl fmt::Display for PlaceError {
 
 impl std::error::Error for PlaceError {}
 
+mod lock;
 #[cfg(test)]
 mod tests;

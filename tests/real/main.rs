@@ -35,6 +35,7 @@ mod setback;
 mod shutdown;
 mod smoke;
 mod snippets;
+mod socket;
 mod stalled;
 mod startup;
 mod terminal;

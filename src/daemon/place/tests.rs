@@ -1,4 +1,9 @@
-use super::{super::scratch::Scratch, *};
+use super::{
+    super::{clock::Monotonic, scratch::Scratch},
+    *,
+};
+use crate::fsm::time::Time;
+use nix::fcntl::{Flock, FlockArg};
 use std::{
     ffi::OsStr,
     fs,
@@ -82,7 +87,7 @@ fn impossible_paths_are_explained() {
     for (path, word) in [
         (long.as_path(), "at most 107"),
         (&scratch.join("missing/socket"), "no directory"),
-        (&scratch.file("file", "", 0o600).join("socket"), "cannot lock directory"),
+        (&scratch.file("file", "", 0o600).join("socket"), "is of no use"),
         (Path::new("/"), "names no file"),
         (Path::new(""), "absolute path"),
         (Path::new(OsStr::from_bytes(b"/tmp/a\0b")), "NUL"),
@@ -123,7 +128,7 @@ fn of_many_that_start_at_once_over_a_stale_socket_one_wins() {
     for round in 0..20 {
         let path = scratch.join(&format!("socket-{round}"));
         stale(&path);
-        let places: Vec<_> = thread::scope(|scope| {
+        let places: Vec<_> = std::thread::scope(|scope| {
             let start = || scope.spawn(|| take(&path));
             let started: Vec<_> = (0..8).map(|_| start()).collect();
             started.into_iter().map(|one| one.join().unwrap()).collect()
@@ -140,10 +145,57 @@ fn of_many_that_start_at_once_over_a_stale_socket_one_wins() {
     }
 }
 
+/// What somebody can lock by opening it, locked.
+fn flock(path: &Path) -> Option<Flock<fs::File>> {
+    Flock::lock(fs::File::open(path).ok()?, FlockArg::LockExclusiveNonblock).ok()
+}
+
+/// The lock of a socket, held.
+fn held(path: &Path) -> lock::Lock {
+    lock::lock(path, Busy::Fail).unwrap().unwrap()
+}
+
 #[test]
 fn a_lock_that_is_never_released_is_an_error_not_a_hang() {
     let scratch = Scratch::new();
-    let _held = lock(scratch.path()).unwrap();
-    let error = take(&scratch.join("socket")).unwrap_err().to_string();
+    let path = scratch.join("socket");
+    let mut place = take(&path).unwrap();
+    let _held = held(&path);
+    fs::remove_file(&path).unwrap();
+    let error = take(&path).unwrap_err().to_string();
     assert!(error.contains("kept the lock"), "{error}");
+    // Whoever serves already does not even wait.
+    let clock = Monotonic::start();
+    place.retake(|path| UnixListener::bind(path)).unwrap_err();
+    assert!(clock.now() < Time(1_000));
+}
+
+#[test]
+fn what_others_have_locked_or_put_in_the_lock_s_place_holds_up_nobody_and_stays() {
+    let scratch = Scratch::new();
+    // Anybody can hold that where the directory is open to all.
+    let _held = flock(scratch.path());
+    let lock = scratch.join(".socket.lock");
+    let open_to_all = || scratch.file(".socket.lock", "", 0o644);
+    let precious = || scratch.file(".socket.lock", "precious", 0o600);
+    let link = || {
+        std::os::unix::fs::symlink(scratch.join("nowhere"), &lock).unwrap();
+        lock.clone()
+    };
+    let twice = || {
+        fs::hard_link(scratch.file("other", "", 0o600), &lock).unwrap();
+        lock.clone()
+    };
+    let makers: [&dyn Fn() -> std::path::PathBuf; 4] = [&open_to_all, &precious, &link, &twice];
+    for make in makers {
+        let path = make();
+        let held = flock(&path);
+        drop(take(&scratch.join("socket")).unwrap());
+        drop(held);
+        fs::remove_file(&path).unwrap();
+    }
+    // A lock that nobody holds was left by somebody who was killed.
+    scratch.file(".socket.lock", "", 0o600);
+    drop(take(&scratch.join("socket")).unwrap());
+    assert!(!lock.exists());
 }
