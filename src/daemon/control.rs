@@ -6,6 +6,7 @@
 use super::{
     claim::Claim,
     client::{Client, InFlight, Peer},
+    crowd::Crowd,
     token::FIRST_CLIENT,
 };
 use crate::{
@@ -23,7 +24,7 @@ use nix::{
     unistd::geteuid,
 };
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     io::{self, ErrorKind},
     path::Path,
 };
@@ -50,15 +51,8 @@ pub(crate) struct Control {
     listener: UnixListener,
     token: Token,
     registry: Registry,
-    clients: BTreeMap<ClientId, Client>,
-    /// Clients that may have sent something.
-    ready: BTreeSet<ClientId>,
-    /// Clients by when they last said something; the number only grows.
-    silent: BTreeMap<u64, ClientId>,
-    spoke: BTreeMap<ClientId, u64>,
-    next_turn: u64,
+    crowd: Crowd,
     requests: BTreeMap<RequestId, ClientId>,
-    next_client: ClientId,
     next_request: RequestId,
     /// Connections may be waiting that no event will tell of again.
     backlog: bool,
@@ -73,13 +67,8 @@ impl Control {
             listener,
             token,
             registry,
-            clients: BTreeMap::new(),
-            ready: BTreeSet::new(),
-            silent: BTreeMap::new(),
-            spoke: BTreeMap::new(),
-            next_turn: 0,
+            crowd: Crowd::new(),
             requests: BTreeMap::new(),
-            next_client: ClientId(1),
             next_request: RequestId(1),
             backlog: false,
         })
@@ -122,14 +111,14 @@ impl Control {
 
     /// Whether there is work that no event will tell of.
     pub(crate) fn has_more(&self) -> bool {
-        self.backlog || !self.ready.is_empty()
+        self.backlog || self.crowd.is_stirring()
     }
 
     /// Takes new connections.
     pub(crate) fn accept(&mut self) {
         self.backlog = false;
         for _ in 0..ACCEPT_MAX {
-            if self.clients.len() >= CLIENTS_MAX && !self.make_room() {
+            if self.crowd.len() >= CLIENTS_MAX && !self.make_room() {
                 return;
             }
             match self.listener.accept() {
@@ -152,7 +141,7 @@ impl Control {
     /// that have just stirred had their turn, since they may be silent then, or until the next event.
     fn make_room(&mut self) -> bool {
         let made = self.send_one_away();
-        self.backlog = !made && !self.ready.is_empty();
+        self.backlog = !made && self.crowd.is_stirring();
         made
     }
 
@@ -172,8 +161,7 @@ impl Control {
             let _ = io::Write::write(&mut stream, refusal.encode().as_bytes());
             return;
         }
-        let id = self.next_client;
-        self.next_client = ClientId(id.0 + 1);
+        let id = self.crowd.next_id();
         let token = Token(usize::try_from(id.0).unwrap_or(0).saturating_add(FIRST_CLIENT));
         if let Err(error) =
             self.registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)
@@ -181,48 +169,27 @@ impl Control {
             return warn!("control socket: a connection cannot be watched: {error}; refused");
         }
         let peer = Peer { pid: Pid(u32::try_from(peer.pid()).unwrap_or_default()), user: peer.uid() };
-        self.clients.insert(id, Client::new(stream, peer));
-        self.heard(id);
-        self.ready.insert(id);
+        self.crowd.insert(id, Client::new(stream, peer));
     }
 
-    fn heard(&mut self, client: ClientId) {
-        self.next_turn += 1;
-        if let Some(before) = self.spoke.insert(client, self.next_turn) {
-            self.silent.remove(&before);
-        }
-        self.silent.insert(self.next_turn, client);
-    }
-
-    /// Closes the connection of the client that has been silent for longest and waits for nothing; if
-    /// all wait, of one that has an answer and does not read it.
+    /// Closes the connection of one that can be spared.
     fn send_one_away(&mut self) -> bool {
-        let find = |fits: fn(&Client) -> bool| {
-            let fits = |id: &&ClientId| self.clients.get(id).is_some_and(fits) && !self.ready.contains(id);
-            self.silent.values().find(fits).copied()
+        let Some(client) = self.crowd.most_silent() else {
+            return false;
         };
-        match find(Client::is_idle).or_else(|| find(|client| client.in_flight.is_none())) {
-            Some(client) => {
-                debug!("control socket: client {client} has to make room");
-                self.remove(client);
-                true
-            }
-            None => false,
-        }
+        debug!("control socket: client {client} has to make room");
+        self.remove(client);
+        true
     }
 
     fn remove(&mut self, id: ClientId) {
-        if let Some(mut client) = self.clients.remove(&id) {
+        if let Some(mut client) = self.crowd.remove(id) {
             // Closing the descriptor would do; this only spares the kernel the look-up.
             let _ = self.registry.deregister(&mut client.stream);
             if let Some(in_flight) = client.in_flight {
                 self.requests.remove(&in_flight.request);
             }
         }
-        if let Some(turn) = self.spoke.remove(&id) {
-            self.silent.remove(&turn);
-        }
-        self.ready.remove(&id);
     }
 
     /// Notes what the event loop learned of a client.
@@ -231,33 +198,34 @@ impl Control {
             return;
         };
         let id = ClientId(u64::try_from(number).unwrap_or(u64::MAX));
-        let Some(client) = self.clients.get_mut(&id) else {
+        let Some(client) = self.crowd.get_mut(id) else {
             return;
         };
         client.hung_up |= event.is_write_closed() || event.is_error();
         if event.is_writable() {
             client.flush();
         }
-        self.ready.insert(id);
+        self.crowd.stir(id);
     }
 
     /// The clients that may have sent something, as of now.
     pub(crate) fn ready(&self) -> Vec<ClientId> {
-        self.ready.iter().copied().collect()
+        self.crowd.ready()
     }
 
     /// The next request of a client, if it has sent one and no other of its is under way. Answers
     /// what is not a request itself. `None` also sees to it that the client is not asked in vain.
     pub(crate) fn next_request(&mut self, id: ClientId) -> Option<Incoming> {
         loop {
-            let client = self.clients.get_mut(&id)?;
+            let client = self.crowd.get_mut(id)?;
             if client.in_flight.is_some() && !client.hung_up {
-                self.ready.remove(&id);
+                self.crowd.calm(id);
                 return None;
             }
             let Some(line) = client.next_line() else {
-                self.ready.remove(&id);
-                if client.is_finished() {
+                let is_finished = client.is_finished();
+                self.crowd.calm(id);
+                if is_finished {
                     self.remove(id);
                 }
                 return None;
@@ -269,7 +237,7 @@ impl Control {
                     client.in_flight = Some(InFlight { request: number, name: request.id });
                     let peer = client.peer;
                     self.requests.insert(number, id);
-                    self.heard(id);
+                    self.crowd.heard(id);
                     let operation = request.operation;
                     return Some(Incoming { client: id, request: number, peer, operation });
                 }
@@ -291,14 +259,14 @@ impl Control {
             return;
         };
         let last = !envelope.wait;
-        if let Some(client) = self.clients.get_mut(&id) {
+        if let Some(client) = self.crowd.get_mut(id) {
             let name = client.in_flight.as_ref().and_then(|in_flight| in_flight.name.clone());
             client.say(&envelope.answering(name).encode());
             if last {
                 client.in_flight = None;
             }
             // It may have sent more meanwhile, or turned out to be gone.
-            self.ready.insert(id);
+            self.crowd.stir(id);
         }
         if last {
             self.requests.remove(&request);
@@ -307,14 +275,14 @@ impl Control {
 
     /// Takes back the request under way of a client that has closed its end; its answer is for nobody.
     pub(crate) fn forsaken(&mut self, id: ClientId) -> bool {
-        let Some(client) = self.clients.get_mut(&id).filter(|client| client.hung_up) else {
+        let Some(client) = self.crowd.get_mut(id).filter(|client| client.hung_up) else {
             return false;
         };
         let Some(in_flight) = client.in_flight.take() else {
             return false;
         };
         // Nothing more may come from it, and no event either: it is to be looked at once more.
-        self.ready.insert(id);
+        self.crowd.stir(id);
         self.requests.remove(&in_flight.request).is_some()
     }
 }

@@ -18,7 +18,8 @@
 //! | `given` | the contract with workers: variables, descriptors, what is kept from them |
 //! | `directory` | where workers run: what a name leads to at each upgrade |
 //! | `sockets`, `listen`, `resolve` | `--bind`: all sockets, each kind of address, names of hosts |
-//! | `control`, `claim`, `client` | the control socket: requests and answers, its file, one connection |
+//! | `control`, `crowd`, `client` | the control socket: requests and answers, who is connected, one of them |
+//! | `claim` | the control socket's file |
 //! | `watch` | learning that the control socket was removed |
 //! | `place` | a socket's path: locked, cleared of what is stale, ours, given back |
 //! | `recorder` | `--trace` |
@@ -31,6 +32,7 @@ mod claim;
 mod client;
 mod clock;
 mod control;
+mod crowd;
 mod directory;
 mod explain;
 mod facts;
