@@ -4,7 +4,7 @@ use crate::{
     harness::{CLIENT, Folder, Supervisor, is_ok, number, rust_worker, text},
     probe::{own_address, python},
     progress::{LONG, await_stage, open, variable},
-    tools::{ask, command, is_null, list, refusal, releases, sleepers},
+    tools::{ask, command, is_null, list, refusal, releases, skip, sleepers},
 };
 use nix::unistd::geteuid;
 use std::{
@@ -210,12 +210,13 @@ fn without_a_terminal_progress_is_a_line_a_second_and_one_a_stage() {
     assert!(raw.lines().count() > 50, "for programs nothing is left out");
 }
 
-/// Answers one request with a line.
-fn answer_once(listener: UnixListener, line: &str) {
+/// Answers one request with a line, and returns the request.
+fn answer_once(listener: &UnixListener, line: &str) -> String {
     let (mut stream, _) = listener.accept().expect("a client");
     let mut request = String::new();
     let _ = BufReader::new(stream.try_clone().expect("a copy")).read_line(&mut request);
     let _ = stream.write_all(line.as_bytes());
+    request
 }
 
 const HOSTILE: &str = "{\"message\":\"\\u001b]0;mine\\u0007\\u009b2J\u{9b}2J\u{202e}evil\",\"ok\":true}\n";
@@ -231,7 +232,7 @@ fn nothing_that_is_answered_gives_orders_to_a_terminal() {
         let _ = fs::remove_file(&path);
         let listener = UnixListener::bind(&path).expect("a socket");
         let out = thread::scope(|scope| {
-            scope.spawn(|| answer_once(listener, HOSTILE));
+            scope.spawn(|| answer_once(&listener, HOSTILE));
             at(&path, args).1
         });
         assert_eq!(out, shown, "{args:?}");
@@ -261,45 +262,47 @@ fn no_name_gives_orders_to_a_terminal_or_to_who_reads_the_log() {
 #[test]
 fn a_socket_that_somebody_else_has_made_is_refused() {
     if !geteuid().is_root() {
-        eprintln!("skipped, since only root can give files away");
-        return;
+        return skip("only root can give files away");
     }
     let folder = Folder::new();
     let path = folder.join("ctl");
     let listener = UnixListener::bind(&path).expect("a socket");
     chown(&path, Some(STRANGER), None).expect("it can be given away");
-    let way_out = "--any-owner talks to it all the same\n";
-    let (code, out, err) = at(&path, &["status"]);
-    assert_eq!((code, out.as_str()), (Some(3), ""));
-    let named =
-        format!("refused the control socket {}: the socket belongs to user {STRANGER}", path.display());
-    assert!(err.contains(&named) && err.ends_with(way_out), "{err}");
-    // It was connected to, but nothing was sent.
-    let (stream, _) = listener.accept().expect("a connection");
-    assert_eq!(BufReader::new(stream).read_line(&mut String::new()).expect("its end"), 0);
-    let insisting = thread::scope(|scope| {
-        scope.spawn(|| answer_once(listener, "{\"message\":\"hello\",\"ok\":true}\n"));
-        at(&path, &["status", "--any-owner"])
-    });
-    assert_eq!(insisting, (Some(0), "hello\n".to_owned(), String::new()));
+    let told = |args: &[&str]| {
+        thread::scope(|scope| {
+            let request = scope.spawn(|| answer_once(&listener, HELLO));
+            (at(&path, args), request.join().expect("a request"))
+        })
+    };
+    let ((code, out, err), request) = told(&["status"]);
+    assert_eq!((code, out.as_str(), request.as_str()), (Some(3), "", ""), "nothing is sent: {err}");
+    let socket = format!("refused the control socket {}: the socket", path.display());
+    let rest = format!("belongs to user {STRANGER}, not root; --any-owner talks to it all the same");
+    assert_eq!(err, format!("einhyrningsinsctl: {socket} {rest}\n"));
+    let (answered, request) = told(&["status", "--any-owner"]);
+    assert_eq!(answered, (Some(0), "hello\n".to_owned(), String::new()));
+    assert!(request.contains("status"), "{request}");
 }
 
-/// Listens on a path for ever, as another user. (One that may not even read the interpreter.)
-const LISTENS: &str = "
-import os, socket, sys, time
+const HELLO: &str = "{\"message\":\"hello\",\"ok\":true}\n";
+
+/// Listens on a path as another user, who may not be able to read the interpreter, and answers once.
+const LISTENS: &str = r#"
+import os, socket, sys
 listener = socket.socket(socket.AF_UNIX)
 os.setuid(int(sys.argv[1]))
 listener.bind(sys.argv[2])
 listener.listen()
-print('there', flush=True)
-time.sleep(600)
-";
+print("there", flush=True)
+client, _ = listener.accept()
+client.recv(4096)
+client.sendall(sys.argv[3].encode())
+"#;
 
 #[test]
 fn a_stranger_who_listens_on_a_socket_of_ours_is_refused() {
     if !geteuid().is_root() {
-        eprintln!("skipped, since only root can run a program as somebody else");
-        return;
+        return skip("only root can run a program as somebody else");
     }
     let folder = Folder::new();
     let shared = folder.join("shared");
@@ -307,13 +310,12 @@ fn a_stranger_who_listens_on_a_socket_of_ours_is_refused() {
     fs::set_permissions(&shared, fs::Permissions::from_mode(0o777)).expect("it can be opened to all");
     let path = shared.join("ctl");
     let mut stranger = Command::new(python());
-    stranger.args(["-c", LISTENS, &STRANGER.to_string()]).arg(&path).stdout(Stdio::piped());
+    stranger.args(["-c", LISTENS, &STRANGER.to_string()]).arg(&path).arg(HELLO).stdout(Stdio::piped());
     let mut stranger = stranger.spawn().expect("it can be run");
     let mut word = String::new();
     BufReader::new(stranger.stdout.take().expect("its output")).read_line(&mut word).expect("a word");
     chown(&path, Some(0), None).expect("it can be taken");
     let (code, _, err) = at(&path, &["status"]);
-    stranger.kill().expect("it can be ended");
     stranger.wait().expect("its end");
     assert_eq!(code, Some(3), "{word}{err}");
     assert!(err.contains(&format!("who listens there is user {STRANGER}, not root; --any-owner")), "{err}");
