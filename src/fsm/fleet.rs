@@ -63,6 +63,15 @@ pub struct Moved {
     pub effects: &'static [Effect],
 }
 
+/// A failed start that counts against its slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// How many in a row that makes.
+    pub failures: u32,
+    /// What comes next.
+    pub next: Next,
+}
+
 record! {
     /// The numbers of a fleet.
     #[derive(Copy)]
@@ -366,10 +375,11 @@ impl Fleet {
         failure: Failure,
         lasting: bool,
         now: Time,
-    ) -> Result<Option<Next>, SlotRejected> {
+    ) -> Result<Option<Counted>, SlotRejected> {
         let count = |slot: &mut Slot, config: &Config| {
             let next = slot.after_failure(id, lasting, config);
-            slot.apply(SlotChange::Fail(failure, next), now).map(|()| next)
+            slot.apply(SlotChange::Fail(failure, next), now)?;
+            Ok(Counted { failures: slot.failures(), next })
         };
         self.edit_slot(id, count).transpose()
     }

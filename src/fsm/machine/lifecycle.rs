@@ -6,7 +6,7 @@ use super::{
 };
 use crate::fsm::{
     fleet::{
-        Applied, Moved,
+        Applied, Counted, Moved,
         index::TimerKind,
         slot::{Lifetime, Role, SlotRejected},
         worker::{Change, Effect, Phase, PhaseTag},
@@ -109,7 +109,8 @@ impl Supervisor {
         let hangs = failure == Failure::Unacknowledged && self.releases.is_untried(generation);
         let last = lasting.is_some() || hangs;
         let counted = self.concerns_its_slot(moved).then(|| self.fail(slot, failure, last)).flatten();
-        let (failures, next) = counted.map_or((None, Next::NotReplaced), |(count, next)| (Some(count), next));
+        let failures = counted.map(|counted| counted.failures);
+        let next = counted.map_or(Next::NotReplaced, |counted| counted.next);
         self.notice(Notice::StartFailed { worker, slot, generation, failure, failures, retries, next });
         // The very first program cannot run at all, and will not: say so with the exit status.
         let end = lasting.filter(|_| self.rollout().is_none() && self.life().is_running());
@@ -147,11 +148,10 @@ impl Supervisor {
         moved.role == Role::Current && self.life().is_running()
     }
 
-    /// Counts a failure of a slot: how many in a row that makes, and what comes next.
-    fn fail(&mut self, slot: SlotId, failure: Failure, lasting: bool) -> Option<(u32, Next)> {
-        let failed = self.fleet.fail(slot, failure, lasting, self.clock.now());
-        let next = self.allowed(slot, failed).flatten()?;
-        Some((self.fleet.slots().get(&slot)?.failures(), next))
+    /// Counts a failure of a slot, and says what comes next.
+    fn fail(&mut self, slot: SlotId, failure: Failure, lasting: bool) -> Option<Counted> {
+        let counted = self.fleet.fail(slot, failure, lasting, self.clock.now());
+        self.allowed(slot, counted).flatten()
     }
 
     fn tell_if_given_up(&mut self, moved: &Moved, next: Next, failure: Failure, abandoned: bool) {
@@ -193,7 +193,7 @@ impl Supervisor {
         let next = if coming {
             // A release that is not proven yet gets no benefit of the doubt: an end is a failure, and on
             // trial the last one.
-            let counted = self.fail(slot, failure, false).map(|(_, next)| next);
+            let counted = self.fail(slot, failure, false).map(|counted| counted.next);
             counted.filter(|next| !(self.releases.soaks() && matches!(next, Next::In(_))))
         } else if self.concerns_its_slot(moved) {
             let crashed = self.fleet.crash(slot, life, self.clock.now());
