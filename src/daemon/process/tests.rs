@@ -5,14 +5,27 @@ use super::{
     },
     *,
 };
-use crate::fsm::event::Prospect;
+use crate::fsm::{
+    action::Scope,
+    event::{ExitStatus, Prospect},
+    signal::Signal,
+};
+use child::{borrow, close_by_hand, place};
+use nix::{
+    fcntl::{FcntlArg, fcntl},
+    libc,
+    sys::signal::{SigHandler, SigSet, Signal as Number, signal as handle},
+    unistd::ForkResult,
+};
+use reap::reap_one;
 use std::{
     collections::BTreeMap,
     ffi::{OsStr, OsString},
     fs::{self, File},
     net::TcpListener,
-    os::fd::AsFd,
+    os::fd::{AsFd, BorrowedFd},
     path::Path,
+    sync::atomic::AtomicU64,
 };
 
 fn program(command: &str, arguments: &[&str]) -> Program {
@@ -272,16 +285,16 @@ fn a_kernel_without_close_range_is_no_obstacle() {
 fn what_the_starter_left_behind_is_undone() {
     let status = in_a_child(|| {
         // SAFETY: no handler.
-        unsafe { signal::signal(signal::SIGCHLD, signal::SigHandler::SigIgn) }.unwrap();
+        unsafe { handle(Number::SIGCHLD, SigHandler::SigIgn) }.unwrap();
         SigSet::all().thread_set_mask().unwrap();
         let hangup = reset_signals_at_start();
         // SAFETY: no handler.
-        let before = unsafe { signal::signal(signal::SIGCHLD, signal::SigHandler::SigDfl) };
+        let before = unsafe { handle(Number::SIGCHLD, SigHandler::SigDfl) };
         // SAFETY: no handler.
-        let pipe = unsafe { signal::signal(signal::SIGPIPE, signal::SigHandler::SigDfl) };
+        let pipe = unsafe { handle(Number::SIGPIPE, SigHandler::SigDfl) };
         let right = hangup == Hangup::Obeyed
-            && matches!(before, Ok(signal::SigHandler::SigDfl))
-            && matches!(pipe, Ok(signal::SigHandler::SigIgn))
+            && matches!(before, Ok(SigHandler::SigDfl))
+            && matches!(pipe, Ok(SigHandler::SigIgn))
             && SigSet::thread_get_mask().is_ok_and(|mask| mask.iter().next().is_none());
         if right { 0 } else { 1 }
     });
@@ -292,11 +305,11 @@ fn what_the_starter_left_behind_is_undone() {
 fn a_hangup_that_was_ignored_stays_so() {
     let status = in_a_child(|| {
         // SAFETY: no handler.
-        unsafe { signal::signal(signal::SIGHUP, signal::SigHandler::SigIgn) }.unwrap();
+        unsafe { handle(Number::SIGHUP, SigHandler::SigIgn) }.unwrap();
         let hangup = reset_signals_at_start();
         // SAFETY: no handler.
-        let after = unsafe { signal::signal(signal::SIGHUP, signal::SigHandler::SigDfl) };
-        let right = hangup == Hangup::Ignored && matches!(after, Ok(signal::SigHandler::SigIgn));
+        let after = unsafe { handle(Number::SIGHUP, SigHandler::SigDfl) };
+        let right = hangup == Hangup::Ignored && matches!(after, Ok(SigHandler::SigIgn));
         if right { 0 } else { 1 }
     });
     assert_eq!(status, ExitStatus::Code(0));

@@ -1,0 +1,177 @@
+//! What a child does between `fork` and `execve`, and the fork itself.
+//!
+//! All of [`Plan::run`] is async-signal-safe (signal-safety(7)): system calls and plain memory, nothing that
+//! allocates, locks or panics. Only [the spawner](super::Spawner) makes plans.
+
+use super::{
+    super::{
+        given::FIRST_FD,
+        program::{Kind, spawn_error},
+    },
+    inherited::default_signal,
+    known, verdicts,
+};
+use crate::fsm::{event::SpawnStage, id::Pid};
+use nix::{
+    errno::Errno as Sys,
+    fcntl::{FcntlArg, FdFlag, fcntl},
+    libc::{self, c_char, c_int},
+    sys::signal::{self, SigSet},
+    unistd::{self, ForkResult},
+};
+use std::{
+    os::fd::{BorrowedFd, RawFd},
+    sync::atomic::AtomicU64,
+};
+
+/// How far descriptors are closed one by one where the kernel lacks close_range(2) (Linux before 5.9).
+const CLOSE_BY_HAND: RawFd = 4096;
+
+/// All that a child needs to know, ready before it is made.
+pub(super) struct Plan<'a> {
+    pub(super) verdict: &'a AtomicU64,
+    pub(super) null: RawFd,
+    /// What to change to, if the child is not there from the beginning.
+    pub(super) directory: Option<RawFd>,
+    pub(super) sockets: &'a mut [RawFd],
+    pub(super) signals: &'a [c_int],
+    /// The first descriptor behind the sockets' places.
+    pub(super) end: RawFd,
+    pub(super) executable: *const c_char,
+    /// The executable's own descriptor, if its name leads elsewhere by now.
+    pub(super) displaced: Option<(RawFd, Kind)>,
+    pub(super) arguments: &'a [*const c_char],
+    pub(super) environment: &'a [*const c_char],
+}
+
+impl Plan<'_> {
+    /// Makes the child. Signals wait meanwhile: a handler of ours must not run in it.
+    pub(super) fn fork(self) -> Result<Pid, Sys> {
+        let mask = SigSet::all().thread_swap_mask(signal::SigmaskHow::SIG_SETMASK)?;
+        // SAFETY: the child calls `run` and nothing else, which keeps to async-signal-safe functions.
+        let forked = unsafe { unistd::fork() };
+        if let Ok(ForkResult::Child) = forked {
+            self.run()
+        }
+        if let Ok(ForkResult::Parent { child }) = forked {
+            // The child does the same. Whoever comes first, its group exists before anybody can want
+            // to signal it. Fails if the child is past execve or gone: then it has done it.
+            let _ = unistd::setpgid(child, child);
+        }
+        // Cannot fail: it was valid before.
+        let _ = mask.thread_set_mask();
+        match forked? {
+            ForkResult::Parent { child } => Ok(known(child)),
+            ForkResult::Child => Err(Sys::EINVAL),
+        }
+    }
+
+    /// The child's whole life before the program.
+    fn run(mut self) -> ! {
+        let (stage, errno) = match self.prepare() {
+            Ok(()) => {
+                self.become_program();
+                (SpawnStage::Exec, Sys::last())
+            }
+            Err(failure) => failure,
+        };
+        verdicts::leave(self.verdict, stage, errno);
+        let status = spawn_error(stage, errno).exit_code().unwrap_or(126);
+        // SAFETY: ends the process at once, without running anything that belongs to the parent.
+        unsafe { libc::_exit(c_int::from(status)) }
+    }
+
+    /// Returns only if that fails.
+    fn become_program(&self) {
+        let (arguments, environment) = (self.arguments.as_ptr(), self.environment.as_ptr());
+        match self.displaced {
+            // SAFETY: the path is a C string, both arrays end with a null pointer and point to C
+            // strings; their owners, the program and the spawner, are not touched in the child.
+            None => unsafe { libc::execve(self.executable, arguments, environment) },
+            // SAFETY: as above. The system call itself: not every C library has a wrapper for it.
+            Some(_) => unsafe {
+                let flags = libc::AT_EMPTY_PATH;
+                libc::syscall(libc::SYS_execveat, self.end, c"".as_ptr(), arguments, environment, flags)
+                    as c_int
+            },
+        };
+    }
+
+    fn prepare(&mut self) -> Result<(), (SpawnStage, Sys)> {
+        let itself = unistd::Pid::from_raw(0);
+        unistd::setpgid(itself, itself).map_err(|errno| (SpawnStage::Setpgid, errno))?;
+        // Before signals are let in: a handler of the parent's must not run here. And `execve` keeps
+        // what is ignored ignored.
+        self.signals.iter().copied().for_each(default_signal);
+        if let Some(directory) = self.directory {
+            unistd::fchdir(borrow(directory)).map_err(|errno| (SpawnStage::Chdir, errno))?;
+        }
+        self.hand_over().map_err(|errno| (SpawnStage::Files, errno))?;
+        SigSet::empty().thread_set_mask().map_err(|errno| (SpawnStage::Signals, errno))
+    }
+
+    /// Puts every descriptor where it belongs, and closes all others.
+    pub(super) fn hand_over(&mut self) -> Result<(), Sys> {
+        place(self.null, libc::STDIN_FILENO)?;
+        // Out of the way of everything that is placed below.
+        let executable = match self.displaced {
+            Some((file, kind)) => {
+                let beyond = self.end.saturating_mul(2).saturating_add(1);
+                Some((fcntl(borrow(file), FcntlArg::F_DUPFD_CLOEXEC(beyond))?, kind))
+            }
+            None => None,
+        };
+        // What stands where a socket is to go would be lost before it is placed itself.
+        for (source, target) in self.sockets.iter_mut().zip(FIRST_FD..) {
+            if *source < self.end && *source != target {
+                *source = fcntl(borrow(*source), FcntlArg::F_DUPFD_CLOEXEC(self.end))?;
+            }
+        }
+        for (source, target) in self.sockets.iter().zip(FIRST_FD..) {
+            place(*source, target)?;
+        }
+        match executable {
+            Some((file, kind)) => {
+                place(file, self.end)?;
+                if kind == Kind::Binary {
+                    fcntl(borrow(self.end), FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+                }
+                close_from(self.end.saturating_add(1));
+            }
+            None => close_from(self.end),
+        }
+        Ok(())
+    }
+}
+
+/// Duplicates a descriptor to a number; the duplicate stays open in the program.
+pub(super) fn place(source: RawFd, target: RawFd) -> Result<(), Sys> {
+    // SAFETY: dup2 and fcntl take any numbers; the parent's owners of descriptors do not exist in the
+    // child, where alone this is called.
+    let done = unsafe {
+        if source == target { libc::fcntl(source, libc::F_SETFD, 0) } else { libc::dup2(source, target) }
+    };
+    Sys::result(done).map(drop)
+}
+
+fn close_from(first: RawFd) {
+    // SAFETY: as in `place`. The system call itself: the C library's wrapper is younger than it.
+    let done = unsafe { libc::syscall(libc::SYS_close_range, first, c_int::MAX, 0) };
+    if done != 0 {
+        close_by_hand(first);
+    }
+}
+
+pub(super) fn close_by_hand(first: RawFd) {
+    for fd in first..CLOSE_BY_HAND {
+        // SAFETY: as in `place`.
+        unsafe { libc::close(fd) };
+    }
+}
+
+/// A descriptor of the child's.
+pub(super) fn borrow<'a>(fd: RawFd) -> BorrowedFd<'a> {
+    // SAFETY: the number comes from an owner in the parent that outlives the fork; in the child
+    // nothing closes it before the last use.
+    unsafe { BorrowedFd::borrow_raw(fd) }
+}
