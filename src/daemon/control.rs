@@ -7,30 +7,43 @@ use super::{
     claim::Claim,
     client::{Client, InFlight, Peer},
     crowd::Crowd,
+    door::Door,
     token::FIRST_CLIENT,
 };
 use crate::{
-    fsm::id::{ClientId, Pid, RequestId},
+    fsm::{
+        id::{ClientId, Pid, RequestId},
+        time::{Millis, Time},
+    },
     protocol::{Envelope, Operation, decode},
 };
 use log::{debug, warn};
-use mio::{
-    Interest, Registry, Token,
-    event::Event,
-    net::{UnixListener, UnixStream},
-};
+use mio::{Interest, Registry, Token, event::Event, net::UnixStream};
 use nix::{
+    errno::Errno,
+    sys::resource::{Resource, getrlimit},
     sys::socket::{getsockopt, sockopt::PeerCredentials},
-    unistd::geteuid,
+    unistd::{dup, geteuid},
 };
 use std::{
     collections::BTreeMap,
     io::{self, ErrorKind},
+    os::fd::{AsRawFd as _, OwnedFd, RawFd},
     path::Path,
 };
 
 /// How many clients there may be. The longest silent one makes room for the next.
 const CLIENTS_MAX: usize = 1_000;
+
+/// How many there may be in any case: also where there are hardly any descriptors, workers report.
+const CLIENTS_MIN: usize = 8;
+
+/// How many of the highest descriptors clients do not get: new generations, new workers and a new control
+/// socket need some.
+const KEPT_BACK: RawFd = 32;
+
+/// How long to wait before connections are taken again that could not be taken.
+const PAUSE: Millis = Millis(200);
 
 /// How many connections are taken at a time, so that a flood of them delays nothing else.
 const ACCEPT_MAX: usize = 64;
@@ -47,66 +60,56 @@ pub(crate) struct Incoming {
 /// The control socket and everyone connected to it.
 #[derive(Debug)]
 pub(crate) struct Control {
-    claim: Claim,
-    listener: UnixListener,
-    token: Token,
+    door: Door,
     registry: Registry,
     crowd: Crowd,
     requests: BTreeMap<RequestId, ClientId>,
     next_request: RequestId,
     /// Connections may be waiting that no event will tell of again.
     backlog: bool,
+    /// When to look for them again, since it cannot be known whether any are there.
+    accept_again: Option<Time>,
+    /// For how many clients there is room: until descriptors became few, or again once half of them are gone,
+    /// as many as there may be.
+    room: usize,
 }
 
 impl Control {
-    pub(crate) fn new(claim: Claim, registry: Registry, token: Token) -> io::Result<Self> {
-        let mut listener = UnixListener::from_std(claim.listener().try_clone()?);
-        registry.register(&mut listener, token, Interest::READABLE)?;
+    pub(crate) fn new(claim: Claim, registry: Registry) -> io::Result<Self> {
+        let door = Door::new(claim, registry.try_clone()?)?;
         Ok(Self {
-            claim,
-            listener,
-            token,
+            door,
             registry,
             crowd: Crowd::new(),
             requests: BTreeMap::new(),
             next_request: RequestId(1),
             backlog: false,
+            accept_again: None,
+            room: CLIENTS_MAX,
         })
     }
 
     pub(crate) fn path(&self) -> &Path {
-        self.claim.path()
+        self.door.path()
     }
 
-    /// Puts the socket back if somebody has removed it. Returns whether it had to.
-    pub(crate) fn mend(&mut self) -> bool {
-        if self.claim.still_there() {
-            return false;
+    /// Puts the socket back if somebody has removed it.
+    pub(crate) fn look(&mut self, now: Time) {
+        if !self.door.is_in_place() {
+            // Whoever connected before that would be lost with the old listener.
+            self.accept(now);
+            self.door.mend(now);
         }
-        let path = self.path().display().to_string();
-        warn!("control socket {path} was removed or replaced while in use; binding it again");
-        // Whoever connected before that would be lost with the old listener.
-        self.accept();
-        let bound = self.claim.rebind().map_err(|error| error.to_string());
-        if let Err(why) = bound.and_then(|_| self.listen_anew().map_err(|error| error.to_string())) {
-            warn!(
-                "control socket {path} cannot be bound again: {why}; until the supervisor is started anew, \
-                 workers cannot acknowledge and no command can be given"
-            );
-        }
-        true
-    }
-
-    fn listen_anew(&mut self) -> io::Result<()> {
-        let mut listener = UnixListener::from_std(self.claim.listener().try_clone()?);
-        self.registry.register(&mut listener, self.token, Interest::READABLE)?;
-        self.listener = listener;
-        Ok(())
     }
 
     /// Gives the path back. Called once, at the end.
-    pub(crate) fn close(&mut self) {
-        self.claim.release();
+    pub(crate) fn close(&self) {
+        self.door.close();
+    }
+
+    /// When there is something to do, whatever happens: [`look`](Self::look) and [`accept`](Self::accept).
+    pub(crate) fn next_deadline(&self) -> Option<Time> {
+        [self.door.deadline(), self.accept_again].into_iter().flatten().min()
     }
 
     /// Whether there is work that no event will tell of.
@@ -115,20 +118,28 @@ impl Control {
     }
 
     /// Takes new connections.
-    pub(crate) fn accept(&mut self) {
+    pub(crate) fn accept(&mut self, now: Time) {
         self.backlog = false;
+        self.accept_again = None;
         for _ in 0..ACCEPT_MAX {
-            if self.crowd.len() >= CLIENTS_MAX && !self.make_room() {
+            if self.crowd.len() >= self.room && !self.make_room() {
                 return;
             }
-            match self.listener.accept() {
-                Ok((stream, _)) => self.admit(stream),
+            match self.door.accept() {
+                Ok(stream) => {
+                    if is_kept_back(&stream) {
+                        self.room = self.crowd.len().clamp(CLIENTS_MIN, CLIENTS_MAX);
+                    }
+                    self.admit(stream);
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => {
-                    // Out of descriptors, most likely.
+                    // Out of descriptors or memory, most likely.
                     debug!("control socket: cannot accept: {error}");
                     if !self.make_room() {
+                        // No event will tell that there is room again.
+                        self.accept_again = Some(now + PAUSE);
                         return;
                     }
                 }
@@ -143,6 +154,19 @@ impl Control {
         let made = self.send_one_away();
         self.backlog = !made && self.crowd.is_stirring();
         made
+    }
+
+    /// Sees to it that the supervisor gets the descriptors that it needs for itself: sends clients away until
+    /// that many can be had. Answers whether they can.
+    pub(crate) fn spare_descriptors(&mut self) -> bool {
+        loop {
+            if self.crowd.is_empty() || can_be_had(KEPT_BACK / 2) {
+                return true;
+            }
+            if !self.send_one_away() {
+                return false;
+            }
+        }
     }
 
     fn admit(&mut self, mut stream: UnixStream) {
@@ -184,6 +208,9 @@ impl Control {
 
     fn remove(&mut self, id: ClientId) {
         if let Some(mut client) = self.crowd.remove(id) {
+            if self.crowd.len() < self.room / 2 {
+                self.room = CLIENTS_MAX;
+            }
             // Closing the descriptor would do; this only spares the kernel the look-up.
             let _ = self.registry.deregister(&mut client.stream);
             if let Some(in_flight) = client.in_flight {
@@ -206,6 +233,11 @@ impl Control {
             client.flush();
         }
         self.crowd.stir(id);
+    }
+
+    /// Anybody may have sent something; no event tells.
+    pub(crate) fn stir(&mut self) {
+        self.crowd.stir_all();
     }
 
     /// The clients that may have sent something, as of now.
@@ -285,4 +317,16 @@ impl Control {
         self.crowd.stir(id);
         self.requests.remove(&in_flight.request).is_some()
     }
+}
+
+/// Whether a client has got one of the descriptors that are kept back.
+fn is_kept_back(stream: &UnixStream) -> bool {
+    let Ok((limit, _)) = getrlimit(Resource::RLIMIT_NOFILE) else { return false };
+    RawFd::try_from(limit).is_ok_and(|limit| stream.as_raw_fd() >= limit.saturating_sub(KEPT_BACK))
+}
+
+/// Whether so many descriptors are to be had.
+fn can_be_had(count: RawFd) -> bool {
+    let some: Result<Vec<OwnedFd>, Errno> = (0..count).map(|_| dup(io::stderr())).collect();
+    some.is_ok()
 }

@@ -36,6 +36,10 @@ impl Crowd {
         self.clients.len()
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.clients.is_empty()
+    }
+
     /// The name of the next one to come.
     pub(crate) fn next_id(&mut self) -> ClientId {
         let id = self.next_client;
@@ -66,6 +70,10 @@ impl Crowd {
     /// Somebody may have said something, or is to be looked at once more.
     pub(crate) fn stir(&mut self, client: ClientId) {
         self.ready.insert(client);
+    }
+
+    pub(crate) fn stir_all(&mut self) {
+        self.ready.extend(self.clients.keys());
     }
 
     /// Somebody has nothing more to say for now.

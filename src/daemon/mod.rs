@@ -19,8 +19,8 @@
 //! | `directory` | where workers run: what a name leads to at each upgrade |
 //! | `sockets`, `listen`, `resolve` | `--bind`: all sockets, each kind of address, names of hosts |
 //! | `control`, `crowd`, `client` | the control socket: requests and answers, who is connected, one of them |
-//! | `claim` | the control socket's file |
-//! | `watch` | learning that the control socket was removed |
+//! | `door`, `claim` | the control socket's listener, and the file that leads to it |
+//! | `watch` | learning that the file or its folder was removed |
 //! | `place` | a socket's path: locked, cleared of what is stale, ours, given back |
 //! | `recorder` | `--trace` |
 //! | `report`, `log` | words and levels for what happens; writing them |
@@ -34,6 +34,7 @@ mod clock;
 mod control;
 mod crowd;
 mod directory;
+mod door;
 mod explain;
 mod facts;
 mod given;

@@ -15,7 +15,6 @@ use super::{
     signals::Signals,
     sockets::Sockets,
     token::{CONTROL, SIGNALS, TERMINAL, WATCH},
-    watch::Watch,
     welcome::welcome,
 };
 use crate::{
@@ -35,12 +34,12 @@ use crate::{
         status,
     },
 };
-use log::{LevelFilter, debug, error, log, warn};
+use log::{LevelFilter, debug, error, info, log, warn};
 use mio::{Events, Poll};
 use std::{
     collections::{BTreeMap, VecDeque},
     io::{self, ErrorKind},
-    process as this,
+    mem, process as this, thread,
     time::Duration,
 };
 
@@ -50,6 +49,9 @@ const TURN: usize = 16;
 /// Events taken from the kernel at a time.
 const EVENTS: usize = 256;
 
+/// How often to look for events that the kernel does not tell of.
+const DEAF: Duration = Duration::from_millis(100);
+
 /// The shell: everything that has to do with the system.
 pub(crate) struct Shell<'a> {
     options: &'a Options,
@@ -57,7 +59,6 @@ pub(crate) struct Shell<'a> {
     poll: Poll,
     signals: Signals,
     control: Control,
-    watch: Option<Watch>,
     sockets: Sockets,
     supervisor: Supervisor,
     spawner: Spawner,
@@ -68,6 +69,10 @@ pub(crate) struct Shell<'a> {
     unhandled: Unhandled,
     recorder: Option<Recorder>,
     level: LevelFilter,
+    /// Whether the control socket's place was looked at in this turn.
+    looked: bool,
+    /// Whether the kernel has refused to tell of events.
+    deaf: bool,
     /// The exit status, once there is one.
     code: Option<u8>,
 }
@@ -77,7 +82,6 @@ pub(crate) struct Parts<'a> {
     pub(crate) options: &'a Options,
     pub(crate) poll: Poll,
     pub(crate) control: Control,
-    pub(crate) watch: Option<Watch>,
     pub(crate) sockets: Sockets,
     pub(crate) supervisor: Supervisor,
     pub(crate) spawner: Spawner,
@@ -97,7 +101,6 @@ impl<'a> Shell<'a> {
             poll: parts.poll,
             signals,
             control: parts.control,
-            watch: parts.watch,
             sockets: parts.sockets,
             supervisor: parts.supervisor,
             spawner: parts.spawner,
@@ -107,6 +110,8 @@ impl<'a> Shell<'a> {
             unhandled: Unhandled::new(parts.options.stop_signal, stop_number),
             recorder: parts.recorder,
             level: parts.level,
+            looked: false,
+            deaf: false,
             code: None,
         })
     }
@@ -127,16 +132,27 @@ impl<'a> Shell<'a> {
     }
 
     fn sleep(&mut self, events: &mut Events) {
+        self.looked = false;
+        let wake = self.supervisor.next_deadline().map(|(deadline, _)| deadline);
+        let wake = [wake, self.control.next_deadline()].into_iter().flatten().min();
         let timeout = if self.control.has_more() {
             Some(Duration::ZERO)
         } else {
-            self.supervisor.next_deadline().map(|(deadline, _)| self.clock.until(deadline))
+            wake.map(|deadline| self.clock.until(deadline))
         };
-        if let Err(error) = self.poll.poll(events, timeout)
-            && error.kind() != ErrorKind::Interrupted
-        {
-            // Nothing that could be done about it here, and nothing that a supervisor may end for.
-            error!("waiting for events: {error}");
+        let failed = self.poll.poll(events, timeout).err();
+        let failed = failed.filter(|error| error.kind() != ErrorKind::Interrupted);
+        let was_deaf = mem::replace(&mut self.deaf, failed.is_some());
+        match failed {
+            Some(error) => {
+                if !was_deaf {
+                    error!("waiting for events: {error}; looking for them every {} ms", DEAF.as_millis());
+                }
+                // What has come is looked for without being told.
+                thread::sleep(timeout.map_or(DEAF, |timeout| timeout.clamp(DEAF / 10, DEAF)));
+            }
+            None if was_deaf => info!("waiting for events works again"),
+            None => {}
         }
     }
 
@@ -144,15 +160,25 @@ impl<'a> Shell<'a> {
         for event in events {
             match event.token() {
                 SIGNALS | TERMINAL => self.take_signals(),
-                WATCH => self.mend_control(),
+                WATCH => self.look(),
                 CONTROL => {}
                 _ => self.control.note(event),
             }
         }
+        if self.deaf {
+            self.take_signals();
+            self.look();
+            self.control.stir();
+        }
         self.reap();
+        let now = self.clock.now();
         // Also without an event: what was left waiting the last time gets another chance.
-        if !events.is_empty() || self.control.has_more() {
-            self.control.accept();
+        let due = self.control.next_deadline().is_some_and(|deadline| deadline <= now);
+        if due {
+            self.control.look(now);
+        }
+        if due || self.deaf || !events.is_empty() || self.control.has_more() {
+            self.control.accept(now);
         }
         self.take_requests();
         let now = self.clock.now();
@@ -162,21 +188,18 @@ impl<'a> Shell<'a> {
         }
     }
 
-    fn take_signals(&mut self) {
-        for signal in self.signals.take() {
-            debug!("got SIG{signal}");
-            self.tell(EventKind::Signalled { signal });
+    /// Sees to it that the control socket is where it belongs: once a turn is enough.
+    fn look(&mut self) {
+        if !mem::replace(&mut self.looked, true) {
+            self.control.look(self.clock.now());
         }
     }
 
-    fn mend_control(&mut self) {
-        if let Some(watch) = &mut self.watch {
-            watch.drain();
-        }
-        if self.control.mend()
-            && let Some(watch) = &mut self.watch
-        {
-            watch.follow(self.control.path());
+    fn take_signals(&mut self) {
+        for signal in self.signals.take() {
+            debug!("got SIG{signal}");
+            self.look();
+            self.tell(EventKind::Signalled { signal });
         }
     }
 
@@ -187,6 +210,9 @@ impl<'a> Shell<'a> {
             let ours = self.children.remove(&pid);
             let orphans = ours.is_some() && process::group_alive(pid);
             let error = ours.and_then(|ticket| self.spawner.outcome(ticket));
+            if error.is_some_and(|error| error.is_shortage()) {
+                self.control.spare_descriptors();
+            }
             self.tell(EventKind::Exited { pid, status: reaped.status, error, orphans });
         }
     }
@@ -287,6 +313,7 @@ impl<'a> Shell<'a> {
     fn perform(&mut self, action: Action) -> Option<EventKind> {
         match action {
             Action::Pin { generation, request } => {
+                self.control.spare_descriptors();
                 return Some(self.releases.capture(generation, request, self.supervisor.stable()));
             }
             Action::Forget { generation } => self.releases.forget(generation),
@@ -356,13 +383,21 @@ impl<'a> Shell<'a> {
     }
 
     fn spawn(&mut self, worker: WorkerId, slot: SlotId, generation: Generation) -> EventKind {
-        match self.start_process(slot, generation) {
+        let started = self.start_process(slot, generation).or_else(|error| {
+            // Whoever is connected and says nothing makes room for a worker.
+            if error.is_shortage() && self.control.spare_descriptors() {
+                return self.start_process(slot, generation);
+            }
+            Err(error)
+        });
+        match started {
             Ok(pid) => EventKind::Spawned { worker, pid },
             Err(error) => EventKind::SpawnFailed { worker, error },
         }
     }
 
     fn start_process(&mut self, slot: SlotId, generation: Generation) -> Result<Pid, SpawnError> {
+        self.look();
         let program = self.releases.program(generation)?;
         let make = || Variables::new(&self.sockets.families(), self.control.path());
         let variables = self.variables.get_or_insert_with(make).of(slot);

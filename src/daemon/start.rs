@@ -9,15 +9,13 @@ use super::{
     shell::{Parts, Shell},
     signals,
     sockets::Sockets,
-    token::CONTROL,
-    watch::Watch,
 };
 use crate::{
     cli::daemon::{COMMAND_LINE, Options, Verbosity},
     fsm::{Supervisor, config::Config},
     protocol::words,
 };
-use ::log::{LevelFilter, debug, error, info, warn};
+use ::log::{LevelFilter, debug, error, info};
 use mio::Poll;
 use std::{
     fmt,
@@ -94,15 +92,9 @@ fn assemble(
     let poll = Poll::new().map_err(failed("cannot wait for events"))?;
     let registry = poll.registry().try_clone().map_err(failed("cannot wait for events"))?;
     let claim = Claim::new(&options.socket_path).map_err(|error| error.to_string())?;
-    let watch = Watch::new(claim.path(), poll.registry())
-        .inspect_err(|error| {
-            warn!("the control socket is not watched, its removal would go unnoticed: {error}")
-        })
-        .ok();
-    let control = Control::new(claim, registry, CONTROL).map_err(failed("control socket"))?;
+    let control = Control::new(claim, registry).map_err(failed("control socket"))?;
     let supervisor = Supervisor::new(config);
-    let parts =
-        Parts { options, poll, control, watch, sockets, supervisor, spawner, recorder, level, hangup };
+    let parts = Parts { options, poll, control, sockets, supervisor, spawner, recorder, level, hangup };
     Shell::new(parts).map_err(failed("signals cannot be caught"))
 }
 

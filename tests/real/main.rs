@@ -31,6 +31,7 @@ mod probe;
 mod progress;
 mod readme;
 mod replay;
+mod scarce;
 mod setback;
 mod shutdown;
 mod smoke;

@@ -1,8 +1,11 @@
 //! The control socket's file: who may hold it up, and what becomes of it when its folder goes.
 
-use crate::harness::{Folder, Supervisor};
-use nix::fcntl::{Flock, FlockArg};
-use std::fs;
+use crate::harness::{Connection, Folder, Supervisor, is_ok, raw, rust_worker};
+use nix::{
+    fcntl::{Flock, FlockArg},
+    sys::signal::{Signal, kill},
+};
+use std::{fs, path::Path};
 
 #[test]
 fn a_lock_on_the_folder_that_somebody_keeps_holds_up_no_start() {
@@ -14,4 +17,58 @@ fn a_lock_on_the_folder_that_somebody_keeps_holds_up_no_start() {
     fs::remove_file(supervisor.socket()).expect("it can be removed");
     supervisor.eventually("it is there again", |me| me.request(r#"{"command":"version"}"#).ok());
     drop(held);
+}
+
+#[test]
+fn a_folder_that_was_removed_or_renamed_and_made_again_gets_a_socket_again() {
+    for renamed in [false, true] {
+        let folder = Folder::new();
+        let place = folder.join("app/run");
+        fs::create_dir_all(&place).expect("a folder can be made");
+        let args =
+            ["-m", "-b", "127.0.0.1:0", "-d", &place.join("ctl").display().to_string(), "--", &rust_worker()];
+        let mut supervisor = Supervisor::start_in(folder, &args, |_| {});
+        let (socket, answers) = (place.join("ctl"), |path: &Path| {
+            let mut connection = Connection::open(path).ok()?;
+            connection.send(r#"{"command":"version"}"#).ok()?;
+            connection.line().ok().filter(is_ok)
+        });
+        supervisor.eventually("it listens", |_| answers(&socket));
+        let mut before = Connection::open(&socket).expect("it listens");
+        supervisor.await_log("up: 1 healthy worker");
+        if renamed {
+            // Of a folder further up nothing tells: it takes a signal, or a worker to be started.
+            fs::rename(supervisor.folder.join("app"), supervisor.folder.join("old")).expect("a new name");
+            supervisor.signal(Signal::SIGUSR1);
+        } else {
+            fs::remove_dir_all(&place).expect("it can be removed");
+        }
+        supervisor.await_log("control socket cannot be bound again: ");
+        fs::create_dir_all(&place).expect("a folder can be made");
+        supervisor.eventually("it listens again", |_| answers(&socket));
+        supervisor.await_log("is bound again");
+        // Workers report as before, and who was connected stays connected.
+        before.send(r#"{"command":"upgrade"}"#).expect("it reads");
+        assert!(is_ok(before.answer().expect("it answers").last().expect("a line")));
+        let said = "cannot be bound again";
+        assert_eq!(supervisor.log().matches(said).count(), 1, "{}", supervisor.log());
+    }
+}
+
+#[test]
+fn a_worker_that_is_started_finds_the_socket_whatever_became_of_its_folder_meanwhile() {
+    let folder = Folder::new();
+    let place = folder.join("app/run");
+    fs::create_dir_all(&place).expect("a folder can be made");
+    let path = place.join("ctl").display().to_string();
+    let mut supervisor =
+        Supervisor::start_in(folder, &["-m", "-b", "127.0.0.1:0", "-d", &path, "--", &rust_worker()], |_| {});
+    supervisor.await_log("up: 1 healthy worker");
+    fs::rename(supervisor.folder.join("app"), supervisor.folder.join("old")).expect("a new name");
+    fs::create_dir_all(&place).expect("a folder can be made");
+    let worker = supervisor.eventually("there is a worker", |me| me.children().first().copied());
+    kill(raw(worker), Signal::SIGKILL).expect("the worker is there");
+    supervisor.eventually("its successor has reported", |me| {
+        (me.log().matches("is healthy after").count() == 2).then_some(())
+    });
 }

@@ -1,0 +1,128 @@
+//! Where clients come in: the listener of the control socket, and the file that leads to it.
+//!
+//! The file may be removed or replaced, and its folder removed, renamed, or made again. A watch tells of most
+//! of that; what it cannot tell of, such as a folder further up that was renamed, is found when somebody
+//! [looks](Door::is_in_place). What cannot be put right at once is tried again, after growing pauses.
+
+use super::{claim::Claim, token::CONTROL, watch::Watch};
+use crate::fsm::time::{Millis, Time};
+use log::{info, warn};
+use mio::{
+    Interest, Registry,
+    net::{UnixListener, UnixStream},
+};
+use std::{io, path::Path};
+
+/// The pause before a second try, and the longest.
+const FIRST_PAUSE: Millis = Millis(500);
+const LONGEST_PAUSE: Millis = Millis(5_000);
+
+/// The way in.
+#[derive(Debug)]
+pub(crate) struct Door {
+    claim: Claim,
+    listener: UnixListener,
+    registry: Registry,
+    watch: Option<Watch>,
+    lost: Option<Lost>,
+}
+
+/// The path leads elsewhere or nowhere, and that could not be helped yet.
+#[derive(Clone, Copy, Debug)]
+struct Lost {
+    pause: Millis,
+    again: Time,
+}
+
+impl Door {
+    /// Events with the tokens [`CONTROL`] and [`WATCH`](super::token::WATCH) tell of those who knock and of
+    /// what happens to the file.
+    pub(crate) fn new(claim: Claim, registry: Registry) -> io::Result<Self> {
+        let watch = Watch::new(claim.path(), &registry)
+            .inspect_err(|error| {
+                warn!("the control socket is not watched, its removal is noticed late: {error}");
+            })
+            .ok();
+        let listener = listener(&claim, &registry)?;
+        Ok(Self { claim, listener, registry, watch, lost: None })
+    }
+
+    /// The absolute path.
+    pub(crate) fn path(&self) -> &Path {
+        self.claim.path()
+    }
+
+    /// Lets the next one in.
+    pub(crate) fn accept(&self) -> io::Result<UnixStream> {
+        self.listener.accept().map(|(stream, _)| stream)
+    }
+
+    /// When to look again, whatever happens.
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        self.lost.map(|lost| lost.again)
+    }
+
+    /// Whether the path leads to us, as of now.
+    pub(crate) fn is_in_place(&mut self) -> bool {
+        if let Some(watch) = &mut self.watch {
+            watch.drain();
+        }
+        let there = self.claim.still_there();
+        if there && self.lost.take().is_some() {
+            info!("control socket {} is there again", self.path().display());
+            self.follow();
+        }
+        there
+    }
+
+    /// Binds the path again, which leads to us no more. Whoever waits at the old listener is lost then.
+    pub(crate) fn mend(&mut self, now: Time) {
+        let path = self.path().display().to_string();
+        if self.lost.is_none() {
+            warn!("control socket {path} was removed or replaced while in use; binding it again");
+        }
+        let bound = self.claim.rebind().map_err(|error| error.to_string());
+        match bound.and_then(|_| self.listen_anew().map_err(|error| error.to_string())) {
+            Ok(()) if self.lost.take().is_some() => info!("control socket {path} is bound again"),
+            Ok(()) => {}
+            Err(why) => self.lose(&why, now),
+        }
+        self.follow();
+    }
+
+    fn lose(&mut self, why: &str, now: Time) {
+        let pause = match self.lost {
+            Some(Lost { pause, .. }) => LONGEST_PAUSE.min(Millis(pause.0.saturating_mul(2))),
+            None => {
+                warn!(
+                    "control socket cannot be bound again: {why}; until it can, which is tried again and \
+                     again, workers cannot acknowledge and no command can be given"
+                );
+                FIRST_PAUSE
+            }
+        };
+        self.lost = Some(Lost { pause, again: now + pause });
+    }
+
+    fn listen_anew(&mut self) -> io::Result<()> {
+        self.listener = listener(&self.claim, &self.registry)?;
+        Ok(())
+    }
+
+    fn follow(&mut self) {
+        if let Some(watch) = &mut self.watch {
+            watch.follow(self.claim.path());
+        }
+    }
+
+    /// Gives the path back. Called once, at the end.
+    pub(crate) fn close(&self) {
+        self.claim.release();
+    }
+}
+
+fn listener(claim: &Claim, registry: &Registry) -> io::Result<UnixListener> {
+    let mut listener = UnixListener::from_std(claim.listener().try_clone()?);
+    registry.register(&mut listener, CONTROL, Interest::READABLE)?;
+    Ok(listener)
+}

@@ -1,0 +1,135 @@
+//! Descriptors, memory and events that are not to be had: who makes room, what is tried again, and that
+//! nothing spins.
+
+use crate::{
+    harness::{Connection, Folder, Supervisor, eventually, is_ok, raw, rust_worker},
+    probe::start_through,
+    tools::{descriptors, have, open_many_files, skip, sleepers, status_field, ticks},
+};
+use nix::sys::signal::{Signal, kill};
+use std::{
+    os::unix::net::UnixStream,
+    process::{Child, Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+fn connect(supervisor: &Supervisor) -> UnixStream {
+    let stream = UnixStream::connect(supervisor.socket()).expect("a connection");
+    stream.set_read_timeout(Some(crate::harness::DEADLINE)).expect("a timeout can be set");
+    stream
+}
+
+/// Has a limit of a running supervisor be another.
+fn limit(supervisor: &Supervisor, what: &str) {
+    let pid = supervisor.pid().to_string();
+    assert!(have("prlimit", &["--pid", &pid, what]), "prlimit {what}");
+}
+
+#[test]
+fn idle_clients_leave_descriptors_for_workers_and_upgrades() {
+    open_many_files();
+    let starter = ["/bin/sh", "-c", "ulimit -n 200; exec \"$@\"", "sh"];
+    let args = ["-v", "-n", "3", "-m", "-b", "127.0.0.1:0,r,n", "--", &rust_worker()];
+    let mut supervisor = start_through(Folder::new(), &starter, &args);
+    let before = supervisor.await_healthy(3);
+    let crowd: Vec<UnixStream> = (0..300).map(|_| connect(&supervisor)).collect();
+    supervisor.ctl_ok(&["upgrade"]);
+    kill(raw(supervisor.healthy()[1]), Signal::SIGKILL).expect("a worker");
+    let after = supervisor.await_healthy(3);
+    assert!(after.iter().all(|pid| !before.contains(pid)), "{}", supervisor.log());
+    let log = supervisor.log();
+    assert!(!log.contains("oo many open files"), "{log}");
+    drop(crowd);
+}
+
+#[test]
+fn idle_clients_make_room_where_the_limit_has_become_lower() {
+    if !have("prlimit", &["--version"]) {
+        return skip("there is no prlimit");
+    }
+    open_many_files();
+    let args = ["-v", "-n", "1", "-m", "-b", "127.0.0.1:0,r,n", "--", &rust_worker()];
+    let mut supervisor = Supervisor::start(&args);
+    supervisor.await_healthy(1);
+    let crowd: Vec<UnixStream> = (0..100).map(|_| connect(&supervisor)).collect();
+    supervisor
+        .eventually("all are in", |me| (descriptors(me.pid()).values().sum::<usize>() > 100).then_some(()));
+    limit(&supervisor, "--nofile=80:80");
+    supervisor.signal(Signal::SIGHUP);
+    supervisor.await_log("upgrade to generation 2 is complete");
+    assert!(!supervisor.log().contains("oo many open files"), "{}", supervisor.log());
+    drop(crowd);
+}
+
+#[test]
+fn a_client_that_could_not_be_accepted_is_accepted_after_a_pause() {
+    if !have("prlimit", &["--version"]) {
+        return skip("there is no prlimit");
+    }
+    let (mut supervisor, _) = sleepers(1, &["-v"]);
+    crate::tools::quiet(&mut supervisor);
+    limit(&supervisor, "--nofile=3:20000");
+    let mut client = Connection::open(&supervisor.socket()).expect("it listens");
+    client.send(r#"{"command":"version"}"#).expect("it is sent");
+    supervisor.await_log("control socket: cannot accept: ");
+    let before = ticks(supervisor.pid()).expect("a number");
+    // Not a wait for anything: the time in which it could spin.
+    thread::sleep(Duration::from_secs(1));
+    let spent = ticks(supervisor.pid()).expect("a number") - before;
+    assert!(spent < 20, "{spent} ticks of 10 ms");
+    // No event tells of this.
+    limit(&supervisor, "--nofile=100:20000");
+    assert!(is_ok(&client.line().expect("an answer")));
+    supervisor.eventually("it sleeps again", |me| {
+        drop(Connection::open(&me.socket()).expect("it listens"));
+        (crate::tools::state(me.pid())? == "S").then_some(())
+    });
+}
+
+/// `strace` attached to a supervisor, with these options; `None` if it may not.
+fn traced(supervisor: &Supervisor, options: &[&str]) -> Option<Child> {
+    if !have("strace", &["-V"]) {
+        return None;
+    }
+    let pid = supervisor.pid();
+    let mut strace = Command::new("strace");
+    strace.args(["-p", &pid.to_string(), "-o", "/dev/null"]).args(options).stderr(Stdio::null());
+    let mut strace = strace.spawn().expect("strace can be run");
+    let attached = eventually("strace is attached or cannot be", || {
+        if strace.try_wait().expect("strace can be waited for").is_some() {
+            return Some(false);
+        }
+        (status_field(pid, "TracerPid") != Some(0)).then_some(true)
+    });
+    attached.then_some(strace)
+}
+
+#[test]
+fn without_events_it_looks_for_them_now_and_then_and_says_so_once() {
+    let (mut supervisor, pids) = sleepers(1, &[]);
+    let Some(mut strace) = traced(&supervisor, &["-e", "inject=epoll_wait:error=EBADF"]) else {
+        return skip("strace cannot look at other processes");
+    };
+    supervisor.signal(Signal::SIGCONT);
+    supervisor.await_log("waiting for events: ");
+    let before = ticks(supervisor.pid()).expect("a number");
+    thread::sleep(Duration::from_secs(1));
+    let spent = ticks(supervisor.pid()).expect("a number") - before;
+    assert!(spent < 30, "{spent} ticks of 10 ms");
+    // Signals, dead children and clients are seen all the same.
+    kill(raw(pids[0]), Signal::SIGKILL).expect("a worker");
+    supervisor.eventually("the worker is replaced", |me| {
+        Some(me.healthy()).filter(|after| after.len() == 1 && *after != pids)
+    });
+    assert_eq!(supervisor.log().matches("waiting for events").count(), 1, "{}", supervisor.log());
+    kill(raw(strace.id()), Signal::SIGTERM).expect("strace is there");
+    strace.wait().expect("strace ends");
+    // It does not know before there is one.
+    supervisor.eventually("it hears of events again", |me| {
+        me.signal(Signal::SIGCONT);
+        me.log().contains("waiting for events works again").then_some(())
+    });
+    supervisor.signal(Signal::SIGTERM);
+    assert_eq!(supervisor.await_exit(), 0);
+}
