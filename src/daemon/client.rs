@@ -6,10 +6,16 @@ use crate::{
 };
 use miniserde::json::Value;
 use mio::net::UnixStream;
-use std::io::{ErrorKind, Read, Write};
+use std::{
+    io::{ErrorKind, Read, Write},
+    mem,
+};
 
 /// How much is read at a time.
 const CHUNK: usize = 16 * 1024;
+
+/// How much room may be kept for a client that has nothing to say.
+const SPARE: usize = 1024;
 
 /// How much may wait to be sent before a client counts as one that does not read. A single answer
 /// may be longer.
@@ -45,6 +51,8 @@ pub(crate) struct Client {
     pub(crate) hung_up: bool,
     /// Nothing more is to be read: the client has said all, or too much.
     pub(crate) ended: bool,
+    /// The client has closed its end, or the half that it speaks on.
+    said_all: bool,
     input: LineBuffer,
     unread: Vec<u8>,
     unsent: Vec<u8>,
@@ -58,10 +66,17 @@ impl Client {
             in_flight: None,
             hung_up: false,
             ended: false,
+            said_all: false,
             input: LineBuffer::new(REQUEST_MAX),
             unread: Vec::new(),
             unsent: Vec::new(),
         }
+    }
+
+    /// How much memory is kept for it, in bytes: what it has sent and was not taken yet, and what it has not
+    /// read. About half of what that may take in truth.
+    pub(crate) fn weight(&self) -> usize {
+        self.input.kept() + self.unread.capacity() + self.unsent.capacity()
     }
 
     /// Whether nothing is left to do for it.
@@ -84,6 +99,9 @@ impl Client {
             if line.is_some() {
                 return line;
             }
+            if self.unread.capacity() > SPARE {
+                self.unread = Vec::new();
+            }
             if !self.read_on() {
                 break;
             }
@@ -91,13 +109,22 @@ impl Client {
         None
     }
 
+    /// What it has said last may lack its line end, if it has said all; with one it can be taken.
+    fn end(&mut self) {
+        if mem::replace(&mut self.said_all, true) {
+            self.ended = true;
+        } else {
+            self.unread.push(b'\n');
+        }
+    }
+
     fn read_on(&mut self) -> bool {
         let mut chunk = [0; CHUNK];
         loop {
             match self.stream.read(&mut chunk) {
                 Ok(0) => {
-                    self.ended = true;
-                    return false;
+                    self.end();
+                    return !self.ended;
                 }
                 Ok(count) => {
                     self.unread.extend_from_slice(chunk.get(..count).unwrap_or_default());
@@ -112,12 +139,18 @@ impl Client {
         }
     }
 
+    /// Gives up on it. What it may still ask for is not done either: it could go on like this for ever.
+    pub(crate) fn give_up(&mut self) {
+        self.hang_up();
+        self.ended = true;
+        self.unread = Vec::new();
+        self.input = LineBuffer::new(REQUEST_MAX);
+    }
+
     /// Sends a line, now or when the client reads. Gives up on one that does not read.
     pub(crate) fn say(&mut self, line: &str) {
         if self.unsent.len() > UNSENT_MAX {
-            // What it may still ask for is not done either: it could go on like this for ever.
-            self.hang_up();
-            self.ended = true;
+            self.give_up();
         } else if !self.hung_up {
             self.unsent.extend_from_slice(line.as_bytes());
             self.flush();

@@ -206,6 +206,24 @@ impl Control {
         true
     }
 
+    /// Sees to it that all clients together take no more memory than they may, after one of them spoke or was
+    /// spoken to.
+    fn relieve(&mut self, speaking: ClientId) {
+        self.crowd.weigh(speaking);
+        while let Some(id) = self.crowd.too_heavy(speaking) {
+            debug!("control socket: client {id} takes too much memory");
+            match self.crowd.get_mut(id) {
+                // Somebody is to learn that nobody waits for the answer any more.
+                Some(client) if client.in_flight.is_some() => {
+                    client.give_up();
+                    self.crowd.weigh(id);
+                    self.crowd.stir(id);
+                }
+                _ => self.remove(id),
+            }
+        }
+    }
+
     fn remove(&mut self, id: ClientId) {
         if let Some(mut client) = self.crowd.remove(id) {
             if self.crowd.len() < self.room / 2 {
@@ -232,6 +250,7 @@ impl Control {
         if event.is_writable() {
             client.flush();
         }
+        self.crowd.weigh(id);
         self.crowd.stir(id);
     }
 
@@ -254,8 +273,10 @@ impl Control {
                 self.crowd.calm(id);
                 return None;
             }
-            let Some(line) = client.next_line() else {
-                let is_finished = client.is_finished();
+            let line = client.next_line();
+            let is_finished = client.is_finished();
+            self.relieve(id);
+            let (Some(line), Some(client)) = (line, self.crowd.get_mut(id)) else {
                 self.crowd.calm(id);
                 if is_finished {
                     self.remove(id);
@@ -293,12 +314,15 @@ impl Control {
         let last = !envelope.wait;
         if let Some(client) = self.crowd.get_mut(id) {
             let name = client.in_flight.as_ref().and_then(|in_flight| in_flight.name.clone());
-            client.say(&envelope.answering(name).encode());
+            let line = envelope.answering(name).encode();
+            client.say(&line);
             if last {
                 client.in_flight = None;
             }
             // It may have sent more meanwhile, or turned out to be gone.
             self.crowd.stir(id);
+            self.crowd.answered(line.len());
+            self.relieve(id);
         }
         if last {
             self.requests.remove(&request);

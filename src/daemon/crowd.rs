@@ -5,6 +5,14 @@ use super::client::Client;
 use crate::fsm::id::ClientId;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// How much memory clients may take together, in bytes, and how many of the longest answer beside that: who
+/// asks for much is not cut off because another one has done so.
+const WEIGHT_MAX: usize = 2 * 1024 * 1024;
+const ANSWERS_MAX: usize = 4;
+
+/// What must be gained by sending somebody away who says nothing, before one that speaks is.
+const WORTH: usize = 4 * 1024;
+
 /// All clients.
 #[derive(Debug)]
 pub(crate) struct Crowd {
@@ -16,6 +24,11 @@ pub(crate) struct Crowd {
     spoke: BTreeMap<ClientId, u64>,
     next_turn: u64,
     next_client: ClientId,
+    /// What each weighed when it was last looked at, and all together.
+    weights: BTreeMap<ClientId, usize>,
+    weight: usize,
+    /// The longest answer so far, in bytes.
+    longest: usize,
 }
 
 impl Crowd {
@@ -28,6 +41,9 @@ impl Crowd {
             spoke: BTreeMap::new(),
             next_turn: 0,
             next_client: ClientId(1),
+            weights: BTreeMap::new(),
+            weight: 0,
+            longest: 0,
         }
     }
 
@@ -101,12 +117,38 @@ impl Crowd {
         find(Client::is_idle).or_else(|| find(|client| client.in_flight.is_none()))
     }
 
+    /// Takes note of what a client weighs now.
+    pub(crate) fn weigh(&mut self, id: ClientId) {
+        let now = self.clients.get(&id).map_or(0, Client::weight);
+        let before = if now == 0 { self.weights.remove(&id) } else { self.weights.insert(id, now) };
+        self.weight = self.weight.saturating_sub(before.unwrap_or(0)).saturating_add(now);
+    }
+
+    /// Takes note of how long answers can be.
+    pub(crate) fn answered(&mut self, length: usize) {
+        self.longest = self.longest.max(length);
+    }
+
+    /// If all together take more memory than they may: who takes most of it. First of those who say nothing,
+    /// if that is worth it; never the one who speaks.
+    pub(crate) fn too_heavy(&self, speaking: ClientId) -> Option<ClientId> {
+        if self.weight <= WEIGHT_MAX.saturating_add(self.longest.saturating_mul(ANSWERS_MAX)) {
+            return None;
+        }
+        let others = self.weights.iter().filter(|(id, _)| **id != speaking);
+        let rank =
+            |(id, weight): &(&ClientId, &usize)| (**weight >= WORTH && !self.ready.contains(id), **weight);
+        others.max_by_key(rank).map(|(id, _)| *id)
+    }
+
     /// One less.
     pub(crate) fn remove(&mut self, id: ClientId) -> Option<Client> {
         if let Some(turn) = self.spoke.remove(&id) {
             self.silent.remove(&turn);
         }
         self.calm(id);
-        self.clients.remove(&id)
+        let client = self.clients.remove(&id);
+        self.weigh(id);
+        client
     }
 }

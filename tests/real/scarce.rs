@@ -8,6 +8,7 @@ use crate::{
 };
 use nix::sys::signal::{Signal, kill};
 use std::{
+    io::Write as _,
     os::unix::net::UnixStream,
     process::{Child, Command, Stdio},
     thread,
@@ -132,4 +133,39 @@ fn without_events_it_looks_for_them_now_and_then_and_says_so_once() {
     });
     supervisor.signal(Signal::SIGTERM);
     assert_eq!(supervisor.await_exit(), 0);
+}
+
+/// Three hundred clients that send this, one after the other, and stay; with little memory to be had.
+#[track_caller]
+fn bounded(text: &[u8]) {
+    if !have("prlimit", &["--version"]) {
+        return skip("there is no prlimit");
+    }
+    open_many_files();
+    let (mut supervisor, _) = sleepers(1, &[]);
+    let size = status_field(supervisor.pid(), "VmSize").expect("a number") * 1024;
+    limit(&supervisor, &format!("--as={}", size + 12 * 1024 * 1024));
+    let mut crowd = Vec::new();
+    for _ in 0..300 {
+        let mut client = connect(&supervisor);
+        client.set_write_timeout(Some(crate::harness::DEADLINE)).expect("a timeout can be set");
+        // Some have been sent away by then.
+        let _ = client.write_all(text);
+        crowd.push(client);
+    }
+    supervisor.ctl_ok(&["inc"]);
+    supervisor.await_healthy(2);
+    let peak = status_field(supervisor.pid(), "VmPeak").expect("a number") * 1024 - size;
+    assert!(peak < 12 * 1024 * 1024, "{peak}");
+    drop(crowd);
+}
+
+#[test]
+fn clients_with_half_a_line_share_the_memory_that_there_is() {
+    bounded(&[b'x'; 60 * 1024]);
+}
+
+#[test]
+fn clients_that_do_not_read_share_the_memory_that_there_is() {
+    bounded("{\"command\":\"help\"}\n".repeat(400).as_bytes());
 }

@@ -211,6 +211,27 @@ fn a_client_that_has_said_all_still_gets_its_answers() {
 }
 
 #[test]
+fn a_last_request_without_a_line_end_is_answered() {
+    let (mut supervisor, _) = sleepers(1, &[]);
+    let say = |bytes: &[u8]| {
+        let mut stream = UnixStream::connect(supervisor.socket()).expect("a connection");
+        stream.write_all(bytes).expect("it is sent");
+        stream.shutdown(Shutdown::Write).expect("half of it can be closed");
+        let mut said = String::new();
+        stream.read_to_string(&mut said).expect("answers, then the end");
+        said.lines().map(|line| json::from_str(line).expect("JSON")).collect::<Vec<Value>>()
+    };
+    let answers = say(b"{\"command\":\"version\",\"id\":1}\n{\"command\":\"inc\",\"id\":2}");
+    assert_eq!(answers.iter().map(|answer| number(answer, "request_id")).collect::<Vec<_>>(), [1, 2]);
+    assert!(answers.iter().all(is_ok), "{answers:?}");
+    // Half a request is none, and is said to be none.
+    let [answer] = &say(b"{\"command\":\"dec\"")[..] else { panic!("one answer") };
+    assert!(!is_ok(answer));
+    assert_eq!(say(b"  \n ").len(), 0);
+    supervisor.await_healthy(2);
+}
+
+#[test]
 fn what_a_client_asked_for_before_it_left_is_done() {
     let (mut supervisor, pids) = sleepers(1, &[]);
     let send = |bytes: &[u8]| {
