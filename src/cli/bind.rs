@@ -1,7 +1,8 @@
 //! What `--bind` takes: an address to listen on, and flags for its socket.
 //!
 //! `ADDR:PORT[,OPT...]`, where ADDR is an IPv4 address, an IPv6 address in brackets or a host name.
-//! Host names are told from mistyped addresses here, and resolved elsewhere.
+//! Host names are told from mistyped addresses here, and resolved elsewhere; so are the links that
+//! link-local addresses name.
 
 use super::error::brief;
 use std::{
@@ -28,8 +29,23 @@ pub enum Host {
     V4(Ipv4Addr),
     /// An IPv6 address.
     V6(Ipv6Addr),
+    /// A link-local IPv6 address (fe80::/10). Every link has the same ones, so it names its own.
+    Link(Ipv6Addr, Zone),
     /// A name to resolve.
     Name(String),
+}
+
+/// Which link a link-local address is on, as in RFC 4007, section 11: the name of an interface of this
+/// machine, or its number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Zone(String);
+
+impl Zone {
+    /// As it was typed.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 /// A socket to listen on.
@@ -50,9 +66,9 @@ impl BindSpec {
     #[must_use]
     pub fn fits(&self, family: Family) -> bool {
         match (&self.host, family) {
-            (Host::V4(_), Family::V6) | (Host::V6(_), Family::V4) => false,
+            (Host::V4(_), Family::V6) | (Host::V6(_) | Host::Link(..), Family::V4) => false,
             (Host::V4(_), Family::Any | Family::V4)
-            | (Host::V6(_), Family::Any | Family::V6)
+            | (Host::V6(_) | Host::Link(..), Family::Any | Family::V6)
             | (Host::Name(_), Family::Any | Family::V4 | Family::V6) => true,
         }
     }
@@ -73,6 +89,14 @@ pub enum BindError {
     BadIpv4,
     /// What stands in brackets is no IPv6 address.
     BadIpv6,
+    /// A link-local address that does not say on which link.
+    NoZone(Ipv6Addr),
+    /// What stands behind the `%` is neither the name nor the number of an interface.
+    BadZone,
+    /// A link is named for an address that is the same on all of them.
+    NeedlessZone(Ipv6Addr),
+    /// An IPv4 address, written as an IPv6 one. Sockets of ours take one family only.
+    Mapped(Ipv4Addr),
     /// Neither an address nor a possible host name.
     BadName,
     /// No such flag.
@@ -92,6 +116,23 @@ impl fmt::Display for BindError {
             Self::BareIpv6 => "has several colons (an IPv6 address stands in brackets, as in [::1]:8080)",
             Self::BadIpv4 => "does not start with an IPv4 address of four numbers from 0 to 255",
             Self::BadIpv6 => "has no IPv6 address in its brackets",
+            Self::NoZone(address) => {
+                return write!(
+                    f,
+                    "is a link-local address, which every link has, and does not say on which link; as in \
+                     [{address}%eth0]:8080 (`ip link` lists them)"
+                );
+            }
+            Self::BadZone => "names no link behind its % (as in [fe80::1%eth0]:8080; `ip link` lists them)",
+            Self::NeedlessZone(address) => {
+                return write!(
+                    f,
+                    "names a link, and {address} is not link-local; leave out the % and the name"
+                );
+            }
+            Self::Mapped(address) => {
+                return write!(f, "is the IPv4 address {address} in the form of an IPv6 one; say {address}");
+            }
             Self::BadName => "starts neither with an address nor with a host name",
             Self::UnknownFlag(flag) => {
                 return write!(f, "has the flag `{}`, which does not exist", brief(flag.as_ref()));
@@ -129,15 +170,39 @@ impl FromStr for BindSpec {
 fn read_address(text: &str) -> Result<(Host, u16), BindError> {
     if let Some(inside) = text.strip_prefix('[') {
         let (host, rest) = inside.split_once(']').ok_or(BindError::BadIpv6)?;
-        let host = host.parse().map_err(|_| BindError::BadIpv6)?;
+        let host = read_v6(host)?;
         let port = rest.strip_prefix(':').ok_or(BindError::NoPort)?;
-        return Ok((Host::V6(host), read_port(port)?));
+        return Ok((host, read_port(port)?));
     }
     let (host, port) = text.rsplit_once(':').ok_or(BindError::NoPort)?;
     if host.contains(':') {
         return Err(BindError::BareIpv6);
     }
     Ok((read_host(host)?, read_port(port)?))
+}
+
+fn read_v6(text: &str) -> Result<Host, BindError> {
+    let (address, zone) = match text.split_once('%') {
+        Some((address, zone)) => (address, Some(zone)),
+        None => (text, None),
+    };
+    let address: Ipv6Addr = address.parse().map_err(|_| BindError::BadIpv6)?;
+    if let Some(v4) = address.to_ipv4_mapped() {
+        return Err(BindError::Mapped(v4));
+    }
+    match zone {
+        None if address.is_unicast_link_local() => Err(BindError::NoZone(address)),
+        None => Ok(Host::V6(address)),
+        Some(_) if !address.is_unicast_link_local() => Err(BindError::NeedlessZone(address)),
+        Some(zone) if is_zone(zone) => Ok(Host::Link(address, Zone(zone.to_owned()))),
+        Some(_) => Err(BindError::BadZone),
+    }
+}
+
+/// What Linux takes for the name of an interface, less what would end the address; numbers are such too.
+fn is_zone(text: &str) -> bool {
+    let forbidden = |byte| matches!(byte, b'/' | b':' | b'%' | b'[') || !byte.is_ascii_graphic();
+    (1..=15).contains(&text.len()) && !matches!(text, "." | "..") && !text.bytes().any(forbidden)
 }
 
 fn read_port(text: &str) -> Result<u16, BindError> {
@@ -176,6 +241,7 @@ impl fmt::Display for Host {
         match self {
             Self::V4(address) => write!(f, "{address}"),
             Self::V6(address) => write!(f, "[{address}]"),
+            Self::Link(address, zone) => write!(f, "[{address}%{}]", zone.as_str()),
             Self::Name(name) => f.write_str(name),
         }
     }
@@ -252,7 +318,7 @@ mod tests {
         for text in ["127.0.0.256:80", "127.1:80", "8080:80", "1.2.3.4.5:80", "1.2.3.4.:80"] {
             assert_eq!(error(text), BindError::BadIpv4, "{text}");
         }
-        for text in ["[]:80", "[::1", "[::1%lo]:80", "[1.2.3.4]:80", "[localhost]:80"] {
+        for text in ["[]:80", "[::1", "[%lo]:80", "[1.2.3.4]:80", "[localhost]:80"] {
             assert_eq!(error(text), BindError::BadIpv6, "{text}");
         }
         for text in [":80", "*:80"] {
@@ -262,6 +328,30 @@ mod tests {
         for text in ["a b:80", "é:80", "-a:80", "a-.b:80", "a..b:80", ".:80", "a/b:80", &long] {
             assert_eq!(error(text), BindError::BadName, "{text}");
         }
+    }
+
+    #[test]
+    fn a_link_local_address_names_its_link_and_no_other_does() {
+        let address: Ipv6Addr = "fe80::1".parse().unwrap();
+        for zone in ["lo", "eth0.7", "2", "wg-a_b", "fifteen-letters"] {
+            let host = Host::Link(address, Zone(zone.to_owned()));
+            assert_eq!(spec(&format!("[fe80::1%{zone}]:80,r")).host, host);
+        }
+        for zone in ["", "a b", "a/b", "a%b", "é", "sixteen-letters-", ".", ".."] {
+            assert_eq!(error(&format!("[fe80::1%{zone}]:80")), BindError::BadZone, "{zone}");
+        }
+        assert_eq!(error("[fe80::1]:80"), BindError::NoZone(address));
+        assert!(error("[fe80::1]:80").to_string().contains("[fe80::1%eth0]:8080"));
+        assert_eq!(error("[::1%lo]:80"), BindError::NeedlessZone(Ipv6Addr::LOCALHOST));
+        assert!(!spec("[fe80::1%lo]:80").fits(Family::V4) && spec("[fe80::1%lo]:80").fits(Family::V6));
+    }
+
+    #[test]
+    fn an_ipv4_address_in_the_form_of_an_ipv6_one_is_told_what_it_is() {
+        for text in ["[::ffff:127.0.0.1]:80", "[::ffff:7f00:1]:80", "[::ffff:127.0.0.1%lo]:80"] {
+            assert_eq!(error(text), BindError::Mapped(Ipv4Addr::LOCALHOST), "{text}");
+        }
+        assert!(error("[::ffff:127.0.0.1]:80").to_string().contains("say 127.0.0.1"));
     }
 
     #[test]
@@ -285,9 +375,15 @@ mod tests {
     fn any_host() -> impl Strategy<Value = Host> {
         prop_oneof![
             any::<Ipv4Addr>().prop_map(Host::V4),
-            any::<Ipv6Addr>().prop_map(Host::V6),
+            any::<Ipv6Addr>().prop_filter("neither link-local nor mapped", is_plain).prop_map(Host::V6),
+            (any::<u64>(), "[a-z][a-z0-9._-]{0,14}|[1-9][0-9]{0,4}")
+                .prop_map(|(low, zone)| Host::Link((0xfe80 << 112 | u128::from(low)).into(), Zone(zone))),
             "[a-z]([a-z0-9_-]{0,20}[a-z0-9])?(\\.[a-z][a-z0-9]{0,9}){0,3}\\.?".prop_map(Host::Name),
         ]
+    }
+
+    fn is_plain(address: &Ipv6Addr) -> bool {
+        !address.is_unicast_link_local() && address.to_ipv4_mapped().is_none()
     }
 
     proptest! {
@@ -300,7 +396,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_read_is_written_as_the_same(text in "[\\[:]{0,2}[0-9a-f.:]{0,9}[\\]:]{0,2}[0-9]{0,5}(,[rn])?") {
+        fn what_is_read_is_written_as_the_same(text in "[\\[:]{0,2}[0-9a-f.:%]{0,9}[\\]:]{0,2}[0-9]{0,5}(,[rn])?") {
             if let Ok(spec) = text.parse::<BindSpec>() {
                 prop_assert_eq!(spec.to_string().parse(), Ok(spec));
             }

@@ -2,7 +2,7 @@
 //! elsewhere. Nothing here is asked while nothing happens.
 
 use crate::fsm::id::Pid;
-use std::{fs, io};
+use std::{fs, io, os::unix::ffi::OsStrExt as _};
 
 /// Whether a process has a handler for the signal with that number, as of now.
 ///
@@ -37,6 +37,58 @@ fn caught(status: &str, signal: i32) -> Option<bool> {
     Some(1_u64.checked_shl(bit)? & set != 0)
 }
 
+/// Where a process stands among others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Kin {
+    /// Who has made it, or has inherited it.
+    pub(crate) parent: Pid,
+    /// Its process group.
+    pub(crate) group: Pid,
+}
+
+/// The kin of a process, unless it has ended.
+pub(crate) fn kin(pid: Pid) -> Option<Kin> {
+    read_kin(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// Fields 3 to 5 of `stat`: state, parent and group. Before them stands the name in parentheses, which may
+/// contain anything.
+fn read_kin(stat: &[u8]) -> Option<Kin> {
+    let end = stat.iter().rposition(|byte| *byte == b')')?;
+    let rest = std::str::from_utf8(stat.get(end.checked_add(1)?..)?).ok()?;
+    let mut fields = rest.split_ascii_whitespace();
+    if matches!(fields.next()?, "Z" | "X") {
+        return None;
+    }
+    let mut number = || fields.next()?.parse().ok().map(Pid);
+    Some(Kin { parent: number()?, group: number()? })
+}
+
+/// What a process calls itself; fit for a line of text.
+pub(crate) fn name(pid: Pid) -> String {
+    let name = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
+    let name = String::from_utf8_lossy(name.strip_suffix(b"\n").unwrap_or(&name)).into_owned();
+    if name.is_empty() { "?".into() } else { name.escape_debug().to_string() }
+}
+
+/// All processes that we can see, us included.
+pub(crate) fn processes() -> impl Iterator<Item = Pid> {
+    let entries = fs::read_dir("/proc").into_iter().flatten();
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok().map(Pid))
+}
+
+/// The inodes of the sockets that a process has open; none if we may not know.
+pub(crate) fn sockets(pid: Pid) -> impl Iterator<Item = u64> {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten();
+    entries.filter_map(|entry| socket_inode(fs::read_link(entry.ok()?.path()).ok()?.as_os_str().as_bytes()))
+}
+
+/// As the kernel names a socket: `socket:[INODE]`.
+fn socket_inode(link: &[u8]) -> Option<u64> {
+    let number = link.strip_prefix(b"socket:[")?.strip_suffix(b"]")?;
+    std::str::from_utf8(number).ok()?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,5 +118,32 @@ mod tests {
         assert_eq!(catches(Pid(std::process::id()), SIGUSR1).ok(), Some(false));
         assert_eq!(is_stopped(Pid(std::process::id())).ok(), Some(false));
         assert!(catches(Pid(0), SIGUSR1).is_err() && is_stopped(Pid(0)).is_err());
+    }
+
+    #[test]
+    fn the_name_of_a_process_does_not_disturb_its_kin() {
+        let kin = |stat: &str| read_kin(stat.as_bytes());
+        let expected = Some(Kin { parent: Pid(7), group: Pid(42) });
+        assert_eq!(kin("42 (sh) S 7 42 1 0 -1"), expected);
+        assert_eq!(kin("42 (a) Z 9 (b) R 7 42 1"), expected);
+        assert_eq!(kin("42 (sh) Z 7 42 1 0 -1"), None, "it has ended");
+        for broken in ["", "42 (sh", "42 (sh)", "42 (sh) S 7", "42 (sh) S x 42"] {
+            assert_eq!(kin(broken), None, "{broken}");
+        }
+    }
+
+    #[test]
+    fn our_own_kin_sockets_and_name_are_found() {
+        use std::{net::TcpListener, os::fd::AsRawFd as _};
+        let us = Pid(std::process::id());
+        assert_eq!(kin(us).map(|kin| kin.parent), Some(Pid(std::os::unix::process::parent_id())));
+        assert_eq!(kin(Pid(0)), None);
+        assert!(processes().any(|pid| pid == us));
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        let link = fs::read_link(format!("/proc/self/fd/{}", socket.as_raw_fd())).unwrap();
+        let inode = socket_inode(link.as_os_str().as_bytes()).unwrap();
+        assert!(sockets(us).any(|found| found == inode));
+        assert!(!name(us).is_empty());
+        assert_eq!(name(Pid(0)), "?");
     }
 }

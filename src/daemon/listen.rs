@@ -1,5 +1,8 @@
 //! Listening sockets: bound once, at the start, and shared with every worker.
 //!
+//! Shared is more than the port: whoever has such a socket can end its listening, or change its flags, for
+//! everybody. So a [`Listener`] knows what was asked for, and [puts it right](Listener::mend).
+//!
 //! What kinds of address there are is known here alone: how each is bound, what it is called, and what to
 //! do about it if it cannot be bound. What a socket is set to is written out, not left to the system:
 //! whether an IPv6 socket takes IPv4 connections too differs between machines, and `SO_REUSEADDR` is not
@@ -8,10 +11,14 @@
 use crate::fsm::id::Errno;
 use nix::{
     errno::Errno as Sys,
+    fcntl::{FcntlArg, OFlag, fcntl},
     libc,
-    sys::socket::{
-        self, AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, setsockopt,
-        sockopt::{Ipv6V6Only, ReuseAddr},
+    sys::{
+        socket::{
+            self, AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, getsockopt, setsockopt,
+            sockopt::{AcceptConn, Ipv6V6Only, ReuseAddr},
+        },
+        stat::fstat,
     },
 };
 use std::{
@@ -60,28 +67,51 @@ impl Address {
     pub(crate) fn bind(&self, options: ListenOptions) -> Result<Listener, Errno> {
         let fd = self.listen(options).map_err(|errno| Errno(errno as i32))?;
         let address = self.settled(&fd);
-        Ok(Listener { fd, address })
+        Ok(Listener { fd, address, options })
     }
 
     fn listen(&self, options: ListenOptions) -> Result<OwnedFd, Sys> {
         let mut flags = SockFlag::SOCK_CLOEXEC;
         flags.set(SockFlag::SOCK_NONBLOCK, options.nonblocking);
         let make = |family| socket::socket(family, SockType::Stream, flags, None);
-        let (fd, wanted) = match self {
-            Self::V4(v4) => (make(AddressFamily::Inet)?, SockaddrStorage::from(*v4)),
-            Self::V6(v6) => {
+        let fd = match self {
+            Self::V4(_) => make(AddressFamily::Inet)?,
+            Self::V6(_) => {
                 let fd = make(AddressFamily::Inet6)?;
                 setsockopt(&fd, Ipv6V6Only, &true)?;
-                (fd, SockaddrStorage::from(*v6))
+                fd
             }
         };
         if options.reuse_address {
             // Linux looks at it when it binds; later is too late.
             setsockopt(&fd, ReuseAddr, &true)?;
         }
-        socket::bind(fd.as_raw_fd(), &wanted)?;
+        self.bind_to(&fd)?;
         socket::listen(&fd, backlog(options.backlog))?;
         Ok(fd)
+    }
+
+    fn bind_to(&self, fd: &OwnedFd) -> Result<(), Sys> {
+        match self {
+            Self::V4(v4) => socket::bind(fd.as_raw_fd(), &SockaddrStorage::from(*v4)),
+            Self::V6(v6) => socket::bind(fd.as_raw_fd(), &SockaddrStorage::from(*v6)),
+        }
+    }
+
+    /// Whether a socket that listens here keeps another from listening there.
+    pub(crate) fn conflicts(&self, other: &Self) -> bool {
+        let (one, other) = (self.socket_addr(), other.socket_addr());
+        let same_host = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
+        // IPv6 sockets of ours take IPv6 only.
+        one.is_ipv4() == other.is_ipv4() && one.port() == other.port() && one.port() != 0 && same_host
+    }
+
+    /// The same, whichever kind it is.
+    pub(crate) fn socket_addr(&self) -> SocketAddr {
+        match self {
+            Self::V4(v4) => (*v4).into(),
+            Self::V6(v6) => (*v6).into(),
+        }
     }
 
     /// The same with the port that the kernel chose, if it was asked to.
@@ -93,15 +123,16 @@ impl Address {
         }
     }
 
-    /// Says for people why it cannot be bound, and what to do next.
-    pub(crate) fn describe(&self, errno: Errno) -> String {
+    /// Says for people why it cannot be bound, and what to do next. `holder` is who has the port, in words,
+    /// if that is known.
+    pub(crate) fn describe(&self, errno: Errno, holder: Option<String>) -> String {
         let next = match errno.0 {
             libc::EAFNOSUPPORT => "; this machine does not do addresses of that family".into(),
             libc::EMFILE | libc::ENFILE => "; too many files are open, see `ulimit -n`".into(),
-            number => match self {
-                Self::V4(v4) => advice((*v4).into(), number),
-                Self::V6(v6) => advice((*v6).into(), number),
-            },
+            libc::ENODEV => "; this machine has no such link, see `ip link`".into(),
+            number => {
+                holder.map_or_else(|| advice(self.socket_addr(), number), |holder| format!("; {holder}"))
+            }
         };
         format!("cannot listen on {self}: {}{next}", Sys::from_raw(errno.0).desc())
     }
@@ -141,12 +172,73 @@ pub(crate) struct ListenOptions {
 pub(crate) struct Listener {
     fd: OwnedFd,
     address: Address,
+    options: ListenOptions,
+}
+
+/// What was found to be otherwise than asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mended {
+    /// It did not listen any more, and does again. All who have it do with it.
+    Listens,
+    /// It did not listen any more and could not be made to. In its place there is a new one, which those who
+    /// have the old one do not have.
+    BoundAnew,
+    /// It did not listen any more, and that could not be mended.
+    Deaf(Errno),
+    /// O_NONBLOCK was set, and is not any more.
+    Blocks,
+    /// O_NONBLOCK was not set, and is again.
+    NonBlocking,
 }
 
 impl Listener {
     /// Where it listens: with the port that the kernel chose if it was asked to.
     pub(crate) fn address(&self) -> &Address {
         &self.address
+    }
+
+    /// The socket's inode, by which it can be recognised in other processes.
+    pub(crate) fn inode(&self) -> Option<u64> {
+        fstat(&self.fd).ok().map(|stat| stat.st_ino)
+    }
+
+    /// Sees whether it is still as it was made, and makes it so. Two system calls if it is.
+    pub(crate) fn mend(&mut self) -> impl Iterator<Item = Mended> + use<> {
+        let listening = getsockopt(&self.fd, AcceptConn) != Ok(false);
+        let mended = (!listening).then(|| self.listen_again());
+        [mended, self.mend_flags()].into_iter().flatten()
+    }
+
+    fn mend_flags(&self) -> Option<Mended> {
+        let flags = OFlag::from_bits_retain(fcntl(&self.fd, FcntlArg::F_GETFL).ok()?);
+        let wanted = self.options.nonblocking;
+        if flags.contains(OFlag::O_NONBLOCK) == wanted {
+            return None;
+        }
+        let mut right = flags;
+        right.set(OFlag::O_NONBLOCK, wanted);
+        fcntl(&self.fd, FcntlArg::F_SETFL(right)).ok()?;
+        Some(if wanted { Mended::NonBlocking } else { Mended::Blocks })
+    }
+
+    fn listen_again(&mut self) -> Mended {
+        // A port that the kernel had chosen was given up by shutdown(2). One that was asked for is still
+        // bound, which is EINVAL.
+        let bound = matches!(self.address.bind_to(&self.fd), Ok(()) | Err(Sys::EINVAL));
+        if bound
+            && socket::listen(&self.fd, backlog(self.options.backlog)).is_ok()
+            && bound_to(&self.fd)
+                .is_some_and(|found| found.socket_addr().port() == self.address.socket_addr().port())
+        {
+            return Mended::Listens;
+        }
+        match self.address.listen(self.options) {
+            Ok(fd) => {
+                self.fd = fd;
+                Mended::BoundAnew
+            }
+            Err(errno) => Mended::Deaf(Errno(errno as i32)),
+        }
     }
 }
 
@@ -175,10 +267,10 @@ fn bound_to(fd: &OwnedFd) -> Option<Address> {
 mod tests {
     use super::*;
     use nix::{
-        fcntl::{FcntlArg, FdFlag, OFlag, fcntl},
-        sys::socket::{getsockopt, sockopt},
+        fcntl::FdFlag,
+        sys::socket::{Shutdown, shutdown},
     };
-    use std::net::{Ipv4Addr, Ipv6Addr, TcpStream};
+    use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
 
     const V4: Address = Address::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0));
     const V6: Address = Address::V6(SocketAddrV6::new(Ipv6Addr::LOCALHOST, 0, 0, 0));
@@ -188,10 +280,7 @@ mod tests {
     }
 
     fn port(address: &Address) -> u16 {
-        match address {
-            Address::V4(v4) => v4.port(),
-            Address::V6(v6) => v6.port(),
-        }
+        address.socket_addr().port()
     }
 
     fn nonblocking(listener: &Listener) -> bool {
@@ -213,12 +302,89 @@ mod tests {
         assert!(!nonblocking(&plain));
         let flags = FdFlag::from_bits_retain(fcntl(&plain, FcntlArg::F_GETFD).unwrap());
         assert!(flags.contains(FdFlag::FD_CLOEXEC));
-        assert!(getsockopt(&plain, sockopt::AcceptConn).unwrap());
+        assert!(getsockopt(&plain, AcceptConn).unwrap());
 
         let options = ListenOptions { reuse_address: true, nonblocking: true, backlog: Some(7) };
         let special = V4.bind(options).unwrap();
         assert!(getsockopt(&special, ReuseAddr).unwrap());
         assert!(nonblocking(&special));
+    }
+
+    fn mend(listener: &mut Listener) -> Vec<Mended> {
+        listener.mend().collect()
+    }
+
+    #[test]
+    fn a_socket_that_was_shut_down_listens_again_for_all_who_have_it() {
+        // The kernel treats a port that it has chosen and one that was asked for differently.
+        let chosen = V4.bind(ListenOptions::default()).unwrap();
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = free.local_addr().unwrap();
+        drop(free);
+        let asked = Address::from(address).bind(ListenOptions::default()).unwrap();
+        for mut listener in [chosen, asked] {
+            assert_eq!(mend(&mut listener), []);
+            let worker = listener.fd.try_clone().unwrap();
+            shutdown(worker.as_raw_fd(), Shutdown::Both).unwrap();
+            assert!(TcpStream::connect(listener.address().to_string()).is_err());
+            let before = listener.inode();
+            assert_eq!(mend(&mut listener), [Mended::Listens]);
+            assert_eq!(listener.inode(), before);
+            TcpStream::connect(listener.address().to_string()).unwrap();
+            assert!(TcpListener::from(worker).accept().is_ok());
+            assert_eq!(mend(&mut listener), []);
+        }
+    }
+
+    #[test]
+    fn a_socket_that_cannot_listen_again_is_bound_anew() {
+        let mut listener = V4.bind(ListenOptions::default()).unwrap();
+        let worker = listener.fd.try_clone().unwrap();
+        shutdown(worker.as_raw_fd(), Shutdown::Both).unwrap();
+        // A socket that is connected cannot listen.
+        let other = TcpListener::bind("127.0.0.1:0").unwrap();
+        let to = SockaddrStorage::from(other.local_addr().unwrap());
+        socket::connect(worker.as_raw_fd(), &to).unwrap();
+        let before = listener.inode();
+        assert_eq!(mend(&mut listener), [Mended::BoundAnew]);
+        assert_ne!(listener.inode(), before);
+        TcpStream::connect(listener.address().to_string()).unwrap();
+
+        // And what cannot be mended at all is told.
+        let mut listener = V4.bind(ListenOptions::default()).unwrap();
+        shutdown(listener.fd.as_raw_fd(), Shutdown::Both).unwrap();
+        let _thief = TcpListener::bind(listener.address().to_string()).unwrap();
+        assert_eq!(mend(&mut listener), [Mended::Deaf(Errno(Sys::EADDRINUSE as i32))]);
+    }
+
+    #[test]
+    fn o_nonblock_is_set_or_not_as_was_asked_for() {
+        for nonblocking in [false, true] {
+            let options = ListenOptions { nonblocking, ..ListenOptions::default() };
+            let mut listener = V4.bind(options).unwrap();
+            let worker = TcpListener::from(listener.fd.try_clone().unwrap());
+            worker.set_nonblocking(!nonblocking).unwrap();
+            let mended = if nonblocking { Mended::NonBlocking } else { Mended::Blocks };
+            assert_eq!(mend(&mut listener), [mended]);
+            assert_eq!(super::tests::nonblocking(&listener), nonblocking);
+            assert_eq!(mend(&mut listener), []);
+        }
+    }
+
+    #[test]
+    fn addresses_conflict_where_the_kernel_says_so() {
+        for (one, other, conflict) in [
+            ("127.0.0.1:80", "127.0.0.1:80", true),
+            ("127.0.0.1:80", "0.0.0.0:80", true),
+            ("[::1]:80", "[::]:80", true),
+            ("127.0.0.1:80", "127.0.0.2:80", false),
+            ("127.0.0.1:80", "127.0.0.1:81", false),
+            ("127.0.0.1:0", "127.0.0.1:0", false),
+            ("0.0.0.0:80", "[::]:80", false),
+        ] {
+            assert_eq!(address(one).conflicts(&address(other)), conflict, "{one} {other}");
+            assert_eq!(address(other).conflicts(&address(one)), conflict, "{other} {one}");
+        }
     }
 
     #[test]
@@ -239,7 +405,7 @@ mod tests {
             }
             Err(errno) => {
                 let absent = [Sys::EAFNOSUPPORT as i32, Sys::EADDRNOTAVAIL as i32];
-                assert!(absent.contains(&errno.0), "{}", V6.describe(errno));
+                assert!(absent.contains(&errno.0), "{}", V6.describe(errno, None));
             }
         }
     }
@@ -250,15 +416,17 @@ mod tests {
         let options = ListenOptions { reuse_address: true, ..ListenOptions::default() };
         let errno = holder.address().bind(options).unwrap_err();
         assert_eq!(errno, Errno(Sys::EADDRINUSE as i32));
-        let text = holder.address().describe(errno);
+        let text = holder.address().describe(errno, None);
         assert!(text.contains(&holder.address().to_string()) && text.contains("ss -ltnp"), "{text}");
+        let text = holder.address().describe(errno, Some("pid 7 (x) holds it".into()));
+        assert!(text.ends_with("; pid 7 (x) holds it"), "{text}");
 
         let elsewhere = address("192.0.2.1:0");
         let errno = elsewhere.bind(ListenOptions::default()).unwrap_err();
         assert_eq!(errno, Errno(Sys::EADDRNOTAVAIL as i32));
-        assert!(elsewhere.describe(errno).contains("no address 192.0.2.1"));
+        assert!(elsewhere.describe(errno, None).contains("no address 192.0.2.1"));
 
         let privileged = address("127.0.0.1:80");
-        assert!(privileged.describe(Errno(Sys::EACCES as i32)).contains("1024"));
+        assert!(privileged.describe(Errno(Sys::EACCES as i32), None).contains("1024"));
     }
 }

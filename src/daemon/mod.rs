@@ -11,13 +11,15 @@
 //! | `shell` | the loop: gather facts, tell the core, perform its actions |
 //! | `signals` | which signals are taken, and which of them are orders |
 //! | `release`, `history` | what each generation runs, from being asked for to what came of it |
+//! | `leftovers` | telling of processes that keep a socket without a worker |
 //! | `process` | fork, exec, signals, reaping; the one room with `unsafe` |
 //! | `program` | what is executed, captured once |
 //! | `explain` | why a program cannot be executed, and what can be done about it |
-//! | `facts` | what the kernel tells of processes |
 //! | `given` | the contract with workers: variables, descriptors, what is kept from them |
 //! | `directory` | where workers run: what a name leads to at each upgrade |
 //! | `sockets`, `listen`, `resolve` | `--bind`: all sockets, each kind of address, names of hosts |
+//! | `holders` | who else has a socket, or a port |
+//! | `facts` | what the kernel tells of processes |
 //! | `control`, `crowd`, `client` | the control socket: requests and answers, who is connected, one of them |
 //! | `door`, `claim` | the control socket's listener, and the file that leads to it |
 //! | `watch` | learning that the file or its folder was removed |
@@ -39,6 +41,8 @@ mod explain;
 mod facts;
 mod given;
 mod history;
+mod holders;
+mod leftovers;
 mod listen;
 mod log;
 mod place;

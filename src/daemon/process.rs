@@ -1,6 +1,7 @@
 //! Processes: starting them, signalling them, learning of their end. The one room with `unsafe`, and its
-//! closets: `child` is what a child does before it is the program, `verdicts` how it tells that it is none,
-//! `inherited` what is put right at the start, `reap` the end of children, `send` signals.
+//! closets: `child` is what a child does before it is the program, `moves` where its descriptors go,
+//! `verdicts` how it tells that it is no program; `inherited` is what is put right at the start, `reap` the
+//! end of children, `send` signals.
 //!
 //! Between `fork` and `execve` a child of a process that may have threads can do next to nothing: no
 //! allocation, no lock, no panic. Whatever needs more is prepared by the parent, in buffers that are
@@ -9,22 +10,23 @@
 //! parent, one word for each spawn, and ends; who reaps it asks [`Spawner::outcome`] for the reason.
 #![expect(unsafe_code, reason = "fork and what may be done in a forked child have no safe form")]
 
-pub(crate) use inherited::{Hangup, open_standard_fds, reset_signals_at_start};
+pub(crate) use inherited::{FileLimit, Hangup, open_standard_fds, reset_signals_at_start};
 pub(crate) use interrupt::arm_interrupt;
-pub(crate) use reap::reap;
-pub(crate) use send::{group_alive, group_of, number, signal};
+pub(crate) use reap::ended;
+pub(crate) use send::{group_of, number, signal, sweep};
 pub(crate) use verdicts::Ticket;
 
 use super::{
-    given::{FIRST_FD, Given, Variable},
+    given::{Given, Variable},
     program::{Program, Strings, spawn_error},
 };
 use crate::fsm::{
     event::{SpawnError, SpawnStage},
     id::{Errno, Pid},
 };
-use child::Plan;
+use child::{Displaced, Plan};
 use inherited::{LAST_SIGNAL, is_default};
+use moves::Moves;
 use nix::{
     errno::Errno as Sys,
     fcntl::{OFlag, open},
@@ -33,8 +35,9 @@ use nix::{
     unistd,
 };
 use std::{
+    collections::BTreeMap,
     os::{
-        fd::{AsRawFd, OwnedFd, RawFd},
+        fd::{AsRawFd, OwnedFd},
         unix::ffi::OsStrExt,
     },
     ptr,
@@ -50,6 +53,9 @@ pub(crate) struct Child {
     pub(crate) ticket: Ticket,
 }
 
+/// Processes of ours that are not reaped yet, so that their numbers are theirs: all workers, and nobody else.
+pub(crate) type Children = BTreeMap<Pid, Ticket>;
+
 /// Starts programs.
 #[derive(Debug)]
 pub(crate) struct Spawner {
@@ -58,14 +64,16 @@ pub(crate) struct Spawner {
     variables: Strings,
     arguments: Vec<*const c_char>,
     environment: Vec<*const c_char>,
-    sockets: Vec<RawFd>,
+    moves: Moves,
     /// Signals that do not have their default effect here.
     signals: Vec<c_int>,
+    /// What workers get in place of our own limit.
+    files: Option<FileLimit>,
 }
 
 impl Spawner {
-    /// Opens what all children share.
-    pub(crate) fn new() -> Result<Self, Errno> {
+    /// Opens what all children share. `files` is the limit of descriptors that they get.
+    pub(crate) fn new(files: FileLimit) -> Result<Self, Errno> {
         let null = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()).map_err(errno)?;
         Ok(Self {
             null,
@@ -73,8 +81,9 @@ impl Spawner {
             variables: Strings::default(),
             arguments: Vec::new(),
             environment: Vec::new(),
-            sockets: Vec::new(),
+            moves: Moves::default(),
             signals: Vec::new(),
+            files: files.is_raised().then_some(files),
         })
     }
 
@@ -89,12 +98,14 @@ impl Spawner {
             let variable = [name.as_bytes(), b"=", value.as_bytes()];
             self.variables.push(&variable).map_err(|errno| spawn_error(SpawnStage::Exec, errno))?;
         }
-        self.sockets.clear();
-        self.sockets.extend(given.sockets.iter().map(AsRawFd::as_raw_fd));
-        self.start(program)
+        let displaced = program.displaced();
+        let file = displaced.map(|(file, _)| file.as_raw_fd());
+        self.moves.arrange(given.sockets.iter().map(AsRawFd::as_raw_fd).chain(file));
+        let place = self.moves.end().saturating_sub(1);
+        self.start(program, displaced.map(|(_, kind)| Displaced { place, kind }))
     }
 
-    fn start(&mut self, program: &Program) -> Result<Child, SpawnError> {
+    fn start(&mut self, program: &Program, displaced: Option<Displaced>) -> Result<Child, SpawnError> {
         let failed = |errno| spawn_error(SpawnStage::Fork, errno);
         // A variable that the child must set itself, such as its own pid, can be written in place
         // here: the child has its own copy of this memory.
@@ -105,18 +116,18 @@ impl Spawner {
             // Once: by the first start every handler is in place, and SIGPIPE is ignored at least.
             self.signals.extend((1..=LAST_SIGNAL).filter(|number| !is_default(*number)));
         }
-        let count = RawFd::try_from(self.sockets.len()).map_err(|_| failed(Sys::EMFILE))?;
         let ticket = self.verdicts.take().map_err(failed)?;
         let Some(verdict) = self.verdicts.word(&ticket) else { return Err(failed(Sys::EINVAL)) };
         let plan = Plan {
             verdict,
             null: self.null.as_raw_fd(),
             directory: program.directory().map(|directory| directory.as_raw_fd()),
-            sockets: &mut self.sockets,
+            moves: self.moves.list(),
+            end: self.moves.end(),
             signals: &self.signals,
-            end: FIRST_FD.saturating_add(count),
+            files: self.files,
             executable: program.executable().as_ptr(),
-            displaced: program.displaced().map(|(file, kind)| (file.as_raw_fd(), kind)),
+            displaced,
             arguments: &self.arguments,
             environment: &self.environment,
         };
@@ -153,6 +164,7 @@ fn errno(errno: Sys) -> Errno {
 mod child;
 mod inherited;
 mod interrupt;
+mod moves;
 mod reap;
 mod send;
 #[cfg(test)]

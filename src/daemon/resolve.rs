@@ -1,6 +1,7 @@
-//! The address of a host, by the system's resolver.
+//! The address of a host, by the system's resolver, and the number of a link.
 
-use crate::cli::bind::Family;
+use crate::cli::bind::{Family, Zone};
+use nix::net::if_::if_nametoindex;
 use std::{
     fmt, io,
     net::{IpAddr, SocketAddr, ToSocketAddrs},
@@ -35,6 +36,12 @@ pub(crate) fn resolve(host: &str, port: u16, family: Family) -> Result<SocketAdd
         other = Some(address.ip());
     }
     Err(failed(Unresolved::OtherFamily(other)))
+}
+
+/// The number of a link, which is given by the name of its interface or as that number.
+pub(crate) fn link(zone: &Zone) -> Option<u32> {
+    let zone = zone.as_str();
+    if_nametoindex(zone).ok().or_else(|| zone.parse().ok().filter(|number| *number > 0))
 }
 
 /// Why there is no address to bind.
@@ -78,6 +85,18 @@ impl std::error::Error for ResolveError {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::bind::{BindSpec, Host};
+
+    #[test]
+    fn a_link_is_found_by_name_and_by_number() {
+        let zone = |text: &str| match format!("[fe80::1%{text}]:80").parse::<BindSpec>().unwrap().host {
+            Host::Link(_, zone) => link(&zone),
+            other @ (Host::V4(_) | Host::V6(_) | Host::Name(_)) => panic!("{other:?}"),
+        };
+        assert_eq!(zone("lo"), Some(if_nametoindex("lo").unwrap()));
+        assert_eq!(zone("17"), Some(17));
+        assert_eq!([zone("0"), zone("no-such-link")], [None, None]);
+    }
 
     #[test]
     fn a_host_gives_its_first_address_of_the_allowed_family() {

@@ -8,7 +8,8 @@ use super::{
     clock::Monotonic,
     control::{Control, Incoming},
     given::{Given, Variables},
-    process::{self, Hangup, Spawner, Ticket},
+    leftovers::Leftovers,
+    process::{self, Children, Hangup, Spawner},
     recorder::Recorder,
     release::Releases,
     report::{self, Unhandled},
@@ -21,11 +22,10 @@ use crate::{
     cli::daemon::Options,
     fsm::{
         Supervisor,
-        action::{Action, Reply, Scope},
+        action::{Action, Reply},
         event::{Command, Event, EventKind, SpawnError},
         id::{Generation, Pid, SlotId, WorkerId},
         notice::Notice,
-        signal::Signal,
         time::Time,
     },
     protocol::{
@@ -37,7 +37,7 @@ use crate::{
 use log::{LevelFilter, debug, error, info, log, warn};
 use mio::{Events, Poll};
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::VecDeque,
     io::{self, ErrorKind},
     mem, process as this, thread,
     time::Duration,
@@ -63,7 +63,8 @@ pub(crate) struct Shell<'a> {
     supervisor: Supervisor,
     spawner: Spawner,
     releases: Releases<'a>,
-    children: BTreeMap<Pid, Ticket>,
+    children: Children,
+    leftovers: Leftovers,
     /// What every worker finds in its environment; known once the sockets are bound.
     variables: Option<Variables>,
     unhandled: Unhandled,
@@ -105,7 +106,8 @@ impl<'a> Shell<'a> {
             supervisor: parts.supervisor,
             spawner: parts.spawner,
             releases: Releases::new(parts.options),
-            children: BTreeMap::new(),
+            children: Children::new(),
+            leftovers: Leftovers::default(),
             variables: None,
             unhandled: Unhandled::new(parts.options.stop_signal, stop_number),
             recorder: parts.recorder,
@@ -127,6 +129,7 @@ impl<'a> Shell<'a> {
             self.gather(&events);
         }
         self.record();
+        Leftovers::last_look(&self.sockets, &self.children);
         self.control.close();
         self.code.unwrap_or(1)
     }
@@ -138,7 +141,7 @@ impl<'a> Shell<'a> {
         let timeout = if self.control.has_more() {
             Some(Duration::ZERO)
         } else {
-            wake.map(|deadline| self.clock.until(deadline))
+            wake.into_iter().chain(self.leftovers.due()).min().map(|deadline| self.clock.until(deadline))
         };
         let failed = self.poll.poll(events, timeout).err();
         let failed = failed.filter(|error| error.kind() != ErrorKind::Interrupted);
@@ -157,6 +160,7 @@ impl<'a> Shell<'a> {
     }
 
     fn gather(&mut self, events: &Events) {
+        self.sockets.doubt();
         for event in events {
             match event.token() {
                 SIGNALS | TERMINAL => self.take_signals(),
@@ -186,6 +190,9 @@ impl<'a> Shell<'a> {
             self.tell(EventKind::Woke);
             self.reap();
         }
+        if self.leftovers.due().is_some_and(|time| time <= now) {
+            self.leftovers.look(&self.clock, &self.sockets, &self.children);
+        }
     }
 
     /// Sees to it that the control socket is where it belongs: once a turn is enough.
@@ -205,15 +212,23 @@ impl<'a> Shell<'a> {
 
     /// A signal is only a hint: takes in every child that has ended, ours or not.
     fn reap(&mut self) {
-        while let Some(reaped) = process::reap() {
-            let pid = reaped.pid;
-            let ours = self.children.remove(&pid);
-            let orphans = ours.is_some() && process::group_alive(pid);
-            let error = ours.and_then(|ticket| self.spawner.outcome(ticket));
+        while let Some(ended) = process::ended() {
+            let (pid, status) = (ended.pid, ended.status);
+            let (error, orphans) = match self.children.remove(&pid) {
+                Some(ticket) => {
+                    self.leftovers.expect(self.clock.now());
+                    let orphans = ended.bury(&self.children);
+                    (self.spawner.outcome(ticket), orphans)
+                }
+                None => {
+                    ended.reap();
+                    (None, false)
+                }
+            };
             if error.is_some_and(|error| error.is_shortage()) {
                 self.control.spare_descriptors();
             }
-            self.tell(EventKind::Exited { pid, status: reaped.status, error, orphans });
+            self.tell(EventKind::Exited { pid, status, error, orphans });
         }
     }
 
@@ -320,18 +335,15 @@ impl<'a> Shell<'a> {
             Action::Bind { listener } => return Some(self.sockets.bind(listener)),
             Action::Spawn { worker, slot, generation } => return Some(self.spawn(worker, slot, generation)),
             Action::Signal { worker, pid, signal, scope } => {
-                if let Err(errno) = process::signal(pid, signal, scope) {
+                if let Err(errno) = process::signal(pid, signal, scope, &self.children) {
                     // It ended a moment ago, which the next SIGCHLD will tell.
                     debug!("worker {worker}: SIG{signal} to pid {pid}: {errno}");
                 }
             }
-            Action::Sweep { pid } => {
-                if let Err(errno) = process::signal(pid, Signal::Kill, Scope::Group) {
-                    debug!("what pid {pid} left behind is gone by itself: {errno}");
-                }
-            }
+            Action::Sweep { pid } => process::sweep(pid, &self.children),
             Action::Reply { request, reply } => {
                 let envelope = if reply == Reply::Status {
+                    self.sockets.mend();
                     status::envelope(&self.supervisor.status(), &self.about())
                 } else {
                     self.answer(&reply)
@@ -398,6 +410,7 @@ impl<'a> Shell<'a> {
 
     fn start_process(&mut self, slot: SlotId, generation: Generation) -> Result<Pid, SpawnError> {
         self.look();
+        self.sockets.mend();
         let program = self.releases.program(generation)?;
         let make = || Variables::new(&self.sockets.families(), self.control.path());
         let variables = self.variables.get_or_insert_with(make).of(slot);

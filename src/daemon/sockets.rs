@@ -2,8 +2,9 @@
 //! core says so, described to workers.
 
 use super::{
-    listen::{Address, ListenOptions, Listener},
-    resolve::resolve,
+    holders,
+    listen::{Address, ListenOptions, Listener, Mended},
+    resolve::{link, resolve},
 };
 use crate::{
     cli::{
@@ -15,19 +16,34 @@ use crate::{
         id::{Errno, ListenerId},
     },
 };
-use nix::libc::EINVAL;
+use log::{Level, log};
+use nix::libc::{EADDRINUSE, EINVAL};
 use std::{
     collections::BTreeMap,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, SocketAddr, SocketAddrV6},
     os::fd::{AsFd as _, BorrowedFd},
 };
+
+/// How many descriptors a worker needs at the least, beside its sockets, to be a program at all: its
+/// standard ones, a library, a file, a few connections.
+const NEEDED: u64 = 20;
 
 /// All sockets of the service. Each is known by its [`ListenerId`], the position of its option: addresses
 /// need not differ.
 #[derive(Debug)]
 pub(crate) struct Sockets {
     wanted: BTreeMap<ListenerId, Wanted>,
-    bound: BTreeMap<ListenerId, Listener>,
+    bound: BTreeMap<ListenerId, Bound>,
+    /// Whether nothing can have happened to them since they were last looked at.
+    sure: bool,
+}
+
+/// A socket that is there.
+#[derive(Debug)]
+struct Bound {
+    listener: Listener,
+    /// What was last found to be wrong with it, which need not be said again.
+    told: Option<Mended>,
 }
 
 /// What an option asks for.
@@ -38,11 +54,19 @@ struct Wanted {
 }
 
 impl Sockets {
-    /// Finds the address for each option.
+    /// Finds the address for each option. Workers may have that many descriptors.
     ///
     /// # Errors
     /// A line that names the option, the value and what is accepted.
-    pub(crate) fn resolve(options: &Options) -> Result<Self, String> {
+    pub(crate) fn resolve(options: &Options, files: u64) -> Result<Self, String> {
+        let count = u64::try_from(options.binds.len()).unwrap_or(u64::MAX);
+        let most = files.saturating_sub(NEEDED);
+        if count > most {
+            return Err(format!(
+                "--bind: {count} sockets are too many for workers that may have {files} descriptors \
+                 (`ulimit -n`); accepted: up to {most} sockets, which leaves {NEEDED} for all else"
+            ));
+        }
         let named = (0..).map(ListenerId).zip(&options.binds);
         let wanted = named.map(|(listener, spec)| {
             let listen_options = ListenOptions {
@@ -53,7 +77,7 @@ impl Sockets {
             let address = address(spec, options)?;
             Ok((listener, Wanted { address, options: listen_options }))
         });
-        Ok(Self { wanted: wanted.collect::<Result<_, String>>()?, bound: BTreeMap::new() })
+        Ok(Self { wanted: wanted.collect::<Result<_, String>>()?, bound: BTreeMap::new(), sure: true })
     }
 
     /// Binds one of them.
@@ -64,7 +88,7 @@ impl Sockets {
         match wanted.address.bind(wanted.options) {
             Ok(socket) => {
                 log::info!("listening on {}", socket.address());
-                self.bound.insert(listener, socket);
+                self.bound.insert(listener, Bound { listener: socket, told: None });
                 EventKind::Bound { listener }
             }
             Err(errno) => EventKind::BindFailed { listener, errno },
@@ -73,23 +97,95 @@ impl Sockets {
 
     /// Why one of them could not be bound, for people.
     pub(crate) fn trouble(&self, listener: ListenerId, errno: Errno) -> String {
-        let wanted = self.wanted.get(&listener);
-        wanted.map_or_else(|| "a socket cannot be bound".into(), |wanted| wanted.address.describe(errno))
+        let Some(wanted) = self.wanted.get(&listener) else { return "a socket cannot be bound".into() };
+        let holder = (errno.0 == EADDRINUSE).then(|| self.holder(&wanted.address)).flatten();
+        wanted.address.describe(errno, holder)
+    }
+
+    /// Who has an address already: one of our own options may.
+    fn holder(&self, address: &Address) -> Option<String> {
+        let own = self.bound.iter().find(|(_, bound)| bound.listener.address().conflicts(address));
+        match own {
+            Some((listener, bound)) => Some(format!(
+                "this command line listens there itself: its `-b` number {} is {}",
+                listener.0.saturating_add(1),
+                bound.listener.address()
+            )),
+            None => holders::of_address(address.socket_addr()),
+        }
+    }
+
+    /// Notes that workers may have done something to the sockets, which are theirs as well.
+    pub(crate) fn doubt(&mut self) {
+        self.sure = false;
+    }
+
+    /// Sees to it that every socket is what was asked for, and says what was not. Does nothing unless there
+    /// was a [doubt](Self::doubt) since the last time, so that many starts in a row cost one look.
+    pub(crate) fn mend(&mut self) {
+        if self.sure {
+            return;
+        }
+        self.sure = true;
+        for Bound { listener, told } in self.bound.values_mut() {
+            for mended in listener.mend() {
+                let anew = *told != Some(mended) || mended == Mended::Listens;
+                let level = if anew { level(mended) } else { Level::Debug };
+                log!(level, "{}", words(listener.address(), mended));
+                *told = Some(mended);
+            }
+        }
+    }
+
+    /// The socket with that inode: where it listens. For all of them, in the order of the options.
+    pub(crate) fn by_inode(&self) -> BTreeMap<u64, String> {
+        let named = |bound: &Bound| Some((bound.listener.inode()?, bound.listener.address().to_string()));
+        self.bound.values().filter_map(named).collect()
     }
 
     /// Where the service listens, in the order of the options.
     pub(crate) fn addresses(&self) -> Vec<String> {
-        self.bound.values().map(|listener| listener.address().to_string()).collect()
+        self.bound.values().map(|bound| bound.listener.address().to_string()).collect()
     }
 
     /// The sockets, to be handed over, in the same order.
     pub(crate) fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
-        self.bound.values().map(|listener| listener.as_fd()).collect()
+        self.bound.values().map(|bound| bound.listener.as_fd()).collect()
     }
 
     /// The families of their addresses, in the same order.
     pub(crate) fn families(&self) -> Vec<&'static str> {
-        self.bound.values().map(|listener| listener.address().family_name()).collect()
+        self.bound.values().map(|bound| bound.listener.address().family_name()).collect()
+    }
+}
+
+fn level(mended: Mended) -> Level {
+    match mended {
+        Mended::Listens | Mended::BoundAnew | Mended::Blocks | Mended::NonBlocking => Level::Warn,
+        Mended::Deaf(_) => Level::Error,
+    }
+}
+
+fn words(address: &Address, mended: Mended) -> String {
+    let ended = "a worker had ended the listening on";
+    match mended {
+        Mended::Listens => format!("{ended} {address}, which is shared by all; it listens again"),
+        Mended::BoundAnew => format!(
+            "{ended} {address}, and that socket cannot listen again; there is a new one, which the workers \
+             that run do not have: `upgrade` gives it to all"
+        ),
+        Mended::Deaf(errno) => format!(
+            "{ended} {address}: {}; tried again before the next start of a worker",
+            address.describe(errno, holders::of_address(address.socket_addr()))
+        ),
+        Mended::Blocks => format!(
+            "a worker had set O_NONBLOCK on the socket of {address}, which is shared by all; it is cleared, as \
+             `-b` asks. If workers need it, say `-b {address},n`"
+        ),
+        Mended::NonBlocking => format!(
+            "a worker had cleared O_NONBLOCK on the socket of {address}, which is shared by all; it is set \
+             again, as `-b {address},n` asks"
+        ),
     }
 }
 
@@ -97,6 +193,12 @@ fn address(spec: &BindSpec, options: &Options) -> Result<Address, String> {
     let address = match &spec.host {
         Host::V4(ip) => SocketAddr::new(IpAddr::V4(*ip), spec.port),
         Host::V6(ip) => SocketAddr::new(IpAddr::V6(*ip), spec.port),
+        Host::Link(ip, zone) => {
+            let link = link(zone).ok_or_else(|| {
+                format!("--bind: `{spec}`: this machine has no link `{}`, see `ip link`", zone.as_str())
+            })?;
+            SocketAddrV6::new(*ip, spec.port, 0, link).into()
+        }
         Host::Name(name) => {
             resolve(name, spec.port, options.family).map_err(|error| format!("--bind: `{spec}`: {error}"))?
         }

@@ -4,7 +4,7 @@ use super::{
     claim::Claim,
     control::Control,
     log,
-    process::{self, Hangup, Spawner},
+    process::{self, FileLimit, Hangup, Spawner},
     recorder::Recorder,
     shell::{Parts, Shell},
     signals,
@@ -34,7 +34,8 @@ pub fn run(options: &Options) -> ExitCode {
     if let Err(errno) = process::open_standard_fds() {
         return say(format_args!("/dev/null cannot be opened: {}", words::errno(errno)), 1);
     }
-    let sockets = match Sockets::resolve(options) {
+    let files = FileLimit::raise();
+    let sockets = match Sockets::resolve(options, files.soft()) {
         Ok(sockets) => sockets,
         Err(why) => {
             let hint = format!("{why}\nTry '{} --help'.", COMMAND_LINE.program);
@@ -49,7 +50,7 @@ pub fn run(options: &Options) -> ExitCode {
     if hangup == Hangup::Ignored {
         debug!("SIGHUP was ignored at the start, as by nohup, and stays so: it asks for no upgrade");
     }
-    match assemble(options, sockets, level, hangup) {
+    match assemble(options, files, sockets, level, hangup) {
         Ok(shell) => ExitCode::from(shell.run()),
         Err(why) => {
             error!("{why}");
@@ -74,6 +75,7 @@ fn level(verbosity: Verbosity) -> LevelFilter {
 
 fn assemble(
     options: &Options,
+    files: FileLimit,
     sockets: Sockets,
     level: LevelFilter,
     hangup: Hangup,
@@ -87,8 +89,8 @@ fn assemble(
         ),
         None => None,
     };
-    let spawner =
-        Spawner::new().map_err(|errno| format!("/dev/null cannot be opened: {}", words::errno(errno)))?;
+    let spawner = Spawner::new(files)
+        .map_err(|errno| format!("/dev/null cannot be opened: {}", words::errno(errno)))?;
     let poll = Poll::new().map_err(failed("cannot wait for events"))?;
     let registry = poll.registry().try_clone().map_err(failed("cannot wait for events"))?;
     let claim = Claim::new(&options.socket_path).map_err(|error| error.to_string())?;

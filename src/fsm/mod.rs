@@ -59,8 +59,9 @@
 //! * `Start` comes first, once. Times come from a monotonic clock.
 //! * Actions are performed in the order given, and those that are answered (`Pin`, `Bind`, `Spawn`) are
 //!   answered once each, before the shell sleeps again.
-//! * A `Sweep` is performed before anything is reaped again: until then the group's number is the dead
-//!   worker's.
+//! * What a worker leaves behind in its group is killed before the worker is reaped, since the group's number
+//!   is sure to be the worker's own only until then. What cannot be killed as a whole, because a live worker
+//!   has joined the group, is left for the `Sweep`, which spares that one; the number lives on with it.
 //! * Every child that is reaped is reported, and no child is reaped without. A signal goes to the
 //!   process that the action names, and to no other.
 //! * What is known is told before the time: exits and acks that are already there come before `Woke`.

@@ -262,6 +262,26 @@ fn a_hostile_start_does_not_reach_workers_nor_deafen_the_supervisor() {
     assert_eq!(supervisor.await_exit(), 0);
 }
 
+/// Becomes the supervisor with timers that have gone off, and will again, before it is the supervisor.
+const TIMED: &str = r#"
+import os, signal, sys, time
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF})
+for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF):
+    signal.setitimer(timer, 0.0001, 0.0001)
+while len(signal.sigpending()) < 3:
+    pass
+os.execv(sys.argv[1], sys.argv[1:])
+"#;
+
+#[test]
+fn timers_of_the_starter_do_not_end_the_supervisor() {
+    let args = ["--ack-after", "0.1", "sleep", "900"];
+    let mut supervisor = start_through(Folder::new(), &[&python(), "-c", TIMED], &args);
+    supervisor.await_healthy(1);
+    supervisor.signal(Signal::SIGTERM);
+    assert_eq!(supervisor.await_exit(), 0);
+}
+
 #[test]
 fn a_start_with_closed_standard_descriptors_is_a_start() {
     for closed in ["<&- >&- 2>&-", "<&-", ">&-", "2>&-", "<&- 2>&-"] {

@@ -1,7 +1,7 @@
 //! What tests look at besides a supervisor's own words: starts that end by themselves, processes,
 //! files, reports of workers, traces.
 
-use crate::harness::{Folder, SUPERVISOR, Supervisor, member};
+use crate::harness::{Folder, SUPERVISOR, Supervisor, eventually, member, script};
 use einhyrningsins::fsm::{
     action::Action,
     event::EventKind,
@@ -133,6 +133,29 @@ pub(crate) fn python() -> String {
         String::from_utf8(output.stdout).expect("a path")
     };
     PATH.get_or_init(ask).clone()
+}
+
+/// The words that start workers which take [orders](puppet).
+pub(crate) fn puppet_args(options: &[&str], words: &[&str]) -> Vec<String> {
+    let (python, script) = (python(), script("puppet.py"));
+    [options, &[&python, &script], words].concat().into_iter().map(str::to_owned).collect()
+}
+
+/// A supervisor of such workers.
+pub(crate) fn puppets(options: &[&str], words: &[&str]) -> Supervisor {
+    Supervisor::start(&puppet_args(options, words))
+}
+
+/// Has the worker of a slot run some Python; returns the `answer` that this has set.
+#[track_caller]
+pub(crate) fn puppet(supervisor: &Supervisor, slot: u32, code: &str) -> String {
+    let order = supervisor.folder.join(&format!("order.{slot}"));
+    let (part, done) = (order.with_extension("part"), supervisor.folder.join(&format!("order.{slot}.done")));
+    fs::write(&part, code).expect("an order can be written");
+    fs::rename(&part, &order).expect("it can be given");
+    let answer = eventually("the order is done", || fs::read_to_string(&done).ok());
+    fs::remove_file(&done).expect("the answer is taken");
+    answer
 }
 
 /// What a worker has written with `rogue.py report`.

@@ -4,12 +4,11 @@
 //! allocates, locks or panics. Only [the spawner](super::Spawner) makes plans.
 
 use super::{
-    super::{
-        given::FIRST_FD,
-        program::{Kind, spawn_error},
-    },
-    inherited::default_signal,
-    known, verdicts,
+    super::program::{Kind, spawn_error},
+    inherited::{FileLimit, default_signal},
+    known,
+    moves::Move,
+    verdicts,
 };
 use crate::fsm::{event::SpawnStage, id::Pid};
 use nix::{
@@ -33,15 +32,26 @@ pub(super) struct Plan<'a> {
     pub(super) null: RawFd,
     /// What to change to, if the child is not there from the beginning.
     pub(super) directory: Option<RawFd>,
-    pub(super) sockets: &'a mut [RawFd],
+    /// What is to stand from [`FIRST_FD`](super::super::given::FIRST_FD) on: the sockets, and behind them
+    /// the executable, if that is displaced.
+    pub(super) moves: &'a [Move],
     pub(super) signals: &'a [c_int],
-    /// The first descriptor behind the sockets' places.
+    /// The first descriptor behind those.
     pub(super) end: RawFd,
+    /// The limit of descriptors that the program is to have, if it is another than ours.
+    pub(super) files: Option<FileLimit>,
     pub(super) executable: *const c_char,
-    /// The executable's own descriptor, if its name leads elsewhere by now.
-    pub(super) displaced: Option<(RawFd, Kind)>,
+    /// Where the executable itself will stand, if its name leads elsewhere by now.
+    pub(super) displaced: Option<Displaced>,
     pub(super) arguments: &'a [*const c_char],
     pub(super) environment: &'a [*const c_char],
+}
+
+/// An executable that is run by its descriptor.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Displaced {
+    pub(super) place: RawFd,
+    pub(super) kind: Kind,
 }
 
 impl Plan<'_> {
@@ -67,7 +77,7 @@ impl Plan<'_> {
     }
 
     /// The child's whole life before the program.
-    fn run(mut self) -> ! {
+    fn run(self) -> ! {
         let (stage, errno) = match self.prepare() {
             Ok(()) => {
                 self.become_program();
@@ -89,15 +99,14 @@ impl Plan<'_> {
             // strings; their owners, the program and the spawner, are not touched in the child.
             None => unsafe { libc::execve(self.executable, arguments, environment) },
             // SAFETY: as above. The system call itself: not every C library has a wrapper for it.
-            Some(_) => unsafe {
+            Some(Displaced { place, .. }) => unsafe {
                 let flags = libc::AT_EMPTY_PATH;
-                libc::syscall(libc::SYS_execveat, self.end, c"".as_ptr(), arguments, environment, flags)
-                    as c_int
+                libc::syscall(libc::SYS_execveat, place, c"".as_ptr(), arguments, environment, flags) as c_int
             },
         };
     }
 
-    fn prepare(&mut self) -> Result<(), (SpawnStage, Sys)> {
+    fn prepare(&self) -> Result<(), (SpawnStage, Sys)> {
         let itself = unistd::Pid::from_raw(0);
         unistd::setpgid(itself, itself).map_err(|errno| (SpawnStage::Setpgid, errno))?;
         // Before signals are let in: a handler of the parent's must not run here. And `execve` keeps
@@ -110,37 +119,19 @@ impl Plan<'_> {
         SigSet::empty().thread_set_mask().map_err(|errno| (SpawnStage::Signals, errno))
     }
 
-    /// Puts every descriptor where it belongs, and closes all others.
-    pub(super) fn hand_over(&mut self) -> Result<(), Sys> {
+    /// Puts every descriptor where it belongs, and closes all others. Takes no number that is not given:
+    /// however many descriptors the parent has open, and however near its limit it is, these are to be had.
+    pub(super) fn hand_over(&self) -> Result<(), Sys> {
         place(self.null, libc::STDIN_FILENO)?;
-        // Out of the way of everything that is placed below.
-        let executable = match self.displaced {
-            Some((file, kind)) => {
-                let beyond = self.end.saturating_mul(2).saturating_add(1);
-                Some((fcntl(borrow(file), FcntlArg::F_DUPFD_CLOEXEC(beyond))?, kind))
-            }
-            None => None,
-        };
-        // What stands where a socket is to go would be lost before it is placed itself.
-        for (source, target) in self.sockets.iter_mut().zip(FIRST_FD..) {
-            if *source < self.end && *source != target {
-                *source = fcntl(borrow(*source), FcntlArg::F_DUPFD_CLOEXEC(self.end))?;
-            }
+        for Move { from, to } in self.moves.iter().copied() {
+            place(from, to)?;
         }
-        for (source, target) in self.sockets.iter().zip(FIRST_FD..) {
-            place(*source, target)?;
+        if let Some(Displaced { place, kind: Kind::Binary }) = self.displaced {
+            fcntl(borrow(place), FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
         }
-        match executable {
-            Some((file, kind)) => {
-                place(file, self.end)?;
-                if kind == Kind::Binary {
-                    fcntl(borrow(self.end), FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
-                }
-                close_from(self.end.saturating_add(1));
-            }
-            None => close_from(self.end),
-        }
-        Ok(())
+        close_from(self.end);
+        // Last: what is above the limit may still be moved down.
+        self.files.map_or(Ok(()), FileLimit::set)
     }
 }
 

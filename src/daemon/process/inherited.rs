@@ -1,17 +1,20 @@
 //! What a process finds when it begins, by whoever started it, and how that is put right: what signals do,
-//! and the standard descriptors.
+//! timers that would send some, the standard descriptors, and how many descriptors there may be.
 
 use super::errno;
 use crate::fsm::id::Errno;
 use nix::{
+    errno::Errno as Sys,
     fcntl::{OFlag, open},
     libc::{self, c_int},
     sys::{
+        resource::{RLIM_INFINITY, Resource, getrlimit, rlim_t, setrlimit},
         signal::{self, SigSet},
         stat::Mode,
     },
 };
 use std::{
+    mem,
     os::fd::{AsRawFd as _, IntoRawFd as _},
     ptr,
 };
@@ -70,14 +73,17 @@ pub(crate) enum Hangup {
     Ignored,
 }
 
-/// Undoes what whoever started the supervisor may have left behind: an ignored SIGCHLD would have the
-/// kernel reap our children, and blocked signals would never arrive. To be called before anything else.
+/// Undoes what whoever started the supervisor may have left behind: a timer that runs would end us, an
+/// ignored SIGCHLD would have the kernel reap our children, and blocked signals would never arrive. To be
+/// called before anything else.
 /// Returns the one thing that is left as it was.
 ///
 /// What Rust has set up for itself stays: SIGPIPE ignored, so that a closed pipe is an error of the
 /// write, and the guards against stack overflow. So does what the C library may have (32 and 33). A file
-/// that is at its limit (`ulimit -f`) is an error of the write as well.
+/// that is at its limit (`ulimit -f`) is an error of the write as well. Workers start with the defaults of
+/// all of them.
 pub(crate) fn reset_signals_at_start() -> Hangup {
+    stop_timers();
     // No handler outlives an exec, execve(2): what has not its default effect is ignored.
     let hangup = if is_default(libc::SIGHUP) { Hangup::Obeyed } else { Hangup::Ignored };
     let kept = [libc::SIGPIPE, libc::SIGSEGV, libc::SIGBUS, 32, 33];
@@ -87,6 +93,65 @@ pub(crate) fn reset_signals_at_start() -> Hangup {
     let _ = unsafe { signal::signal(signal::SIGXFSZ, signal::SigHandler::SigIgn) };
     let _ = SigSet::empty().thread_set_mask();
     hangup
+}
+
+/// The three timers of setitimer(2) outlive execve(2); alarm(2) is one of them. What one of them has sent
+/// already may be waiting for the mask to let it in. Children have none.
+fn stop_timers() {
+    // SAFETY: a structure of integers; zero is a valid value, and means that a timer does not run.
+    let stopped: libc::itimerval = unsafe { mem::zeroed() };
+    for timer in [libc::ITIMER_REAL, libc::ITIMER_VIRTUAL, libc::ITIMER_PROF] {
+        // SAFETY: reads `stopped`, and writes nothing.
+        unsafe { libc::setitimer(timer, &raw const stopped, ptr::null_mut()) };
+    }
+    for sent in [signal::SIGALRM, signal::SIGVTALRM, signal::SIGPROF] {
+        // SAFETY: no handler. A signal that is ignored is not kept waiting.
+        let _ = unsafe { signal::signal(sent, signal::SigHandler::SigIgn) };
+    }
+}
+
+/// How many descriptors a process may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FileLimit {
+    soft: rlim_t,
+    hard: rlim_t,
+}
+
+impl FileLimit {
+    /// The limit that we were started with, which is for workers. Ours is raised as far as it goes: what the
+    /// supervisor needs grows with its clients and its sockets. Workers keep the one that was meant for
+    /// them, since programs that use select(2), or close every descriptor that there might be, are why it
+    /// is low.
+    pub(crate) fn raise() -> Self {
+        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((RLIM_INFINITY, RLIM_INFINITY));
+        if soft < hard {
+            // Can fail only if the system's own limit (fs.nr_open) was lowered meanwhile: then it stays.
+            let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+        }
+        Self { soft, hard }
+    }
+
+    #[cfg(test)]
+    pub(super) fn of(soft: rlim_t, hard: rlim_t) -> Self {
+        Self { soft, hard }
+    }
+
+    /// How many a worker may have.
+    pub(crate) fn soft(self) -> rlim_t {
+        self.soft
+    }
+
+    /// Whether ours is another.
+    pub(super) fn is_raised(self) -> bool {
+        self.soft < self.hard
+    }
+
+    /// Sets it for this process, as far as somebody who lowered ours since then lets it.
+    /// Fit for a forked child.
+    pub(super) fn set(self) -> Result<(), Sys> {
+        let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+        setrlimit(Resource::RLIMIT_NOFILE, self.soft.min(most), self.hard.min(most))
+    }
 }
 
 /// Makes sure that descriptors 0 to 2 exist, so that nothing else takes their place and is written to

@@ -1,24 +1,37 @@
-//! Signals to processes and groups.
+//! Signals to processes and groups: never to a number that may be somebody else's by now.
+//!
+//! The number of a worker is its own until it is reaped, and what the machine orders is carried out before
+//! that. The number of its group is so too, but a group has other members, and some may be workers
+//! themselves. Processes that are no children of ours are held by a descriptor while they are looked at.
 
-use super::{super::facts, errno, known};
+use super::{super::facts, Children, errno, known};
 use crate::fsm::{
     action::Scope,
     id::{Errno, Pid},
     signal::Signal,
 };
 use log::debug;
-use nix::{errno::Errno as Sys, sys::signal, unistd};
-use std::ffi::c_int;
+use nix::{errno::Errno as Sys, libc, sys::signal, unistd};
+use std::{
+    ffi::{c_int, c_long},
+    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd},
+    process, ptr,
+};
 
-/// Sends a signal to a worker or its group.
-pub(crate) fn signal(pid: Pid, signal: Signal, scope: Scope) -> Result<(), Errno> {
-    let pid = target(pid).map_err(errno)?;
+/// Sends a signal to a worker that is not reaped yet, or to its group, which no other of the `workers` is
+/// taken for a part of.
+pub(crate) fn signal(pid: Pid, signal: Signal, scope: Scope, workers: &Children) -> Result<(), Errno> {
+    let raw = target(pid).map_err(errno)?;
     match scope {
-        Scope::Process => signal::kill(pid, number(signal)),
-        Scope::Handler if handles(pid, signal) => signal::kill(pid, number(signal)),
+        Scope::Process => signal::kill(raw, number(signal)),
+        Scope::Handler if handles(raw, signal) => signal::kill(raw, number(signal)),
         Scope::Handler => Ok(()),
-        Scope::Awake => signal::kill(pid, number(signal)).and_then(|()| wake(pid)),
-        Scope::Group => signal::killpg(pid, number(signal)),
+        Scope::Awake => signal::kill(raw, number(signal)).and_then(|()| wake(raw)),
+        Scope::Group => {
+            signal_group(pid, signal, workers);
+            // It may have left its group, which may not exist any more.
+            signal::kill(raw, number(signal))
+        }
     }
     .map_err(errno)
 }
@@ -32,6 +45,66 @@ fn wake(pid: unistd::Pid) -> Result<(), Sys> {
     }
 }
 
+fn signal_group(leader: Pid, signal: Signal, workers: &Children) {
+    let joined = |other: &Pid| *other != leader && group_of(*other) == Some(leader);
+    if workers.keys().any(joined) {
+        signal_stragglers(leader, signal, workers);
+    } else if let Ok(group) = target(leader) {
+        // Without an error worth a word: that it has no group any more is the worker's own affair.
+        let _ = signal::killpg(group, number(signal));
+    }
+}
+
+/// Kills all of the group that a process leads which has ended and is not reaped.
+pub(super) fn kill_group(leader: Pid) {
+    if let Ok(group) = target(leader) {
+        let _ = signal::killpg(group, signal::SIGKILL);
+    }
+}
+
+/// Kills what a worker has left behind in its group, one by one, and spares workers. For a group that lives
+/// on because a live worker has joined it; any other was killed as a whole before its leader was
+/// [reaped](super::Ended::bury), and its number may be another's by now.
+pub(crate) fn sweep(group: Pid, workers: &Children) {
+    if workers.keys().any(|worker| group_of(*worker) == Some(group)) {
+        signal_stragglers(group, Signal::Kill, workers);
+    }
+}
+
+fn signal_stragglers(group: Pid, signal: Signal, workers: &Children) {
+    for pid in stragglers(group, workers) {
+        if let Err(errno) = signal_member(pid, group, signal) {
+            debug!("SIG{signal} to pid {pid} in group {group}: {}", errno.desc());
+        }
+    }
+}
+
+/// Processes of a group that are neither workers nor ourselves. Looks through all there are.
+pub(super) fn stragglers<'a>(group: Pid, workers: &'a Children) -> impl Iterator<Item = Pid> + 'a {
+    let strange = |pid: &Pid| pid.0 != process::id() && !workers.contains_key(pid);
+    let member = move |pid: &Pid| facts::kin(*pid).is_some_and(|kin| kin.group == group);
+    facts::processes().filter(strange).filter(member)
+}
+
+/// Sends a signal to a process if it is in that group. It may end meanwhile, and its number be taken: then
+/// nobody gets it.
+fn signal_member(pid: Pid, group: Pid, signal: Signal) -> Result<(), Sys> {
+    let raw = target(pid)?.as_raw();
+    // SAFETY: takes any number, and gives a descriptor of our own or an error.
+    let held = unsafe { libc::syscall(libc::SYS_pidfd_open, raw, 0) };
+    let held = RawFd::try_from(Sys::result(held)?).map_err(|_| Sys::EBADF)?;
+    // SAFETY: new, open and nobody else's.
+    let held = unsafe { OwnedFd::from_raw_fd(held) };
+    // If this is another's group already, the one that is held has ended.
+    if group_of(pid) != Some(group) {
+        return Err(Sys::ESRCH);
+    }
+    let (number, none) = (c_long::from(number(signal) as c_int), ptr::null::<libc::siginfo_t>());
+    // SAFETY: without the structure that could say who sends it, that is all.
+    let sent = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, held.as_raw_fd(), number, none, 0) };
+    Sys::result(sent).map(drop)
+}
+
 /// Whether a worker would survive a signal that most programs end by.
 fn handles(pid: unistd::Pid, signal: Signal) -> bool {
     facts::catches(known(pid), number(signal) as c_int)
@@ -39,12 +112,14 @@ fn handles(pid: unistd::Pid, signal: Signal) -> bool {
         .unwrap_or(false)
 }
 
-/// Whether any process is left in the group that `pid` leads or led.
-pub(crate) fn group_alive(pid: Pid) -> bool {
-    match target(pid).and_then(|pid| signal::killpg(pid, None)) {
-        Ok(()) | Err(Sys::EPERM) => true,
-        Err(_) => false,
-    }
+/// Whether any process, even one that has ended, is in the group of that number.
+pub(super) fn group_exists(group: Pid) -> bool {
+    target(group).and_then(|raw| signal::killpg(raw, None)) != Err(Sys::ESRCH)
+}
+
+/// Whether there is a process of that number, even one that has ended.
+pub(super) fn process_exists(pid: Pid) -> bool {
+    target(pid).and_then(|raw| signal::kill(raw, None)) != Err(Sys::ESRCH)
 }
 
 /// The process group of any process, if that exists and we may know.
@@ -53,7 +128,8 @@ pub(crate) fn group_of(pid: Pid) -> Option<Pid> {
     unistd::getpgid(Some(unistd::Pid::from_raw(pid))).ok().map(known)
 }
 
-/// A process that can be one of ours. To kill(2), 0 is our own group and, as a group, 1 is everybody.
+/// A process that can be one of ours. To kill(2), 0 is our own group and, as a group, 1 is everybody. Our
+/// own group has no worker's number: as long as we are in it, no process is given that.
 fn target(pid: Pid) -> Result<unistd::Pid, Sys> {
     match i32::try_from(pid.0) {
         Ok(raw) if raw > 1 => Ok(unistd::Pid::from_raw(raw)),

@@ -11,19 +11,23 @@ use crate::fsm::{
     signal::Signal,
 };
 use child::{borrow, close_by_hand, place};
+use inherited::FileLimit;
+use moves::Move;
 use nix::{
     fcntl::{FcntlArg, fcntl},
     libc,
+    sys::resource::{Resource, getrlimit, setrlimit},
     sys::signal::{SigHandler, SigSet, Signal as Number, signal as handle},
     unistd::ForkResult,
 };
-use reap::reap_one;
+use reap::ended_of;
+use send::group_exists;
 use std::{
     collections::BTreeMap,
     ffi::{OsStr, OsString},
     fs::{self, File},
     net::TcpListener,
-    os::fd::{AsFd, BorrowedFd},
+    os::fd::{AsFd, BorrowedFd, RawFd},
     path::Path,
     sync::atomic::AtomicU64,
 };
@@ -45,11 +49,20 @@ fn start(spawner: &mut Spawner, program: &Program) -> Child {
 
 /// Other tests have children too: never reap just any.
 fn wait(pid: Pid) -> ExitStatus {
-    eventually("a child's end", || reap_one(pid.0.cast_signed())).status
+    let ended = eventually("a child's end", || ended_of(pid));
+    assert_eq!(ended_of(pid).as_ref(), Some(&ended), "a look takes nothing away");
+    let status = ended.status;
+    ended.reap();
+    assert_eq!(ended_of(pid), None);
+    status
+}
+
+fn spawner() -> Spawner {
+    Spawner::new(FileLimit::raise()).unwrap()
 }
 
 fn run(program: &Program) -> (ExitStatus, Option<SpawnError>) {
-    let mut spawner = Spawner::new().unwrap();
+    let mut spawner = spawner();
     let child = start(&mut spawner, program);
     (wait(child.pid), spawner.outcome(child.ticket))
 }
@@ -58,7 +71,7 @@ fn run(program: &Program) -> (ExitStatus, Option<SpawnError>) {
 fn seen(script: &str, sockets: &[BorrowedFd<'_>], variables: &[Variable<'_>]) -> BTreeMap<String, String> {
     let scratch = Scratch::new();
     let out = scratch.join("out");
-    let mut spawner = Spawner::new().unwrap();
+    let mut spawner = spawner();
     let program = shell(&format!("{{ {script}\n}} >{} 2>&1", out.display()));
     let child = spawner.spawn(&program, Given { sockets, variables: variables.iter().copied() }).unwrap();
     assert_eq!(wait(child.pid), ExitStatus::Code(0));
@@ -141,7 +154,7 @@ fn a_program_that_is_being_written_may_work_the_next_time() {
 
 #[test]
 fn a_variable_that_cannot_be_one_is_refused_before_there_is_a_process() {
-    let mut spawner = Spawner::new().unwrap();
+    let mut spawner = spawner();
     let given = Given { sockets: &[], variables: [Variable::new("A", "b\0c")] };
     let error = spawner.spawn(&shell("exit"), given).unwrap_err();
     assert_eq!((error.stage, error.prospect), (SpawnStage::Exec, Prospect::NotExecutable));
@@ -168,36 +181,19 @@ fn a_worker_gets_its_own_environment_on_top_of_the_generations() {
 
 #[test]
 fn a_worker_leads_a_process_group_of_its_own_in_the_pinned_directory() {
-    let mut spawner = Spawner::new().unwrap();
+    let mut spawner = spawner();
     let child = start(&mut spawner, &shell("sleep 60"));
     assert_eq!(group_of(child.pid), Some(child.pid), "at once, not only when the child comes to it");
     let cwd = format!("/proc/{}/cwd", child.pid);
     eventually("the directory", || (fs::read_link(&cwd).unwrap() == Path::new("/")).then_some(()));
-    signal(child.pid, Signal::Kill, Scope::Group).unwrap();
+    signal(child.pid, Signal::Kill, Scope::Group, &Children::new()).unwrap();
     assert_eq!(wait(child.pid), ExitStatus::Signal(9));
-    eventually("the group's end", || (!group_alive(child.pid)).then_some(()));
-    assert_eq!(signal(child.pid, Signal::Term, Scope::Group), Err(Errno(Sys::ESRCH as i32)));
+    eventually("the group's end", || (!group_exists(child.pid)).then_some(()));
+    let gone = Err(Errno(Sys::ESRCH as i32));
+    assert_eq!(signal(child.pid, Signal::Term, Scope::Group, &Children::new()), gone);
 }
 
-#[test]
-fn what_a_worker_leaves_behind_keeps_its_group_alive() {
-    let mut spawner = Spawner::new().unwrap();
-    let child = start(&mut spawner, &shell("sleep 60 & exit 0"));
-    assert_eq!(wait(child.pid), ExitStatus::Code(0));
-    assert!(group_alive(child.pid));
-    signal(child.pid, Signal::Kill, Scope::Group).unwrap();
-    eventually("the group's end", || (!group_alive(child.pid)).then_some(()));
-}
-
-#[test]
-fn numbers_that_mean_more_than_one_process_are_never_signalled() {
-    for pid in [0, 1, u32::MAX, 1 << 31] {
-        for scope in [Scope::Process, Scope::Group] {
-            assert_eq!(signal(Pid(pid), Signal::Winch, scope), Err(Errno(Sys::ESRCH as i32)));
-        }
-        assert!(!group_alive(Pid(pid)));
-    }
-}
+mod groups;
 
 #[test]
 fn a_worker_has_its_sockets_from_3_on_and_nothing_else() {
@@ -208,7 +204,7 @@ fn a_worker_has_its_sockets_from_3_on_and_nothing_else() {
         inodes.iter().enumerate().map(|(i, inode)| (i + 3, inode.clone())).collect();
     expected.insert(0, "/dev/null".into());
 
-    let mut spawner = Spawner::new().unwrap();
+    let mut spawner = spawner();
     let given: Vec<_> = sockets.iter().map(AsFd::as_fd).collect();
     // A leak of the kind that a supervisor's parent makes: open, and not closed on exec.
     let leak = File::open("/dev/zero").unwrap();
@@ -217,7 +213,7 @@ fn a_worker_has_its_sockets_from_3_on_and_nothing_else() {
     let child = spawner.spawn(&program("/bin/sleep", &["60"]), given).unwrap();
     // The loader of shared libraries has a file open at times; what leaked would stay.
     eventually("exactly its sockets", || (fds_of(child.pid) == expected).then_some(()));
-    signal(child.pid, Signal::Kill, Scope::Process).unwrap();
+    signal(child.pid, Signal::Kill, Scope::Process, &Children::new()).unwrap();
     wait(child.pid);
 }
 
@@ -226,10 +222,11 @@ fn a_worker_has_its_sockets_from_3_on_and_nothing_else() {
 fn sockets_arrive_in_order_wherever_they_are_in_the_parent() {
     let null = File::open("/dev/null").unwrap();
     for order in [[3, 4, 5], [5, 4, 3], [4, 5, 3], [4, 3, 9], [9, 3, 3], [3, 9, 4], [8, 7, 6]] {
+        let mut moves = Moves::default();
+        moves.arrange(order.into_iter());
         let forked = in_a_child(|| {
             // Only in a child can descriptors be put at will.
             let high = fcntl(&null, FcntlArg::F_DUPFD_CLOEXEC(60)).unwrap();
-            let mut sockets = order;
             for fd in 3..10 {
                 if order.contains(&fd) {
                     // The size of a pipe's buffer tells them apart.
@@ -243,13 +240,14 @@ fn sockets_arrive_in_order_wherever_they_are_in_the_parent() {
                 }
             }
             let verdict = AtomicU64::new(0);
-            let mut plan = Plan {
+            let plan = Plan {
                 verdict: &verdict,
                 null: high,
                 directory: Some(-1),
-                sockets: &mut sockets,
+                moves: moves.list(),
                 signals: &[],
-                end: 6,
+                end: moves.end(),
+                files: None,
                 displaced: None,
                 executable: ptr::null(),
                 arguments: &[],
@@ -267,6 +265,52 @@ fn sockets_arrive_in_order_wherever_they_are_in_the_parent() {
         });
         assert_eq!(forked, ExitStatus::Code(0), "{order:?}");
     }
+}
+
+/// However many descriptors are open, and however few more there may be.
+#[test]
+fn sockets_arrive_where_no_further_descriptor_can_be_had() {
+    let mut moves = Moves::default();
+    moves.arrange([4, 3, 40].into_iter());
+    assert!(moves.list().contains(&Move { from: 3, to: 6 }), "the hardest case takes one number more");
+    let null = File::open("/dev/null").unwrap();
+    let status = in_a_child(|| {
+        let limit = setrlimit(Resource::RLIMIT_NOFILE, 64, 64);
+        // Until there is no more room, the places and the spare number included.
+        while unistd::dup(&null).map(std::mem::forget).is_ok() {}
+        let verdict = AtomicU64::new(0);
+        let plan = Plan {
+            verdict: &verdict,
+            null: null.as_raw_fd(),
+            directory: Some(-1),
+            moves: moves.list(),
+            signals: &[],
+            end: moves.end(),
+            files: None,
+            displaced: None,
+            executable: ptr::null(),
+            arguments: &[],
+            environment: &[],
+        };
+        let placed = plan.hand_over();
+        let open = |fd| fcntl(borrow(fd), FcntlArg::F_GETFD) == Ok(0);
+        if limit.is_ok() && placed.is_ok() && (3..6).all(open) && !open(6) { 0 } else { 1 }
+    });
+    assert_eq!(status, ExitStatus::Code(0));
+}
+
+#[test]
+fn a_worker_gets_the_limit_that_the_supervisor_was_started_with() {
+    let limit = |words: &str| seen(words, &[], &[])["limit"].clone();
+    let before = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    let files = FileLimit::raise();
+    assert_eq!(files.soft(), before.0);
+    assert_eq!(getrlimit(Resource::RLIMIT_NOFILE).unwrap(), (before.1, before.1));
+    // Raised by then, so that it is told from what is left alone.
+    let mut spawner = Spawner::new(FileLimit::of(64, before.1)).unwrap();
+    let child = start(&mut spawner, &shell("[ $(ulimit -n) = 64 ]"));
+    assert_eq!(wait(child.pid), ExitStatus::Code(0));
+    assert_eq!(limit("echo limit=$(ulimit -n)"), before.1.to_string());
 }
 
 #[test]
@@ -287,14 +331,30 @@ fn what_the_starter_left_behind_is_undone() {
         // SAFETY: no handler.
         unsafe { handle(Number::SIGCHLD, SigHandler::SigIgn) }.unwrap();
         SigSet::all().thread_set_mask().unwrap();
+        let timers = [libc::ITIMER_REAL, libc::ITIMER_VIRTUAL, libc::ITIMER_PROF];
+        let soon = libc::timeval { tv_sec: 1_000, tv_usec: 0 };
+        let running = libc::itimerval { it_interval: soon, it_value: soon };
+        for timer in timers {
+            // SAFETY: reads one structure and writes none.
+            unsafe { libc::setitimer(timer, &raw const running, ptr::null_mut()) };
+        }
         let hangup = reset_signals_at_start();
+        let stopped = timers.into_iter().all(|timer| {
+            let mut left = running;
+            // SAFETY: writes one structure.
+            unsafe { libc::getitimer(timer, &raw mut left) };
+            left.it_value.tv_sec == 0 && left.it_value.tv_usec == 0
+        });
+        // SAFETY: no handler.
+        let limit = unsafe { handle(Number::SIGXFSZ, SigHandler::SigDfl) };
         // SAFETY: no handler.
         let before = unsafe { handle(Number::SIGCHLD, SigHandler::SigDfl) };
         // SAFETY: no handler.
         let pipe = unsafe { handle(Number::SIGPIPE, SigHandler::SigDfl) };
         let right = hangup == Hangup::Obeyed
             && matches!(before, Ok(SigHandler::SigDfl))
-            && matches!(pipe, Ok(SigHandler::SigIgn))
+            && [pipe, limit].iter().all(|before| matches!(before, Ok(SigHandler::SigIgn)))
+            && stopped
             && SigSet::thread_get_mask().is_ok_and(|mask| mask.iter().next().is_none());
         if right { 0 } else { 1 }
     });
@@ -340,7 +400,7 @@ fn neither_good_nor_bad_starts_leave_anything_open() {
     let path = scratch.file("bad", "#!/nowhere/interpreter\n", 0o755);
     let bad = program(path.to_str().unwrap(), &[]);
     let good = shell("exit");
-    let mut spawner = Spawner::new().unwrap();
+    let mut spawner = spawner();
     let open = || fs::read_dir("/proc/self/fd").unwrap().count();
     let before = open();
     for program in [&bad, &good] {

@@ -16,6 +16,12 @@ use std::{
 #[derive(Debug)]
 pub(crate) struct Ticket(usize);
 
+#[cfg(test)]
+impl Ticket {
+    /// For no word at all.
+    pub(crate) const VOID: Self = Self(usize::MAX);
+}
+
 /// How many words a page holds.
 const WORDS: usize = 512;
 
