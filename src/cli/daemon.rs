@@ -97,8 +97,9 @@ const SOCKETS: &[Opt<Key>] = &[
         "bind",
         "ADDR:PORT[,OPT...]",
         "Listen here, and share the socket with every worker. ADDR is an IPv4 address, an IPv6 address in \
-         brackets, or a host name; port 0 lets the kernel choose. OPT is r (or so_reuseaddr) to set \
-         SO_REUSEADDR, n (or o_nonblock) to set O_NONBLOCK.",
+         brackets (a link-local one with its link, as in [fe80::1%eth0]), or a host name; port 0 lets the \
+         kernel choose. OPT is r (or so_reuseaddr) to set SO_REUSEADDR, n (or o_nonblock) to set O_NONBLOCK, \
+         which each new worker finds set or not as asked for here.",
     )
     .short('b')
     .repeats(),
