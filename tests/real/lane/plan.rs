@@ -64,7 +64,8 @@ impl Row {
 pub(super) fn every_row(norms: &Norms) -> Vec<Row> {
     let calls = norms.iter().flat_map(|(scenario, run)| run.seen.uses.iter().map(|call| (*scenario, call)));
     let rows = calls.flat_map(|(scenario, (call, count))| {
-        let errnos = faults(call).unwrap_or_else(|| panic!("in which ways can {call} fail?"));
+        let errnos =
+            faults(call).unwrap_or_else(|| panic!("in which ways can {call} fail? Add it to calls.rs"));
         errnos.iter().map(move |errno| Row { scenario, call: call.clone(), count: *count, errno })
     });
     rows.collect()

@@ -160,7 +160,7 @@ impl Stage {
     }
 
     /// Whether its trace does not tell everything.
-    pub(super) fn has_gaps(&self) -> bool {
+    fn has_gaps(&self) -> bool {
         self.mute || self.supervisor.log().contains("it has gaps from here on")
     }
 
