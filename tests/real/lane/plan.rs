@@ -9,15 +9,13 @@ use super::{
 /// What is known to go wrong, and why; left out of the spread. The fields are those of a case, `*` is
 /// any. With everything tried, or a case by its name, nothing is left out.
 const OPEN: &[(&str, &str)] = &[
-    ("*:epoll_wait:EBADF:*", "a wait that fails for good is tried again at once"),
-    ("*:accept4:*:*", "a connection that cannot be taken is not tried again before something else happens"),
     ("*:sendto:*:*", "a client that cannot be answered is kept, and a lost wake-up is a lost signal"),
-    ("*:flock:*:*", "a lock that cannot be released is a panic"),
-    ("rebind:*:*:*", "a control socket that cannot be bound again is never bound again"),
+    ("*:flock:*:*", "a lock that cannot be released is a panic, and one that cannot be had stays"),
+    ("rebind:epoll_ctl:*:*", "a control socket that is bound again and cannot be listened at is left so"),
+    ("rebind:fcntl:*:*", "the same"),
     ("start:ioctl:*:*", "a control socket that is bound and not usable stays behind"),
-    ("start:listen:*:*", "the same"),
-    ("start:newfstatat:*:*", "the same"),
-    ("shutdown:newfstatat:*:*", "a control socket that cannot be looked at is not removed"),
+    ("*:listen:*:*", "the same"),
+    ("*:newfstatat:*:*", "the same, and its lock"),
 ];
 
 /// Calls that most easily make a loop spin when they fail and go on failing.
