@@ -44,8 +44,11 @@ const AT_A_TIME: usize = 4;
 /// How long a fault lasts that does not go away by itself. Shorter than an acknowledgement may take.
 const LASTING: Duration = Duration::from_millis(600);
 
-/// How many more system calls and lines of log a fault may cost: a loop that spins makes thousands.
+/// How many more turns of the event loop, system calls and lines of log a fault may cost: a loop that spins
+/// makes thousands. A look at all processes, for what a worker left behind, takes some calls for each.
+const MORE_TURNS: usize = 100;
 const MORE_CALLS: usize = 500;
+const CALLS_A_PROCESS: usize = 20;
 const MORE_LINES: usize = 100;
 
 /// Processor time that nobody may use in [`IDLE`], in clock ticks, a hundred of which are a second.
@@ -119,14 +122,15 @@ fn check(
     let seen = tracer.seen();
     let lines = stage.supervisor.log().lines().count();
     if let Some(norm) = norm {
-        no_more("system calls", seen.total, 2 * norm.seen.total + MORE_CALLS)?;
-        no_more("lines of log", lines, norm.lines + MORE_LINES)?;
+        no_spin(&seen, lines, norm)?;
     }
     let mut descriptors = BTreeMap::new();
     if scenario == Scenario::Shutdown {
         stage.await_that("it ends", |me| me.supervisor.has_exited())?;
     } else {
         stage.settle()?;
+        // One that could not be had for a moment is tried for again after a pause.
+        stage.await_that("its control socket is there", |me| me.supervisor.socket().exists())?;
         stage.upgrade()?;
         descriptors = settled_descriptors(stage, &seen, norm)?;
         rests(stage.supervisor.pid())?;
@@ -157,8 +161,16 @@ fn refused(stage: &mut Stage, tracer: &Tracer) -> Result<Run, String> {
     Ok(Run { seen, lines: log.lines().count(), descriptors: BTreeMap::new() })
 }
 
-fn no_more(what: &str, count: usize, bound: usize) -> Result<(), String> {
-    if count <= bound { Ok(()) } else { Err(format!("it spins: {count} {what}, of {bound} at most")) }
+/// It did not do the same over and over again.
+fn no_spin(seen: &Seen, lines: usize, norm: &Run) -> Result<(), String> {
+    let no_more = |what: &str, count: usize, bound: usize| {
+        if count <= bound { Ok(()) } else { Err(format!("it spins: {count} {what}, of {bound} at most")) }
+    };
+    let processes = fs::read_dir("/proc").expect("/proc").count();
+    no_more("turns", seen.turns(), 2 * norm.seen.turns() + MORE_TURNS)?;
+    no_more("lines of log", lines, norm.lines + MORE_LINES)?;
+    let calls = 2 * norm.seen.total + MORE_CALLS + CALLS_A_PROCESS * processes;
+    no_more("system calls", seen.total, calls)
 }
 
 /// What is open once everybody has hung up, which must be no more than what is open without a fault. Less

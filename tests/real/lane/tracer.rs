@@ -118,6 +118,11 @@ pub(super) struct Seen {
 }
 
 impl Seen {
+    /// How often it waited for events.
+    pub(super) fn turns(&self) -> usize {
+        ["epoll_wait", "epoll_pwait"].iter().filter_map(|call| self.uses.get(*call)).sum()
+    }
+
     fn read(log: &str) -> Self {
         let mut seen = Self::default();
         let calls = || log.lines().filter_map(|line| Some((line.split_once('(')?.0, line)));
