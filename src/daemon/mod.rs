@@ -26,8 +26,8 @@
 //! | `place` | a socket's path: locked, cleared of what is stale, ours, given back |
 //! | `recorder` | `--trace` |
 //! | `report`, `log` | words and levels for what happens; writing them |
-//! | `sink` | writing that never waits |
 //! | `welcome` | what `--demo` says |
+//! | `sink` | writing that never waits |
 //! | `clock`, `token` | the one clock; what the loop waits for |
 
 mod claim;

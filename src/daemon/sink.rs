@@ -78,7 +78,9 @@ impl<F: AsFd> Outlet<F> {
     }
 }
 
-fn reopen(fd: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+/// A description of our own of the same pipe or terminal: writing to it does not block, and leaves that of the
+/// others as it is.
+pub(crate) fn reopen(fd: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_APPEND | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     open(format!("/proc/self/fd/{}", fd.as_raw_fd()).as_str(), flags, Mode::empty())
 }

@@ -1,16 +1,13 @@
 //! What `--demo` says to a newcomer, if standard output takes it at once.
 
+use super::sink::reopen;
 use crate::cli::{
     DEFAULT_SOCKET_PATH,
     daemon::{Options, Workload},
 };
 use nix::{
     errno::Errno,
-    fcntl::{OFlag, open},
-    sys::{
-        signal::{SigSet, Signal},
-        stat::{Mode, SFlag, fstat},
-    },
+    sys::stat::{SFlag, fstat},
     unistd::write,
 };
 use std::{env, io, os::fd::AsFd, path::Path};
@@ -47,16 +44,5 @@ pub(crate) fn welcome(options: &Options, addresses: &[String]) {
 /// another user's terminal, is told nothing.
 fn say(out: impl AsFd, text: &[u8]) -> Result<usize, Errno> {
     let kind = SFlag::from_bits_truncate(fstat(&out)?.st_mode) & SFlag::S_IFMT;
-    if kind == SFlag::S_IFREG {
-        return write(out, text);
-    }
-    let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
-    let own = open("/proc/self/fd/1", flags, Mode::empty())?;
-    // A terminal that stops those who write to it from the background lets this pass, termios(3).
-    let mut quiet = SigSet::empty();
-    quiet.add(Signal::SIGTTOU);
-    quiet.thread_block()?;
-    let written = write(own, text);
-    quiet.thread_unblock()?;
-    written
+    if kind == SFlag::S_IFREG { write(out, text) } else { write(reopen(out.as_fd())?, text) }
 }

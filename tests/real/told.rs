@@ -12,7 +12,7 @@ use nix::{
 };
 use std::{
     fs,
-    io::{self, Write as _},
+    io::{self, Read as _, Write as _},
 };
 
 /// How many generations there were.
@@ -158,6 +158,19 @@ fn the_demonstration_says_what_to_try_and_does_not_wait_for_anybody_to_read_it()
         command.stdout(writer);
     }));
     drop(reader);
+}
+
+#[test]
+fn signals_are_orders_after_the_demonstration_has_said_what_to_try() {
+    let (mut reader, writer) = io::pipe().expect("a pipe can be made");
+    let mut supervisor = Supervisor::start_in(Folder::new(), &demo(), |command| {
+        command.stdout(writer);
+    });
+    assert!(reader.read(&mut [0; 4_096]).expect("it says something") > 0);
+    supervisor.signal(Signal::SIGTTOU);
+    supervisor.await_log("number of workers: 4 → 3");
+    supervisor.signal(Signal::SIGINT);
+    assert_eq!(supervisor.await_exit(), 0);
 }
 
 /// Becomes the supervisor with a terminal for standard output that its reader has stopped, as by Ctrl-S.
