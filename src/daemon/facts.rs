@@ -2,7 +2,11 @@
 //! elsewhere. Nothing here is asked while nothing happens.
 
 use crate::fsm::id::Pid;
-use std::{fs, io, os::unix::ffi::OsStrExt as _};
+use std::{
+    fs, io,
+    os::unix::ffi::OsStrExt as _,
+    str::{self, SplitAsciiWhitespace},
+};
 
 /// Whether a process has a handler for the signal with that number, as of now.
 ///
@@ -18,15 +22,21 @@ pub(crate) fn catches(pid: Pid, signal: i32) -> io::Result<bool> {
 /// # Errors
 /// If it is gone, or the kernel does not tell us.
 pub(crate) fn is_stopped(pid: Pid) -> io::Result<bool> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let stat = fs::read(format!("/proc/{pid}/stat"))?;
     state(&stat)
         .map(|state| matches!(state, 'T' | 't'))
         .ok_or_else(|| io::Error::other("no state in its stat"))
 }
 
-/// The letter behind the name, which is in parentheses and may hold anything, parentheses too.
-fn state(stat: &str) -> Option<char> {
-    stat.rsplit_once(')')?.1.trim_start().chars().next()
+fn state(stat: &[u8]) -> Option<char> {
+    behind_the_name(stat)?.next()?.chars().next()
+}
+
+/// The fields of `stat` from the third on: state, parent, group and so on. Before them stands the name in
+/// parentheses, which may hold anything, parentheses too.
+fn behind_the_name(stat: &[u8]) -> Option<SplitAsciiWhitespace<'_>> {
+    let end = stat.iter().rposition(|byte| *byte == b')')?;
+    Some(str::from_utf8(stat.get(end.checked_add(1)?..)?).ok()?.split_ascii_whitespace())
 }
 
 /// Whether `SigCgt`, a set of 64 bits in hexadecimal with signal 1 as its lowest, has a signal.
@@ -51,12 +61,8 @@ pub(crate) fn kin(pid: Pid) -> Option<Kin> {
     read_kin(&fs::read(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// Fields 3 to 5 of `stat`: state, parent and group. Before them stands the name in parentheses, which may
-/// contain anything.
 fn read_kin(stat: &[u8]) -> Option<Kin> {
-    let end = stat.iter().rposition(|byte| *byte == b')')?;
-    let rest = std::str::from_utf8(stat.get(end.checked_add(1)?..)?).ok()?;
-    let mut fields = rest.split_ascii_whitespace();
+    let mut fields = behind_the_name(stat)?;
     if matches!(fields.next()?, "Z" | "X") {
         return None;
     }
@@ -86,7 +92,7 @@ pub(crate) fn sockets(pid: Pid) -> impl Iterator<Item = u64> {
 /// As the kernel names a socket: `socket:[INODE]`.
 fn socket_inode(link: &[u8]) -> Option<u64> {
     let number = link.strip_prefix(b"socket:[")?.strip_suffix(b"]")?;
-    std::str::from_utf8(number).ok()?.parse().ok()
+    str::from_utf8(number).ok()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -108,9 +114,10 @@ mod tests {
 
     #[test]
     fn the_state_stands_behind_whatever_the_name_is() {
-        assert_eq!(state("7 (sleep) S 1 7"), Some('S'));
-        assert_eq!(state("7 (a) T (b) T 1 7"), Some('T'));
-        assert_eq!(state("7"), None);
+        assert_eq!(state(b"7 (sleep) S 1 7"), Some('S'));
+        assert_eq!(state(b"7 (a) T (b) T 1 7"), Some('T'));
+        assert_eq!(state(b"7 (\xff) T 1 7"), Some('T'), "a name need not be text");
+        assert_eq!(state(b"7"), None);
     }
 
     #[test]
