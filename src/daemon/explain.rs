@@ -11,6 +11,7 @@
 
 mod format;
 
+use crate::protocol::visible::visible;
 use format::{Format, Line};
 use nix::{
     errno::Errno,
@@ -221,17 +222,9 @@ fn plain(path: &Path) -> PathBuf {
     path.components().filter(|component| *component != Component::CurDir).collect()
 }
 
-/// A path as it is typed, with what would steer a terminal or cannot be seen written out.
+/// A path as it is typed, fit for a terminal.
 fn shown(path: &Path) -> String {
-    let mut shown = String::new();
-    for char in path.to_string_lossy().chars() {
-        if char.is_control() {
-            shown.extend(char.escape_default());
-        } else {
-            shown.push(char);
-        }
-    }
-    shown
+    visible(&path.to_string_lossy())
 }
 
 #[cfg(test)]
