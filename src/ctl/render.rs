@@ -1,7 +1,7 @@
 //! What is shown of an answer, and where.
 
-use super::{bar::bar, clock::Clock, connection::ReplyLine, pace::Pace, terminal::Ruler};
-use crate::protocol::{Progress, visible::visible_lines};
+use super::{bar::bar, clock::Clock, connection::ReplyLine, outcome::Outcome, pace::Pace, terminal::Ruler};
+use crate::protocol::{Progress, visible::visible_lines, words::io_error};
 use core::{fmt, mem};
 use std::{
     io::{self, Write},
@@ -101,10 +101,12 @@ impl<'a> Screen<'a> {
         let _ = writeln!(self.err, "einhyrningsinsctl: {message}");
     }
 
-    /// What went wrong with the output so far. The command went on nevertheless: an upgrade is not to
-    /// be left unwatched because nobody reads along.
-    pub fn take_error(&mut self) -> Option<io::Error> {
-        self.error.take()
+    /// What comes of all, once what went wrong with the output is said. The command went on nevertheless: an
+    /// upgrade is not to be left unwatched because nobody reads along.
+    pub fn conclude(&mut self, outcome: Outcome) -> Outcome {
+        let Some(error) = self.error.take() else { return outcome };
+        self.complain(&format_args!("cannot write to standard output: {}", io_error(&error)));
+        if outcome == Outcome::Done { Outcome::Failed } else { outcome }
     }
 
     fn draw(&mut self, bar: &str, columns: usize) {
@@ -148,7 +150,7 @@ mod tests {
             let line = line.as_bytes().to_vec();
             screen.show(&ReplyLine { envelope: Envelope::parse(&line).unwrap(), line });
         }
-        assert!(screen.take_error().is_none());
+        assert!(screen.error.take().is_none());
         (String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
     }
 
@@ -234,7 +236,7 @@ mod tests {
             let mut screen = Screen::new(&mut out, &mut err, Style::Plain);
             screen.say("hello");
             screen.complain(&"oh");
-            assert_eq!(screen.take_error().is_some(), is_error, "{kind}");
+            assert_eq!(screen.error.take().is_some(), is_error, "{kind}");
         }
     }
 }

@@ -30,13 +30,7 @@ pub fn replay(path: &Path) -> Outcome {
     let (mut out, mut err) = (io::stdout().lock(), io::stderr());
     let mut screen = Screen::new(&mut out, &mut err, Style::Plain);
     let outcome = replay_on(&mut screen, path);
-    match screen.take_error() {
-        Some(error) => {
-            screen.complain(&format_args!("cannot write to standard output: {}", io_error(&error)));
-            Outcome::Failed
-        }
-        None => outcome,
-    }
+    screen.conclude(outcome)
 }
 
 fn replay_on(screen: &mut Screen<'_>, path: &Path) -> Outcome {

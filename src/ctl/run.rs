@@ -9,10 +9,7 @@ use super::{
     render::{Screen, Style},
     terminal::{self, Ruler},
 };
-use crate::{
-    cli::{DEFAULT_SOCKET_PATH, order::Order},
-    protocol::words::io_error,
-};
+use crate::cli::{DEFAULT_SOCKET_PATH, order::Order};
 use std::{
     ffi::OsString,
     io::{self, IsTerminal as _},
@@ -55,13 +52,7 @@ pub fn run(target: Target, format: Format, orders: &[Order]) -> Outcome {
     } else {
         interactive::batch(io::stdin().lock(), &mut client, &mut screen)
     };
-    match screen.take_error() {
-        Some(error) => {
-            screen.complain(&format_args!("cannot write to standard output: {}", io_error(&error)));
-            if outcome == Outcome::Done { Outcome::Failed } else { outcome }
-        }
-        None => outcome,
-    }
+    screen.conclude(outcome)
 }
 
 fn run_all(client: &mut Client, orders: &[Order], screen: &mut Screen<'_>) -> Outcome {
