@@ -83,37 +83,36 @@ impl<'a> Asked<'a> {
         }
     }
 
-    /// A number of workers.
-    pub(super) fn set_workers(&self) -> Result<Operation, String> {
-        let accepted = "it takes one argument, the number of workers";
+    /// The one argument of a command that takes at most one; `accepted` says which.
+    fn at_most_one(&self, accepted: &str) -> Result<Option<&str>, String> {
         match self.args.as_slice() {
-            [word] => Ok(Operation::Machine(Command::SetWorkers { count: workers(word)? })),
-            [] => Err(format!("the argument is missing; {accepted}")),
+            [] => Ok(None),
+            [word] => Ok(Some(word)),
             [_, second, ..] => Err(format!("unexpected argument {}; {accepted}", quoted(second))),
         }
     }
 
+    /// A number of workers.
+    pub(super) fn set_workers(&self) -> Result<Operation, String> {
+        let accepted = "it takes one argument, the number of workers";
+        let word = self.at_most_one(accepted)?;
+        let word = word.ok_or_else(|| format!("the argument is missing; {accepted}"))?;
+        Ok(Operation::Machine(Command::SetWorkers { count: workers(word)? }))
+    }
+
     /// How many workers more, or fewer: one, which is the machine's own command, or a number.
     pub(super) fn scale(&self, one: Command, many: fn(u32) -> Change) -> Result<Operation, String> {
-        match self.args.as_slice() {
-            [] => Ok(Operation::Machine(one)),
-            [word] => Ok(Operation::Scale(many(workers(word)?))),
-            [_, second, ..] => {
-                Err(format!("unexpected argument {}; it takes a number of workers", quoted(second)))
-            }
+        match self.at_most_one("it takes a number of workers")? {
+            None => Ok(Operation::Machine(one)),
+            Some(word) => Ok(Operation::Scale(many(workers(word)?))),
         }
     }
 
     /// The command to tell more of, if any.
     pub(super) fn help(&self) -> Result<Operation, String> {
-        match self.args.as_slice() {
-            [] => Ok(Operation::Help { command: None }),
-            [name] => {
-                let entry = command::find(name).ok_or_else(|| command::unknown(name))?;
-                Ok(Operation::Help { command: Some(entry.name) })
-            }
-            [_, second, ..] => Err(format!("unexpected argument {}; it takes one command", quoted(second))),
-        }
+        let name = self.at_most_one("it takes one command")?;
+        let entry = name.map(|name| command::find(name).ok_or_else(|| command::unknown(name)));
+        Ok(Operation::Help { command: entry.transpose()?.map(|entry| entry.name) })
     }
 
     /// A signal, and the workers that are to get it.
@@ -136,24 +135,20 @@ impl<'a> Asked<'a> {
     pub(super) fn die(&self) -> Result<Operation, String> {
         let accepted =
             "accepted: INT or USR2 (graceful, the default), TERM (fast), QUIT (quick), KILL (kill)";
-        let shutdown = match self.args.as_slice() {
-            [] => Shutdown::Graceful,
-            [name] => Signal::from_name(name)
+        let shutdown = match self.at_most_one(accepted)? {
+            None => Shutdown::Graceful,
+            Some(name) => Signal::from_name(name)
                 .and_then(Shutdown::from_signal)
                 .ok_or_else(|| format!("{} is not a way to shut down; {accepted}", quoted(name)))?,
-            [_, second, ..] => return Err(format!("unexpected argument {}; {accepted}", quoted(second))),
         };
         Ok(Operation::Machine(Command::Die { shutdown }))
     }
 
     /// Who says hello.
     pub(super) fn ehlo(&self) -> Result<Operation, String> {
-        let user = match self.args.as_slice() {
-            [] => self.text_field("user")?,
-            [user] => Some(user.clone()),
-            [_, second, ..] => {
-                return Err(format!("unexpected argument {}; it takes a user's name", quoted(second)));
-            }
+        let user = match self.at_most_one("it takes a user's name")? {
+            None => self.text_field("user")?,
+            Some(user) => Some(user.to_owned()),
         };
         Ok(Operation::Ehlo { user })
     }

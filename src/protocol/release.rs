@@ -68,7 +68,8 @@ fn canary(word: &str) -> Result<u32, String> {
 
 fn soak(word: &str) -> Result<Millis, String> {
     Millis::from_decimal_seconds(word).filter(|soak| *soak <= SOAK_MAX).ok_or_else(|| {
-        format!("--soak: {} is not a time in seconds; accepted: 0 to 86400, decimals allowed", quoted(word))
+        let most = SOAK_MAX.0 / 1_000;
+        format!("--soak: {} is not a time in seconds; accepted: 0 to {most}, decimals allowed", quoted(word))
     })
 }
 
