@@ -53,18 +53,10 @@ impl<'a> Value<'a> {
         })
     }
 
-    /// The path of a directory.
-    pub(super) fn directory(self) -> Result<PathBuf, UsageError> {
+    /// A path; `what` says of what.
+    pub(super) fn path(self, what: &str) -> Result<PathBuf, UsageError> {
         if self.text.is_empty() {
-            return Err(self.refuse("is not a path", "the path of a directory"));
-        }
-        Ok(PathBuf::from(self.text))
-    }
-
-    /// The path of a file.
-    pub(super) fn path(self) -> Result<PathBuf, UsageError> {
-        if self.text.is_empty() {
-            return Err(self.refuse("is not a path", "the path of a file"));
+            return Err(self.refuse("is not a path", format_args!("the path of {what}")));
         }
         Ok(PathBuf::from(self.text))
     }
@@ -123,7 +115,7 @@ mod tests {
 
     #[test]
     fn a_path_is_not_empty() {
-        let error = value("").path().unwrap_err().to_string();
+        let error = value("").path("a file").unwrap_err().to_string();
         assert_eq!(error, "--opt: `` is not a path; accepted: the path of a file");
     }
 

@@ -151,7 +151,7 @@ fn resolve(typed: &Typed<Key>) -> Result<Options, UsageError> {
             .value(Key::SocketPath, Value::socket_path)?
             .unwrap_or_else(|| DEFAULT_SOCKET_PATH.into()),
         drop_env: typed.values(Key::DropEnvVar).map(variable).collect::<Result<_, _>>()?,
-        chdir: typed.value(Key::Chdir, Value::directory)?,
+        chdir: typed.value(Key::Chdir, |value| value.path("a directory"))?,
         verbosity: verbosity(typed)?,
         syslog: typed.has(Key::Syslog),
         grace: typed.value(Key::GracePeriod, |value| value.seconds(SPAN))?.unwrap_or(defaults.grace),
@@ -160,7 +160,7 @@ fn resolve(typed: &Typed<Key>) -> Result<Options, UsageError> {
         backlog: typed.value(Key::Backlog, backlog)?,
         max_unacked: typed.value(Key::MaxUnacked, workers)?,
         max_surge: typed.value(Key::MaxUpgradeAdditional, workers)?,
-        trace: typed.value(Key::Trace, Value::path)?,
+        trace: typed.value(Key::Trace, |value| value.path("a file"))?,
         // Last: who asks what an option takes has not thought of the program yet.
         workload: workload.ok_or(UsageError::NoProgram)?,
     })
