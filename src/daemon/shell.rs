@@ -136,12 +136,12 @@ impl<'a> Shell<'a> {
 
     fn sleep(&mut self, events: &mut Events) {
         self.looked = false;
-        let wake = self.supervisor.next_deadline().map(|(deadline, _)| deadline);
-        let wake = [wake, self.control.next_deadline()].into_iter().flatten().min();
+        let decision = self.supervisor.next_deadline().map(|(deadline, _)| deadline);
+        let wake = [decision, self.control.next_deadline(), self.leftovers.due()];
         let timeout = if self.control.has_more() {
             Some(Duration::ZERO)
         } else {
-            wake.into_iter().chain(self.leftovers.due()).min().map(|deadline| self.clock.until(deadline))
+            wake.into_iter().flatten().min().map(|deadline| self.clock.until(deadline))
         };
         let failed = self.poll.poll(events, timeout).err();
         let failed = failed.filter(|error| error.kind() != ErrorKind::Interrupted);
