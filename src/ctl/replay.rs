@@ -14,7 +14,7 @@ use crate::{
         id::{Generation, Pid, SlotId, WorkerId},
         slot::Hold,
         text::Record as _,
-        trace::{Recorded, TraceError, Unknown, follow, gaps, recorded},
+        trace::{Recorded, Recording, TraceError, Unknown, follow, recording},
         worker::PhaseTag,
     },
     protocol::{
@@ -59,8 +59,7 @@ fn replay_on(screen: &mut Screen<'_>, path: &Path) -> Outcome {
 /// line something is wrong with it.
 fn tell(screen: &mut Screen<'_>, text: &str) -> Result<String, String> {
     let unreadable = |bad: TraceError| format!("line {}: {}", bad.line, visible(&bad.message));
-    let steps = recorded(text).map_err(unreadable)?;
-    let gaps = gaps(text).map_err(unreadable)?;
+    let Recording { steps, gaps } = recording(text).map_err(unreadable)?;
     let mut run: Option<(Supervisor, Picture)> = None;
     // A trace may consist of its events alone.
     let silent = steps.iter().all(|step| step.followed.is_empty());

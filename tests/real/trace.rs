@@ -5,7 +5,7 @@ use crate::{
     probe::Trace,
     tools::{have, skip},
 };
-use einhyrningsins::fsm::trace::{gaps, retell};
+use einhyrningsins::fsm::trace::{recording, retell};
 use nix::{
     fcntl::{OFlag, open},
     sys::{
@@ -159,7 +159,8 @@ fn a_trace_says_where_the_disk_was_full_and_the_rest_of_it_still_replays() {
     assert!(full.ends_with('\n'), "no line is torn: {full}");
     limit("unlimited".into());
     steps(&supervisor, 10);
-    let lost: u64 = gaps(&fs::read_to_string(&file).expect("a trace")).expect("it can be read")[0].lost;
+    let recording = recording(&fs::read_to_string(&file).expect("a trace")).expect("it can be read");
+    let lost: u64 = recording.gaps[0].lost;
     assert!((5..=12).contains(&lost), "{lost}");
     let said = replayed(&file);
     assert!(said.contains(&format!("a gap: {lost} steps lost; not replayed: ")), "{said}");

@@ -183,32 +183,14 @@ pub struct Unknown {
     pub after: u64,
 }
 
-/// The gaps of a trace. Another one within what is not known because of the first adds to that.
-///
-/// # Errors
-/// As [`recorded`].
-pub fn gaps(text: &str) -> Result<Vec<Unknown>, TraceError> {
-    let mut gaps: Vec<Unknown> = Vec::new();
-    let mut open = false;
-    for (number, line) in (1..).zip(text.lines()) {
-        match read(number, line)? {
-            Line::Config(_) => open = false,
-            Line::Gap(Gap { steps }) => match gaps.last_mut().filter(|_| open) {
-                Some(gap) => gap.lost = gap.lost.saturating_add(steps),
-                None => {
-                    gaps.push(Unknown { line: number, lost: steps, after: 0 });
-                    open = true;
-                }
-            },
-            Line::Event(_) => {
-                if let Some(gap) = gaps.last_mut().filter(|_| open) {
-                    gap.after += 1;
-                }
-            }
-            Line::Action(_) | Line::State(_) | Line::Comment => {}
-        }
-    }
-    Ok(gaps)
+/// A trace taken apart.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recording {
+    /// Its events, as far as they can be told again: those after a gap are left out, and so is one before it of
+    /// whose consequences a part is missing.
+    pub steps: Vec<Recorded>,
+    /// Its gaps. Another one within what is not known because of the first adds to that.
+    pub gaps: Vec<Unknown>,
 }
 
 /// Reads a line of a recording, in which what followed from an event is only kept.
@@ -233,27 +215,45 @@ enum Known {
     NotAll,
 }
 
-/// Takes a trace apart into its events, as far as they can be told again: those after a gap are left out, and
-/// so is one before it of whose consequences a part is missing.
+/// The [steps](Recording::steps) of a trace.
+///
+/// # Errors
+/// As [`recording`].
+pub fn recorded(text: &str) -> Result<Vec<Recorded>, TraceError> {
+    recording(text).map(|recording| recording.steps)
+}
+
+/// Takes a trace apart.
 ///
 /// # Errors
 /// If a line cannot be read, or an event comes before any `config`. Actions and states are not read,
 /// only kept.
-pub fn recorded(text: &str) -> Result<Vec<Recorded>, TraceError> {
+pub fn recording(text: &str) -> Result<Recording, TraceError> {
     let mut known = Known::Nothing;
-    let mut steps: Vec<Recorded> = Vec::new();
+    let Recording { mut steps, mut gaps } = Recording::default();
     for (number, line) in (1..).zip(text.lines().map(str::trim)) {
         let wrong = |message: &str| TraceError { line: number, message: message.into() };
         let follows = line.starts_with(['>', '=']);
         match (read(number, line)?, &known) {
             (Line::Config(config), _) => known = Known::Config(config),
-            (Line::Gap(_), _) => {
+            (Line::Gap(Gap { steps: lost }), Known::NotAll) => {
+                if let Some(gap) = gaps.last_mut() {
+                    gap.lost = gap.lost.saturating_add(lost);
+                }
+            }
+            (Line::Gap(Gap { steps: lost }), _) => {
+                gaps.push(Unknown { line: number, lost, after: 0 });
                 let cut =
                     |step: &mut Recorded| !step.followed.last().is_some_and(|last| last.starts_with('='));
                 if matches!(known, Known::Everything) {
                     steps.pop_if(cut);
                 }
                 known = Known::NotAll;
+            }
+            (Line::Event(_), Known::NotAll) => {
+                if let Some(gap) = gaps.last_mut() {
+                    gap.after += 1;
+                }
             }
             (_, Known::NotAll) => {}
             (Line::Event(_), Known::Nothing) => return Err(wrong("an event before any `config`")),
@@ -273,7 +273,7 @@ pub fn recorded(text: &str) -> Result<Vec<Recorded>, TraceError> {
             (Line::Action(_) | Line::State(_) | Line::Comment, _) => {}
         }
     }
-    Ok(steps)
+    Ok(Recording { steps, gaps })
 }
 
 /// What follows from an event, as text.
@@ -328,7 +328,7 @@ mod tests {
         );
         let told: Vec<usize> = recorded(&text).unwrap().iter().map(|step| step.line).collect();
         assert_eq!(told, [2, 11]);
-        assert_eq!(gaps(&text), Ok(vec![Unknown { line: 5, lost: 3, after: 2 }]));
+        assert_eq!(recording(&text).map(|it| it.gaps), Ok(vec![Unknown { line: 5, lost: 3, after: 2 }]));
         assert_eq!(retell(&retell(&text).unwrap()), retell(&text));
 
         let headless = format!("! gap steps=4\n@2 woke\n{config}\n@0 start\n");
