@@ -239,21 +239,7 @@ fn sockets_arrive_in_order_wherever_they_are_in_the_parent() {
                     place(from, fd).unwrap();
                 }
             }
-            let verdict = AtomicU64::new(0);
-            let plan = Plan {
-                verdict: &verdict,
-                null: high,
-                directory: Some(-1),
-                moves: moves.list(),
-                signals: &[],
-                end: moves.end(),
-                files: None,
-                displaced: None,
-                executable: ptr::null(),
-                arguments: &[],
-                environment: &[],
-            };
-            if plan.hand_over().is_err() {
+            if hand_over(high, &moves).is_err() {
                 return 1;
             }
             let right = (3..).zip(order).all(|(fd, source)| {
@@ -267,6 +253,25 @@ fn sockets_arrive_in_order_wherever_they_are_in_the_parent() {
     }
 }
 
+/// Does what a child does with its descriptors, and nothing else of what it does.
+fn hand_over(null: RawFd, moves: &Moves) -> Result<(), Sys> {
+    let verdict = AtomicU64::new(0);
+    let plan = Plan {
+        verdict: &verdict,
+        null,
+        directory: Some(-1),
+        moves: moves.list(),
+        signals: &[],
+        end: moves.end(),
+        files: None,
+        displaced: None,
+        executable: ptr::null(),
+        arguments: &[],
+        environment: &[],
+    };
+    plan.hand_over()
+}
+
 /// However many descriptors are open, and however few more there may be.
 #[test]
 fn sockets_arrive_where_no_further_descriptor_can_be_had() {
@@ -278,21 +283,7 @@ fn sockets_arrive_where_no_further_descriptor_can_be_had() {
         let limit = setrlimit(Resource::RLIMIT_NOFILE, 64, 64);
         // Until there is no more room, the places and the spare number included.
         while unistd::dup(&null).map(std::mem::forget).is_ok() {}
-        let verdict = AtomicU64::new(0);
-        let plan = Plan {
-            verdict: &verdict,
-            null: null.as_raw_fd(),
-            directory: Some(-1),
-            moves: moves.list(),
-            signals: &[],
-            end: moves.end(),
-            files: None,
-            displaced: None,
-            executable: ptr::null(),
-            arguments: &[],
-            environment: &[],
-        };
-        let placed = plan.hand_over();
+        let placed = hand_over(null.as_raw_fd(), &moves);
         let open = |fd| fcntl(borrow(fd), FcntlArg::F_GETFD) == Ok(0);
         if limit.is_ok() && placed.is_ok() && (3..6).all(open) && !open(6) { 0 } else { 1 }
     });
