@@ -2,7 +2,7 @@
 
 use crate::{
     harness::{CLIENT, Folder, Supervisor, is_ok, number, text},
-    tools::{releases, sleepers, within},
+    tools::{err, out, releases, sleepers, within},
 };
 use miniserde::json::{self, Value};
 use std::{
@@ -10,14 +10,6 @@ use std::{
     io::Write as _,
     process::{Command, Output, Stdio},
 };
-
-fn out(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn err(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
 
 /// Runs the client with something on its standard input.
 fn fed(supervisor: &Supervisor, args: &[&str], input: &str) -> Output {

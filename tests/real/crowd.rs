@@ -4,7 +4,7 @@
 use crate::{
     harness::{CLIENT, Connection, Supervisor, is_ok, rust_worker},
     tools::{
-        self, command, descriptors, have, open_many_files, releases, skip, sleepers, status_field, ticks,
+        self, command, descriptors, err, have, open_many_files, releases, skip, sleepers, status_field, ticks,
     },
 };
 use nix::unistd::geteuid;
@@ -176,7 +176,7 @@ fn other_users_are_refused() {
         command.arg("inc").output().expect("the client can be run")
     };
     let output = run(&supervisor);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let said = err(&output);
     assert_eq!(output.status.code(), Some(3), "{said}");
     assert!(
         said.contains("Permission denied") && said.contains("only root and the supervisor's own user"),
@@ -187,7 +187,7 @@ fn other_users_are_refused() {
     fs::set_permissions(supervisor.socket(), fs::Permissions::from_mode(0o666))
         .expect("permissions can be set");
     let output = run(&supervisor);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let said = err(&output);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(
         said.contains(&format!("user {OTHER} may not control this supervisor; root and user 0 may")),

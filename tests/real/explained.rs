@@ -5,7 +5,7 @@ use crate::{
     harness::{Folder, Supervisor},
     probe::{run_in, start_through},
     progress::complaint,
-    tools::{have, releases, skip, within},
+    tools::{err, have, releases, skip, within},
 };
 use nix::unistd::geteuid;
 use std::{
@@ -163,7 +163,7 @@ fn a_release_that_is_more_than_the_kernel_hands_over_is_told_as_that() {
         if output.status.success() {
             continue;
         }
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let said = err(&output);
         assert!(said.contains("are more than the kernel hands over"), "{said}");
         assert_ne!(supervisor.await_healthy(1), old, "what came before was fine");
         return;

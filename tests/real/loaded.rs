@@ -3,7 +3,7 @@
 use crate::{
     harness::{Folder, Supervisor, raw, rust_worker, script},
     load::{Load, LoadPlan, Report},
-    tools::{BROKEN, Release, python, skip, within},
+    tools::{BROKEN, Release, err, python, skip, within},
 };
 use nix::sys::signal::{Signal, kill};
 use std::{
@@ -179,7 +179,7 @@ fn no_bad_release_loses_a_request() {
         release.switch(&program);
         for words in [&["upgrade", "--soak", "60"][..], &["upgrade_fleet", "--soak", "60"]] {
             let output = supervisor.ctl(words);
-            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            let said = err(&output);
             assert_eq!(output.status.code(), Some(1), "{said}");
             assert!(said.contains(expected) && said.contains("rolled back: generation 1 serves"), "{said}");
         }

@@ -5,7 +5,7 @@ use crate::{
     progress::{
         HANGS, LONG, answer, await_generation, await_stage, complaint, mortal, open, variable, version,
     },
-    tools::{ask, command, is_null, list, refusal, releases, within},
+    tools::{ask, command, err, is_null, list, refusal, releases, within},
 };
 use nix::sys::signal::{Signal, kill};
 use std::{
@@ -25,7 +25,7 @@ fn an_upgrade_can_be_aborted_and_who_asked_for_it_is_told() {
         supervisor.ctl_ok(&["abort"]);
         first.join().expect("it ends")
     });
-    let said = String::from_utf8_lossy(&first.stderr).into_owned();
+    let said = err(&first);
     assert_eq!(first.status.code(), Some(1), "{said}");
     assert!(said.contains("the upgrade to generation 2 was aborted"), "{said}");
     assert!(said.contains("rolled back: generation 1 serves with 3 healthy workers"), "{said}");

@@ -3,7 +3,7 @@
 use crate::{
     harness::{Connection, Folder, Supervisor, member, number, rust_worker, text},
     load::get,
-    tools::is_null,
+    tools::{err, is_null},
 };
 use miniserde::json::Value;
 use std::fs;
@@ -34,7 +34,7 @@ pub(crate) fn open(supervisor: &Supervisor, name: &str, words: &[&str]) -> Conne
 #[track_caller]
 pub(crate) fn complaint(supervisor: &Supervisor, words: &[&str]) -> String {
     let output = supervisor.ctl(words);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let said = err(&output);
     assert_eq!(output.status.code(), Some(1), "{said}\n{}", supervisor.log());
     said
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     harness::{is_ok, member, number, text},
-    tools::{ask, is_null, releases, within},
+    tools::{ask, err, is_null, releases, within},
     upgrade::judge,
 };
 use nix::sys::signal::Signal;
@@ -19,7 +19,7 @@ fn a_release_that_fails_to_start_leaves_the_old_one_serving() {
         let address = supervisor.address(0);
         release.switch(&within(&supervisor, "broken"));
         let output = supervisor.ctl(&["-e", name]);
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let said = err(&output);
         assert_eq!(output.status.code(), Some(1), "{said}");
         assert!(
             said.contains("generation 2 failed in slot ")
@@ -138,7 +138,7 @@ fn a_program_that_may_not_be_executed_or_cannot_be_fails_the_upgrade_at_its_firs
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("permissions can be set");
         release.switch(&path);
         let output = supervisor.ctl(&["upgrade"]);
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let said = err(&output);
         assert_eq!(output.status.code(), Some(1), "{said}");
         assert!(said.contains(expected), "{name}: {said}");
         assert_eq!(supervisor.await_healthy(2), old);

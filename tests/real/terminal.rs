@@ -2,21 +2,13 @@
 
 use crate::{
     harness::{CLIENT, Supervisor, rust_worker},
-    tools::{Release, have, is_null, python, releases, skip, sleepers},
+    tools::{Release, err, have, is_null, out, python, releases, skip, sleepers},
 };
 use std::{
     fs,
     io::Write as _,
     process::{Command, Output, Stdio},
 };
-
-fn out(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn err(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
 
 /// Runs a program on a terminal of its own: waits for text, or types some, and prints all that was shown.
 const TERMINAL: &str = r#"

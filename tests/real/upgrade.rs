@@ -2,7 +2,7 @@
 
 use crate::{
     harness::{Connection, Supervisor, is_alive, is_ok, member, number, text},
-    tools::{command, is_null, list, recorders, releases, sleepers, within},
+    tools::{command, err, is_null, list, recorders, releases, sleepers, within},
 };
 use einhyrningsins::fsm::{
     action::Action,
@@ -195,7 +195,7 @@ fn a_client_whose_upgrade_is_superseded_fails() {
         first.join().expect("it ends")
     });
     assert_eq!(output.status.code(), Some(1));
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let said = err(&output);
     assert!(said.contains("was superseded by the one to generation 3"), "{said}");
     await_generation(&mut supervisor, 3, 1);
 }
