@@ -24,7 +24,7 @@ use crate::{
         Supervisor,
         action::{Action, Reply},
         event::{Command, Event, EventKind, SpawnError},
-        id::{Generation, Pid, SlotId, WorkerId},
+        id::{Generation, Pid, RequestId, SlotId, WorkerId},
         notice::Notice,
         time::Time,
     },
@@ -348,16 +348,22 @@ impl<'a> Shell<'a> {
                 } else {
                     self.answer(&reply)
                 };
-                self.control.answer(request, envelope);
+                self.tell_client(request, envelope);
             }
             Action::Progress { request, generation, healthy, target, retired, stage } => {
                 let progress = Progress { generation, healthy, target, retired, stage };
-                self.control.answer(request, progress.envelope());
+                self.tell_client(request, progress.envelope());
             }
             Action::Notice { notice } => self.report(&notice),
             Action::Exit { code } => self.code = Some(code),
         }
         None
+    }
+
+    /// Whoever is told what the core decided finds it in the trace.
+    fn tell_client(&mut self, request: RequestId, envelope: Envelope) {
+        self.record();
+        self.control.answer(request, envelope);
     }
 
     /// The core's answer, with what only the shell knows: what it was that could not be run.
