@@ -41,7 +41,8 @@ fn a_folder_that_was_removed_or_renamed_and_made_again_gets_a_socket_again() {
             fs::rename(supervisor.folder.join("app"), supervisor.folder.join("old")).expect("a new name");
             supervisor.signal(Signal::SIGUSR1);
         } else {
-            fs::remove_dir_all(&place).expect("it can be removed");
+            // Not while something is being made in it.
+            supervisor.eventually("it can be removed", |_| fs::remove_dir_all(&place).ok());
         }
         supervisor.await_log("control socket cannot be bound again: ");
         fs::create_dir_all(&place).expect("a folder can be made");
