@@ -69,7 +69,8 @@ impl<'a> Script<'a> {
     }
 
     /// The configuration: target, listeners, how to acknowledge (even: by staying alive) and the time
-    /// for it, retries, back-off, grace, stop signal, most unacknowledged, most beyond the target.
+    /// for it, retries, back-off, grace, stop signal, most unacknowledged, most beyond the target (above 4: and
+    /// end once all has failed).
     /// Back-off is counted in 50 ms, acknowledgement and grace in 100.
     pub fn config(&mut self) -> Config {
         let first = self.letter().unwrap_or(b'0').wrapping_sub(b'0');
@@ -77,7 +78,7 @@ impl<'a> Script<'a> {
         let listeners = u32::from(self.number() % 3);
         let manual = self.number() % 2 == 1;
         let ack_time = Millis(u64::from(self.number()) * 100);
-        Config {
+        let mut config = Config {
             target,
             listeners,
             ack: if manual { AckMode::Manual(ack_time) } else { AckMode::After(ack_time) },
@@ -90,8 +91,12 @@ impl<'a> Script<'a> {
                 signal => signal,
             },
             max_unacked: 1 + u32::from(self.number().wrapping_sub(1) % 4),
-            max_surge: 1 + u32::from(self.number().wrapping_sub(1) % 4),
-        }
+            ..Config::default()
+        };
+        let surge = self.number();
+        config.max_surge = 1 + u32::from(surge.wrapping_sub(1) % 4);
+        config.exit_on_failure = surge > 4;
+        config
     }
 
     fn ask(&mut self) -> Ask {

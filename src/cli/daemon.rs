@@ -26,6 +26,7 @@ pub enum Key {
     AckAfter,
     AckTimeout,
     Retries,
+    ExitOnFailure,
     Seconds,
     GracePeriod,
     StopSignal,
@@ -143,11 +144,16 @@ const HEALTH: &[Opt<Key>] = &[
         Key::Retries,
         "retries",
         "COUNT",
-        "Give up on a slot, the place of one worker, after this many failed starts in a row. An upgrade then \
-         goes back; a service of which nothing is left ends.",
+        "A slot, the place of one worker, has failed after this many failed starts in a row. An upgrade then \
+         goes back, and a service that was never healthy ends; one that was goes on being tried.",
     )
     .short('r')
     .defaults_to("5"),
+    Opt::flag(
+        Key::ExitOnFailure,
+        "exit-on-failure",
+        "End with status 1 once every slot has failed, even if the service was healthy before.",
+    ),
     Opt::valued(
         Key::Seconds,
         "seconds",

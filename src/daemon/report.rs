@@ -5,6 +5,7 @@
 
 use crate::{
     fsm::{
+        config::BACKOFF_MAX,
         event::ExitStatus,
         id::{Errno, Generation, ListenerId, WorkerId},
         notice::Notice,
@@ -33,7 +34,10 @@ pub(crate) fn words(
             span(*took)
         ),
         Notice::StartFailed { worker, slot, generation, failure: why, failures, retries, next } => {
-            let counted = failures.map(|failures| format!(" (failure {failures} of {retries} in a row)"));
+            let counted = failures.map(|failures| {
+                let of = if failures > *retries { String::new() } else { format!(" of {retries}") };
+                format!(" (failure {failures}{of} in a row)")
+            });
             format!(
                 "worker {worker}: start in slot {slot}, generation {generation} ({}), failed: {}{}; {}",
                 program(*generation),
@@ -74,6 +78,22 @@ pub(crate) fn words(
             failure(why),
             if *ending { "" } else { " until `retry`, `upgrade` or a new number of workers" }
         ),
+        Notice::Failing { slot, generation, failures, failure: why } => format!(
+            "slot {slot}: generation {generation} ({}) failed to start {} in a row, at last: {}; it has served \
+             before, so it goes on being tried, every {} at least",
+            program(*generation),
+            times(*failures),
+            failure(why),
+            span(BACKOFF_MAX)
+        ),
+        Notice::Down { lasted, failure: why } => format!(
+            "no worker is healthy, for {} now{}; they go on being tried",
+            span(*lasted),
+            why.as_ref().map(|why| format!("; the last start failed: {}", failure(why))).unwrap_or_default()
+        ),
+        Notice::NoLongerDown { lasted } => {
+            format!("a worker is healthy again; there was none for {}", span(*lasted))
+        }
         Notice::Lost { failure: why } => format!("no worker is left to try: {}; ending", failure(why)),
         Notice::BindFailed { listener, errno } => format!("{}; ending", trouble(*listener, *errno)),
         Notice::PinFailed { generation, error } => {
@@ -201,6 +221,8 @@ fn level(notice: &Notice) -> Level {
     match notice {
         Notice::Stuck { .. }
         | Notice::GaveUp { .. }
+        | Notice::Failing { .. }
+        | Notice::Down { .. }
         | Notice::Lost { .. }
         | Notice::BindFailed { .. }
         | Notice::PinFailed { .. }
@@ -214,6 +236,7 @@ fn level(notice: &Notice) -> Level {
         | Notice::Superseded { .. }
         | Notice::NotYours { .. }
         | Notice::TargetRefused { .. }
+        | Notice::NoLongerDown { .. }
         | Notice::Gap { .. } => Level::Warn,
         Notice::Healthy { .. }
         | Notice::Gone { .. }

@@ -114,5 +114,6 @@ fn config(options: &Options) -> Config {
         stop_signal: options.stop_signal,
         max_unacked: unacked,
         max_surge: options.max_surge.unwrap_or(unacked),
+        exit_on_failure: options.exit_on_failure,
     }
 }

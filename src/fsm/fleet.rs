@@ -14,7 +14,7 @@ pub mod worker;
 
 use self::{
     index::{Index, Occupants, SlotEntries, WorkerEntries},
-    slot::{Lifetime, Role, Slot, SlotChange, SlotRejected},
+    slot::{Role, Slot, SlotChange, SlotRejected, Tries},
     worker::{Change, Effect, Phase, PhaseTag, Step, Worker},
 };
 use crate::fsm::words::{
@@ -218,7 +218,7 @@ impl Fleet {
     /// What a slot has in the index; `None` for one beyond the target.
     fn slot_entries(&self, id: SlotId) -> Option<SlotEntries> {
         let slot = self.slots.get(&id).filter(|_| !self.is_surplus(id))?;
-        Some(SlotEntries::of(slot, occupants(&self.workers, slot, None)))
+        Some(SlotEntries::of(slot, occupants(&self.workers, slot, None), &self.config))
     }
 
     fn worker_entries(&self, id: WorkerId) -> Option<WorkerEntries> {
@@ -233,7 +233,7 @@ impl Fleet {
         }
         let Self { workers, slots, index, config, .. } = self;
         let slot = slots.get_mut(&id)?;
-        let entries = |slot: &Slot| Some(SlotEntries::of(slot, occupants(workers, slot, None)));
+        let entries = |slot: &Slot| Some(SlotEntries::of(slot, occupants(workers, slot, None), config));
         let before = entries(slot);
         let result = edit(slot, config);
         index.slot(id, before, entries(slot));
@@ -311,7 +311,7 @@ impl Fleet {
         if let Some(slot) = slots.get_mut(&slot_id) {
             let entries = |slot: &Slot, phase: Phase| {
                 let occupants = occupants(workers, slot, Some((id, phase.tag())));
-                (!surplus).then(|| SlotEntries::of(slot, occupants))
+                (!surplus).then(|| SlotEntries::of(slot, occupants, config))
             };
             let slot_before = entries(slot, before);
             role = if surplus { Role::Loose } else { slot.role(id) };
@@ -364,8 +364,8 @@ impl Fleet {
         self.edit_slot(id, |slot, _| slot.apply(change, now)).unwrap_or(Ok(()))
     }
 
-    /// Counts a failed start of a slot, and says what comes next. A `lasting` failure is not worth another
-    /// try. `None` if the slot is not within the target.
+    /// Counts a failed start of a slot that is given so many `tries`, and says what comes next. `None` if the
+    /// slot is not within the target.
     ///
     /// # Errors
     /// If no start of it can have failed now.
@@ -373,25 +373,25 @@ impl Fleet {
         &mut self,
         id: SlotId,
         failure: Failure,
-        lasting: bool,
+        tries: Tries,
         now: Time,
     ) -> Result<Option<Counted>, SlotRejected> {
         let count = |slot: &mut Slot, config: &Config| {
-            let next = slot.after_failure(id, lasting, config);
+            let next = slot.after_failure(id, tries, config);
             slot.apply(SlotChange::Fail(failure, next), now)?;
             Ok(Counted { failures: slot.failures(), next })
         };
         self.edit_slot(id, count).transpose()
     }
 
-    /// Notes that a slot lost a healthy worker, and says when the next starts. `None` if the slot is not
+    /// Notes that a slot lost a worker that had served, of that `age`, and says when the next starts. `None` if the slot is not
     /// within the target.
     ///
     /// # Errors
     /// If it can have lost none now.
-    pub fn crash(&mut self, id: SlotId, life: Lifetime, now: Time) -> Result<Option<Millis>, SlotRejected> {
+    pub fn crash(&mut self, id: SlotId, age: Millis, now: Time) -> Result<Option<Millis>, SlotRejected> {
         let count = |slot: &mut Slot, config: &Config| {
-            let crash = slot.after_crash(id, life, config);
+            let crash = slot.after_crash(id, age, config);
             slot.apply(SlotChange::Crash(crash), now).map(|()| crash.delay())
         };
         self.edit_slot(id, count).transpose()
@@ -416,11 +416,19 @@ impl Fleet {
         self.change_slot(id, SlotChange::Release, now)
     }
 
-    /// Lets every slot that was given up try again. Returns how many there were.
+    /// Lets every slot that has failed try again now. Returns how many there were.
     pub fn retry(&mut self, now: Time) -> u32 {
-        let slots: Vec<SlotId> = self.index.gave_up.iter().collect();
-        let forgiven = slots.iter().filter(|id| self.change_slot(**id, SlotChange::Forgive, now).is_ok());
+        let slots: Vec<SlotId> = self.index.failed.iter().collect();
+        let forgiven = slots.iter().filter(|id| self.forgive(**id, now).is_ok());
         u32::try_from(forgiven.count()).unwrap_or(u32::MAX)
+    }
+
+    /// Lets what failed in a slot so far count no more, and lets it try again now.
+    ///
+    /// # Errors
+    /// Never: that can be done to any slot.
+    pub fn forgive(&mut self, id: SlotId, now: Time) -> Result<(), SlotRejected> {
+        self.change_slot(id, SlotChange::Forgive, now)
     }
 
     /// Makes a slot run another generation: its current worker, if it has one, becomes outgoing.

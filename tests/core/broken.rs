@@ -257,6 +257,10 @@ I29 replaced: released, while somebody is still on the way out
 @41 woke
 > forget generation=1
 
+I38 serving: given up, and it has served
+@20 woke
+> notice gave-up slot=0 generation=1 failures=3 failure=exited:1
+
 I31 serving: something after the end
 @20 woke
 > exit code=0
@@ -283,7 +287,7 @@ I33 canary: too soon
 type Edit = (&'static str, &'static str);
 
 /// States that break an invariant: which, in what way, and the end of which run with what changed.
-const BAD_STATES: [(u8, &str, &str, Edit); 11] = [
+const BAD_STATES: [(u8, &str, &str, Edit); 14] = [
     (2, "one worker twice in its slot", "serving", (" current=1 ", " current=1 outgoing=1 ")),
     (6, "one process for two workers", "two", ("pid=102", "pid=101")),
     (30, "up and in no slot", "serving", (" current=1 ", " ")),
@@ -294,7 +298,15 @@ const BAD_STATES: [(u8, &str, &str, Edit); 11] = [
     (30, "a slot beyond the target, and empty", "serving", ("slot slot=0", EMPTY_SLOT)),
     (32, "more slots ahead than canaries", "canary", ("canary=1", "canary=0")),
     (36, "captured for nothing", "refused", (" pinned=1", " pinned=1,2")),
-    (34, "a slot that serves and never has", "serving", (" served=yes", "")),
+    (34, "a slot that serves and never has", "serving", (" served=yes failures", " failures")),
+    (37, "serving, and said never to have", "serving", (" served=yes newest", " newest")),
+    (37, "down, and nobody knows", "serving", (" healthy pid=101", " pending-ack pid=101")),
+    (
+        37,
+        "known to be down, and serving",
+        "serving",
+        ("fleet target", "outage since=0 next=60000\nfleet target"),
+    ),
 ];
 
 const EMPTY_SLOT: &str = "slot slot=1 generation=1 failures=0 early=0 hold=ready starts=0\nslot slot=0";
@@ -410,6 +422,7 @@ fn i2_more_workers_than_a_rolling_upgrade_may_have_are_found_out() {
 fn i10_a_phase_that_goes_backwards_is_found_out() {
     let (supervisor, mut monitor) = good(&beginning("serving"));
     let text = edited(&supervisor.snapshot(), (" healthy pid=101", " pending-ack pid=101"));
+    let text = edited(&text, ("fleet target", "outage since=0 next=60000\nfleet target"));
     let back = Supervisor::restore(&text).expect("by itself it can be");
     assert_eq!(Monitor::new().state(&back), Ok(()));
     assert_eq!(number(monitor.state(&back)), Some(10));

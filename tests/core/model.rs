@@ -12,7 +12,7 @@ mod workers;
 use crate::table::Cell;
 use einhyrningsins::fsm::{
     action::{Action, Reply, Scope},
-    config::{AckMode, Config, KILL_AFTER},
+    config::{AckMode, Config, DOWN_AGAIN, KILL_AFTER},
     event::{Event, EventKind, Prospect, SpawnError},
     id::{Generation, Pid, RequestId, SlotId, WorkerId},
     index::TimerKind,
@@ -21,6 +21,7 @@ use einhyrningsins::fsm::{
     reason::{Cause, Failure, Why},
     signal::{Shutdown, Signal},
     slot::Hold,
+    supervisor::Outage,
     time::{CATCH_UP, LATE, Millis, Time},
     worker::{Input, PhaseTag},
 };
@@ -68,6 +69,13 @@ pub struct Place {
 }
 
 impl Place {
+    /// It was given up, or has failed as often as it takes for that and does not only wait for room. Whether
+    /// its worker is healthy again must be asked besides.
+    fn has_failed(&self, config: &Config) -> bool {
+        let reserved = self.outgoing.is_some() && self.current.is_none() && self.hold == Hold::Ready;
+        self.hold == Hold::GaveUp || (self.failures >= config.retries && !reserved)
+    }
+
     fn forgive(&mut self) {
         (self.failures, self.early, self.hold) = (0, 0, Hold::Ready);
     }
@@ -101,6 +109,9 @@ pub struct Model<'a> {
     pub life: Life,
     pub target: u32,
     pub stable: Generation,
+    /// Whether any worker of it was ever healthy.
+    served: bool,
+    outage: Option<Outage>,
     upgrade: Option<Upgrade>,
     /// The generation whose program is being captured.
     pinning: Option<Generation>,
@@ -143,6 +154,8 @@ impl<'a> Model<'a> {
             life: Life::New,
             target: 0,
             stable: Generation(0),
+            served: false,
+            outage: None,
             upgrade: None,
             pinning: None,
             last_worker: WorkerId(0),
@@ -163,6 +176,7 @@ impl<'a> Model<'a> {
             model.pinning = pins.next_back().or(model.pinning);
             taken.iter().try_for_each(|slot| model.take_over(*slot))?;
             model.look_whether_up();
+            model.look_whether_down()?;
         }
         Ok(model)
     }
@@ -176,6 +190,28 @@ impl<'a> Model<'a> {
         if self.life == Life::Serving && (0..self.target).all(serves) {
             self.life = Life::Up;
         }
+    }
+
+    /// For as long as nobody serves that is told once a minute, and that it is over, if it was told.
+    fn look_whether_down(&mut self) -> Result<(), Wrong> {
+        let serves = self.workers.values().any(|known| known.tag == PhaseTag::Healthy);
+        let down = self.life.is_running() && self.served && !serves;
+        let (now, before) = (self.now, self.outage);
+        self.outage = Some(before.unwrap_or(Outage { since: now, next: now + DOWN_AGAIN })).filter(|_| down);
+        let told = match (self.outage.as_mut(), before) {
+            (Some(outage), _) if outage.next <= now => {
+                outage.next = now + DOWN_AGAIN;
+                let lasted = now.since(outage.since);
+                self.orders.pop_front().filter(
+                    |told| matches!(told, Action::Notice { notice: Notice::Down { lasted: told, .. } } if *told == lasted),
+                )
+            }
+            (None, Some(over)) if serves && self.life.is_running() && over.next > over.since + DOWN_AGAIN => {
+                return self.must_tell(Notice::NoLongerDown { lasted: now.since(over.since) });
+            }
+            _ => return Ok(()),
+        };
+        told.map(|_| ()).ok_or_else(|| "nobody serves, and nobody hears of it".into())
     }
 
     /// The nearest deadline of a worker or a slot, on the machine's own clock: a matter of phase, hold
@@ -202,7 +238,8 @@ impl<'a> Model<'a> {
 
     fn deadline(&self) -> Option<(Time, TimerKind)> {
         let trial = self.upgrade.and_then(|upgrade| Some((upgrade.trial_end?, TimerKind::Soak)));
-        self.deadline_of_any().into_iter().chain(trial).min()
+        let down = self.outage.map(|outage| (outage.next, TimerKind::Down));
+        self.deadline_of_any().into_iter().chain(trial).chain(down).min()
     }
 
     /// When it wants to be woken: an upgrade that is fresh wants to go on at once.
@@ -286,6 +323,9 @@ impl<'a> Model<'a> {
             EventKind::Woke => return self.woke(),
             EventKind::Spawned { worker, pid } => return self.spawned(*worker, *pid),
             EventKind::SpawnFailed { worker, error } => {
+                if self.workers.get(worker).is_some_and(|known| known.pid.is_some()) {
+                    return self.must_be_impossible();
+                }
                 let input = if is_short(Some(*error)) { Input::Short } else { Input::SpawnFailed };
                 return self.apply(*worker, input, failing(Failure::Spawn(*error)));
             }

@@ -35,18 +35,21 @@ pub fn configs() -> impl Strategy<Value = Config> {
         (1_u64..2_000).prop_map(|ms| AckMode::After(Millis(ms))),
         (100_u64..5_000).prop_map(|ms| AckMode::Manual(Millis(ms))),
     ];
-    let limits = (1_u32..4, 1_u32..4);
+    let limits = (1_u32..4, 1_u32..4, prop::bool::weighted(0.2));
     (1_u32..6, 0_u32..3, ack, 1_u32..4, millis(500), millis(5_000), limits).prop_map(
-        |(target, listeners, ack, retries, backoff, grace, (max_unacked, max_surge))| Config {
-            target,
-            listeners,
-            ack,
-            retries,
-            backoff,
-            grace,
-            stop_signal: Signal::Usr2,
-            max_unacked,
-            max_surge,
+        |(target, listeners, ack, retries, backoff, grace, (max_unacked, max_surge, exit_on_failure))| {
+            Config {
+                target,
+                listeners,
+                ack,
+                retries,
+                backoff,
+                grace,
+                stop_signal: Signal::Usr2,
+                max_unacked,
+                max_surge,
+                exit_on_failure,
+            }
         },
     )
 }
@@ -160,8 +163,10 @@ fn unrelated(machine: &Supervisor, first: u8, second: u8) -> Option<(Pid, Pid)> 
     let (pid, slot) = *all.get(usize::from(first).checked_rem(all.len())?)?;
     let others: Vec<Pid> = all.iter().filter(|(_, other)| *other != slot).map(|(pid, _)| *pid).collect();
     let other = *others.get(usize::from(second).checked_rem(others.len())?)?;
-    let waits_for_all =
-        machine.life().is_running() || fleet.index().census.count(PhaseTag::DrainingStuck) == 0;
+    // The end does not wait for those that nothing removes.
+    let waits_for_all = fleet.index().census.count(PhaseTag::DrainingStuck) == 0;
+    // Nor does one that comes once all have failed.
+    let waits_for_all = waits_for_all && !fleet.config().exit_on_failure;
     let calm = machine.rollout().is_none() && waits_for_all && fleet.slots().values().all(calm);
     calm.then_some((pid, other))
 }

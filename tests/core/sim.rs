@@ -327,6 +327,7 @@ fn config(rng: &mut Rng, options: &Options) -> Config {
         stop_signal: Signal::Usr2,
         max_unacked: small(rng, 4),
         max_surge: small(rng, 4),
+        exit_on_failure: rng.below(8) == 0,
     }
 }
 

@@ -78,6 +78,24 @@ fn pings_exits_failures_and_the_next_try_are_told() {
 
 #[test]
 fn a_slot_that_was_given_up_waits_for_no_time() {
+    let never_healthy = "
+config target=2 listeners=0 ack=manual:1000 retries=1 backoff=100 grace=1000 stop=USR2 unacked=1 surge=1
+@0 start
+@0 pinned generation=1
+@0 spawned worker=1 pid=101
+@0 spawned worker=2 pid=102
+@10 exited pid=102 status=4
+";
+    let status = after(never_healthy).0.status();
+    let failed = Some(Failure::Exited(ExitStatus::Code(4)));
+    let last_exit = Some(ExitStatus::Code(4));
+    let expected =
+        SlotStatus { slot: SlotId(1), failures: 1, last_failure: failed, last_exit, gave_up: true, ..SLOT };
+    assert_eq!(status.slots.get(1), Some(&expected));
+}
+
+#[test]
+fn a_slot_of_what_has_served_goes_on_waiting_for_its_next_try() {
     let more = "
 @300 woke
 @300 spawned worker=4 pid=104
@@ -93,7 +111,7 @@ fn a_slot_that_was_given_up_waits_for_no_time() {
         restarts: 3,
         last_failure: Some(Failure::Exited(ExitStatus::Code(4))),
         last_exit: Some(ExitStatus::Code(4)),
-        gave_up: true,
+        retry_in: Some(Millis(217)),
         ..SLOT
     };
     assert_eq!(status.slots.get(1), Some(&expected));

@@ -15,7 +15,7 @@ use einhyrningsins::fsm::{
 };
 use miniserde::json::Value;
 use nix::sys::signal::{Signal, kill};
-use std::{collections::BTreeSet, fs};
+use std::{collections::BTreeSet, fs, path::PathBuf};
 
 /// Starts a service that cannot be kept up, and returns its log and its trace.
 #[track_caller]
@@ -302,7 +302,7 @@ fn a_worker_that_keeps_ending_early_keeps_a_distance_but_is_never_given_up() {
 }
 
 #[test]
-fn a_slot_that_is_given_up_does_not_take_the_others_along() {
+fn a_slot_that_fails_does_not_take_the_others_along_and_goes_on_being_tried() {
     let folder = Folder::new();
     let file = folder.join("trace");
     let trace = file.display().to_string();
@@ -311,9 +311,10 @@ fn a_slot_that_is_given_up_does_not_take_the_others_along() {
     let program = folder.script("program", &text);
     let options = ["--trace", &trace, "-n", "3", "-r", "2", "-s", "0.02", "-m"];
     let mut supervisor = Supervisor::start_in(folder, &[&options[..], &[&program]].concat(), |_| {});
-    supervisor.await_log("slot 1: generation 1");
     let healthy = supervisor.await_healthy(2);
-    assert_eq!(supervisor.workers(|worker| number(worker, "slot") == 1).len(), 0);
+    supervisor.await_log("slot 1: generation 1");
+    supervisor.await_log("it has served before, so it goes on being tried");
+    supervisor.await_log("(failure 4 in a row)");
     supervisor.signal(Signal::SIGTERM);
     assert_eq!(supervisor.await_exit(), 0);
     assert!(healthy.iter().all(|pid| !is_alive(*pid)));
@@ -321,7 +322,42 @@ fn a_slot_that_is_given_up_does_not_take_the_others_along() {
         Action::Spawn { slot, .. } => Some(*slot),
         _ => None,
     });
-    assert_eq!(spawned.iter().filter(|spawn| spawn.what == SlotId(1)).count(), 2);
+    assert!(spawned.iter().filter(|spawn| spawn.what == SlotId(1)).count() >= 4);
+    assert_eq!(spawned.iter().filter(|spawn| spawn.what != SlotId(1)).count(), 2);
+}
+
+/// A supervisor of one healthy worker of a program that runs for as long as a file is there. It is not.
+fn of_something_that_is_away(options: &[&str]) -> (Supervisor, PathBuf) {
+    let folder = Folder::new();
+    let database = folder.join("database");
+    fs::write(&database, "").expect("a file can be written");
+    let program = folder
+        .script("program", &format!("#!/bin/sh\n[ -e {} ] || exit 9\nexec sleep 1000\n", database.display()));
+    let own = ["-r", "2", "-s", "0.02", "--ack-after", "0.2"];
+    let mut supervisor = Supervisor::start_in(folder, &[&own[..], options, &[&program]].concat(), |_| {});
+    let healthy = supervisor.await_healthy(1);
+    fs::remove_file(&database).expect("a file can be removed");
+    kill(raw(healthy[0]), Signal::SIGKILL).expect("it is there");
+    (supervisor, database)
+}
+
+#[test]
+fn a_service_that_has_been_healthy_outlives_what_it_needs() {
+    let (mut supervisor, database) = of_something_that_is_away(&[]);
+    supervisor.await_log("it has served before, so it goes on being tried");
+    supervisor.await_log("(failure 4 in a row)");
+    fs::write(&database, "").expect("a file can be written");
+    supervisor.await_healthy(1);
+    supervisor.signal(Signal::SIGTERM);
+    assert_eq!(supervisor.await_exit(), 0);
+}
+
+#[test]
+fn a_service_ends_once_all_has_failed_if_that_is_asked_for() {
+    let (mut supervisor, _) = of_something_that_is_away(&["--exit-on-failure"]);
+    assert_eq!(supervisor.await_exit(), 1);
+    let log = supervisor.log();
+    assert!(log.contains("no worker is left to try: exited with status 9; ending"), "{log}");
 }
 
 #[test]

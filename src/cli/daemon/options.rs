@@ -54,8 +54,10 @@ pub struct Options {
     pub family: Family,
     /// When a worker counts as healthy.
     pub ack: AckMode,
-    /// Consecutive failed starts before a slot is given up, at least 1.
+    /// Consecutive failed starts before a slot has failed, at least 1.
     pub retries: u32,
+    /// Whether a service that was healthy ends once every slot has failed.
+    pub exit_on_failure: bool,
     /// Where to create the control socket.
     pub socket_path: PathBuf,
     /// Variables to remove from the workers' environment.
@@ -147,6 +149,7 @@ fn resolve(typed: &Typed<Key>) -> Result<Options, UsageError> {
         family,
         ack: ack(typed, defaults.ack)?,
         retries: typed.value(Key::Retries, failures)?.unwrap_or(defaults.retries),
+        exit_on_failure: typed.has(Key::ExitOnFailure),
         socket_path: typed
             .value(Key::SocketPath, Value::socket_path)?
             .unwrap_or_else(|| DEFAULT_SOCKET_PATH.into()),

@@ -54,6 +54,7 @@ fn the_defaults_are_those_of_the_core() {
         family: Family::Any,
         ack: core.ack,
         retries: core.retries,
+        exit_on_failure: core.exit_on_failure,
         socket_path: PathBuf::from("/tmp/einhorn.sock"),
         drop_env: vec![],
         chdir: None,
@@ -96,6 +97,7 @@ fn sample(key: Key) -> (&'static str, &'static str) {
         Key::SocketPath | Key::Trace | Key::Chdir => ("prog", "/run/x"),
         Key::Demo | Key::DemoWorker => ("", ""),
         Key::Ipv4Only | Key::Ipv6Only | Key::Manual | Key::Verbose | Key::Quiet | Key::Syslog => ("prog", ""),
+        Key::ExitOnFailure => ("prog", ""),
         Key::Help | Key::Version => ("prog", ""),
     }
 }
@@ -118,7 +120,7 @@ fn values_are_understood() {
     let given = options(
         "-n 10000 -r1 -t 0.5 --stop-signal sigquit -s0 -l 16 --max-unacked 3 --max-upgrade-additional 2 \
          --syslog -v -d ./s --trace t --drop-env-var A --drop-env-var B --ack-after 0 \
-         --chdir w",
+         --chdir w --exit-on-failure",
     );
     let expected = Options {
         number: 10_000,
@@ -126,6 +128,7 @@ fn values_are_understood() {
         family: Family::Any,
         ack: AckMode::After(Millis(0)),
         retries: 1,
+        exit_on_failure: true,
         socket_path: PathBuf::from("./s"),
         drop_env: vec!["A".into(), "B".into()],
         chdir: Some(PathBuf::from("w")),

@@ -32,6 +32,8 @@ pub enum TimerKind {
     Backoff(SlotId),
     /// The trial of a new generation is over.
     Soak,
+    /// Nobody has served for another while.
+    Down,
 }
 
 /// Slots by generation, with counts at hand.
@@ -149,7 +151,10 @@ pub struct Index {
     pub unready: Shelf,
     /// Slots within the target that were given up.
     pub gave_up: Shelf,
-    /// Those of `unready` that are neither given up nor `reserved` and have had a healthy worker of their
+    /// Those of `unready` that were given up, or have failed as often in a row as it takes for that and are
+    /// not `reserved`.
+    pub failed: Shelf,
+    /// Those of `unready` that are neither `failed` nor `reserved` and have had a healthy worker of their
     /// generation.
     pub lapsed: Shelf,
     /// Slots within the target without a worker that is being replaced, so that they can be taken over.
@@ -163,7 +168,7 @@ pub struct Index {
     pub reserved: Shelf,
     /// Slots within the target that have a worker being replaced.
     pub replacing: BTreeSet<SlotId>,
-    /// Those of `replacing` that were given up: they wait for nobody.
+    /// Those of `replacing` that have failed: nobody waits for them.
     pub stalled: BTreeSet<SlotId>,
     /// Those of `replacing` that have a current worker too.
     pub doubled: BTreeSet<SlotId>,
@@ -215,6 +220,8 @@ pub(super) struct SlotEntries {
     hold: Hold,
     /// It had a healthy current worker of that generation.
     served: bool,
+    /// It has failed as often in a row as it takes to be given up.
+    failing: bool,
     /// It has no current worker.
     empty: bool,
     /// It has no outgoing worker.
@@ -226,12 +233,13 @@ pub(super) struct SlotEntries {
 }
 
 impl SlotEntries {
-    pub(super) fn of(slot: &Slot, occupants: Occupants) -> Self {
+    pub(super) fn of(slot: &Slot, occupants: Occupants, config: &Config) -> Self {
         let serves = |tag: Option<PhaseTag>| tag == Some(PhaseTag::Healthy);
         Self {
             generation: slot.generation(),
             hold: slot.hold(),
             served: slot.served(),
+            failing: slot.failures() >= config.retries,
             empty: slot.current().is_none(),
             open: slot.outgoing().is_none(),
             ready: serves(occupants.current),
@@ -243,12 +251,16 @@ impl SlotEntries {
         self.hold == Hold::GaveUp
     }
 
+    fn failed(&self) -> bool {
+        self.gave_up() || (self.failing && !self.ready && !self.reserved())
+    }
+
     fn reserved(&self) -> bool {
         !self.open && self.empty && self.hold == Hold::Ready
     }
 
     fn lapsed(&self) -> bool {
-        self.served && !self.ready && !self.gave_up() && !self.reserved()
+        self.served && !self.ready && !self.failed() && !self.reserved()
     }
 }
 
@@ -313,6 +325,7 @@ impl Index {
         shelf(&mut self.slots, |_| true);
         shelf(&mut self.unready, |slot| !slot.ready);
         shelf(&mut self.gave_up, SlotEntries::gave_up);
+        shelf(&mut self.failed, SlotEntries::failed);
         shelf(&mut self.open, |slot| slot.open);
         shelf(&mut self.idle, |slot| slot.open && slot.empty);
         shelf(&mut self.replaced_idle, |slot| !slot.open && slot.ready && !slot.outgoing_serves);
@@ -322,7 +335,7 @@ impl Index {
         set(&mut self.vacant, |slot| slot.open && slot.empty && slot.hold == Hold::Ready);
         set(&mut self.doubled, |slot| !slot.open && !slot.empty);
         set(&mut self.replacing, |slot| !slot.open);
-        set(&mut self.stalled, |slot| !slot.open && slot.gave_up());
+        set(&mut self.stalled, |slot| !slot.open && slot.failed());
         let deadline = |entries: SlotEntries| match entries.hold {
             Hold::Until(time) => Some((time, TimerKind::Backoff(id))),
             Hold::Ready | Hold::GaveUp => None,

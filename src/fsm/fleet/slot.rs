@@ -7,7 +7,7 @@
 
 use super::backoff;
 use crate::fsm::words::{
-    config::{Config, EARLY, SETTLED},
+    config::{Config, EARLY},
     event::ExitStatus,
     id::{Generation, SlotId, WorkerId},
     reason::{Failure, Next},
@@ -107,8 +107,6 @@ words! {
         "fail" => Fail,
         /// A start failed, and that was the last.
         "fail-last" => FailLast,
-        /// A worker ended that had served for long.
-        "crash-settled" => CrashSettled,
         /// A worker ended that had lived long enough to owe nothing.
         "crash-late" => CrashLate,
         /// A worker ended early; the next may follow at once.
@@ -137,8 +135,8 @@ words! {
         "count" => Count,
         /// One more early end in a row.
         "early" => Early,
-        /// That row has ended.
-        "calm" => Calm,
+        /// The row of failed starts has ended.
+        "recover" => Recover,
         /// No failures, no early ends.
         "clear" => Clear,
         /// The current worker, if there is one, becomes outgoing.
@@ -155,15 +153,14 @@ words! {
 pub fn transition(hold: HoldTag, input: SlotInput) -> Outcome<HoldTag, SlotEffect> {
     use HoldTag::{GaveUp, Ready, Waiting};
     use Outcome::{Move, Reject};
-    use SlotEffect::{Calm, Clear, Count, Early, HandOver, Renew, Swap};
+    use SlotEffect::{Clear, Count, Early, HandOver, Recover, Renew, Swap};
 
     match (hold, input) {
         (Ready, SlotInput::Fail) => Move(Waiting, &[Count]),
         (Ready, SlotInput::FailLast) => Move(GaveUp, &[Count]),
-        (Ready, SlotInput::CrashSettled) => Move(Ready, &[Clear]),
-        (Ready, SlotInput::CrashLate) => Move(Ready, &[Calm]),
-        (Ready, SlotInput::CrashNow) => Move(Ready, &[Early]),
-        (Ready, SlotInput::CrashWait) => Move(Waiting, &[Early]),
+        (Ready, SlotInput::CrashLate) => Move(Ready, &[Clear]),
+        (Ready, SlotInput::CrashNow) => Move(Ready, &[Recover, Early]),
+        (Ready, SlotInput::CrashWait) => Move(Waiting, &[Recover, Early]),
         (Ready, SlotInput::Short) => Move(Waiting, &[]),
         (Waiting, SlotInput::Release) => Move(Ready, &[]),
         (Ready | Waiting | GaveUp, SlotInput::Forgive) => Move(Ready, &[Clear]),
@@ -175,7 +172,6 @@ pub fn transition(hold: HoldTag, input: SlotInput) -> Outcome<HoldTag, SlotEffec
             Waiting | GaveUp,
             SlotInput::Fail
             | SlotInput::FailLast
-            | SlotInput::CrashSettled
             | SlotInput::CrashLate
             | SlotInput::CrashNow
             | SlotInput::CrashWait
@@ -197,20 +193,20 @@ pub(super) enum SlotChange {
     Reassign(Generation),
 }
 
-/// How long a worker lived that had been healthy.
+/// How many more starts a slot is given after one that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lifetime {
-    /// Since its start.
-    pub age: Millis,
-    /// Since it was healthy.
-    pub served: Millis,
+pub enum Tries {
+    /// None: another would fail in the same way.
+    None,
+    /// As many in a row as the configuration says.
+    Some,
+    /// As many as it takes: what it runs has served.
+    Endless,
 }
 
 /// How the end of a worker that served weighs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Crash {
-    /// It had served for long.
-    Settled,
     /// It had lived long enough to owe nothing.
     Late,
     /// It ended early, and the next start has to wait so long.
@@ -221,7 +217,7 @@ impl Crash {
     /// How long the next start has to wait.
     pub(super) fn delay(self) -> Millis {
         match self {
-            Self::Settled | Self::Late => Millis(0),
+            Self::Late => Millis(0),
             Self::Early(delay) => delay,
         }
     }
@@ -232,7 +228,6 @@ impl SlotChange {
         match self {
             Self::Fail(_, Next::In(_)) => SlotInput::Fail,
             Self::Fail(_, Next::GivenUp { .. } | Next::NotReplaced) => SlotInput::FailLast,
-            Self::Crash(Crash::Settled) => SlotInput::CrashSettled,
             Self::Crash(Crash::Late) => SlotInput::CrashLate,
             Self::Crash(Crash::Early(Millis(0))) => SlotInput::CrashNow,
             Self::Crash(Crash::Early(_)) => SlotInput::CrashWait,
@@ -251,7 +246,7 @@ impl SlotChange {
                 Some(delay)
             }
             Self::Fail(_, Next::GivenUp { .. } | Next::NotReplaced)
-            | Self::Crash(Crash::Settled | Crash::Late)
+            | Self::Crash(Crash::Late)
             | Self::Forgive
             | Self::Release
             | Self::Begin(_)
@@ -337,27 +332,29 @@ impl Slot {
         }
     }
 
-    /// What a failed start would lead to. A `lasting` failure is not worth another try.
-    pub(super) fn after_failure(&self, id: SlotId, lasting: bool, config: &Config) -> Next {
+    /// What a failed start would lead to.
+    pub(super) fn after_failure(&self, id: SlotId, tries: Tries, config: &Config) -> Next {
         let failures = self.failures.saturating_add(1);
-        if lasting || failures >= config.retries {
+        let over = match tries {
+            Tries::None => true,
+            Tries::Some => failures >= config.retries,
+            Tries::Endless => false,
+        };
+        if over {
             return Next::GivenUp { failures };
         }
         Next::In(backoff::delay(config.backoff, failures, id))
     }
 
-    /// How the end of a healthy worker weighs. What is bounded is what it costs: it is replaced at once, and
-    /// only after several early ends in a row the next start keeps a distance from the last one, of a second
-    /// at most. So whoever lived longer than that owes nothing.
-    pub(super) fn after_crash(&self, id: SlotId, life: Lifetime, config: &Config) -> Crash {
-        if life.served >= SETTLED {
-            Crash::Settled
-        } else if life.age >= EARLY {
-            Crash::Late
-        } else {
-            let spacing = backoff::spacing(config.backoff, self.early.saturating_add(1), id);
-            Crash::Early(Millis(spacing.0.saturating_sub(life.age.0)))
+    /// How the end of a healthy worker weighs that has lived for `age`. What is bounded is what it costs: it
+    /// is replaced at once, and only after several early ends in a row the next start keeps a distance from
+    /// the last one, of a second at most. So whoever lived longer than that owes nothing.
+    pub(super) fn after_crash(&self, id: SlotId, age: Millis, config: &Config) -> Crash {
+        if age >= EARLY {
+            return Crash::Late;
         }
+        let spacing = backoff::spacing(config.backoff, self.early.saturating_add(1), id);
+        Crash::Early(Millis(spacing.0.saturating_sub(age.0)))
     }
 
     /// The one way from one hold to another.
@@ -370,7 +367,6 @@ impl Slot {
             SlotInput::Reassign => self.is_empty(),
             SlotInput::Fail
             | SlotInput::FailLast
-            | SlotInput::CrashSettled
             | SlotInput::CrashLate
             | SlotInput::CrashNow
             | SlotInput::CrashWait
@@ -408,7 +404,7 @@ impl Slot {
         match effect {
             SlotEffect::Count => self.failures = self.failures.saturating_add(1),
             SlotEffect::Early => self.early = self.early.saturating_add(1),
-            SlotEffect::Calm => self.early = 0,
+            SlotEffect::Recover => self.failures = 0,
             SlotEffect::Clear => (self.failures, self.early) = (0, 0),
             SlotEffect::HandOver => {
                 self.outgoing = self.current.take();

@@ -11,7 +11,7 @@ use crate::fsm::words::{
     time::Millis,
     upgrade::Terms,
 };
-use alloc::{format, vec::Vec};
+use alloc::{collections::BTreeSet, format, vec::Vec};
 
 impl Supervisor {
     pub(super) fn requested(&mut self, client: ClientId, request: RequestId, command: Command) {
@@ -86,14 +86,10 @@ impl Supervisor {
 
     /// Sends a signal to the workers with these processes, or to all. Returns to how many.
     fn pass_on(&mut self, signal: Signal, pids: &[Pid], scope: Scope) -> u32 {
-        let chosen: Vec<(Pid, WorkerId)> = self
-            .fleet
-            .index()
-            .pids
-            .iter()
-            .filter(|(pid, _)| pids.is_empty() || pids.contains(pid))
-            .map(|(pid, worker)| (*pid, *worker))
-            .collect();
+        let named: BTreeSet<Pid> = pids.iter().copied().collect();
+        let live = self.fleet.index().pids.iter().map(|(pid, worker)| (*pid, *worker));
+        let chosen: Vec<(Pid, WorkerId)> =
+            live.filter(|(pid, _)| named.is_empty() || named.contains(pid)).collect();
         for (pid, worker) in &chosen {
             self.act(Action::Signal { worker: *worker, pid: *pid, signal, scope });
         }

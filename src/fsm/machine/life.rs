@@ -89,7 +89,7 @@ words! {
         "all-healthy" => AllHealthy,
         /// Somebody asks for the end.
         "stop" => Stop,
-        /// The program cannot run at all.
+        /// The program cannot run at all, or no more.
         "abandon" => Abandon,
         /// No slot is left to try, and no worker is left.
         "lost" => Lost,
@@ -129,13 +129,13 @@ pub(super) enum LifeChange {
     Healthy,
     AllHealthy,
     Stop(Shutdown),
-    Abandon { code: u8 },
+    Abandon { shutdown: Shutdown, code: u8 },
     Lost,
     Empty { stuck: u32 },
 }
 
 /// The exit status of a service that could not be brought up or kept up.
-const FAILED: u8 = 1;
+pub(super) const FAILED: u8 = 1;
 
 /// The table. Total: every input in every state has an outcome.
 #[must_use]
@@ -192,7 +192,7 @@ impl LifeChange {
             (Self::Stop(shutdown), Life::Stopping { shutdown: under_way, code }) => {
                 (harsher(under_way).max(shutdown), code)
             }
-            (Self::Abandon { code }, _) => (Shutdown::Kill, code),
+            (Self::Abandon { shutdown, code }, _) => (shutdown, code),
             (Self::Stop(shutdown), _) => (shutdown, 0),
             (_, _) => (Shutdown::Kill, FAILED),
         }

@@ -8,17 +8,17 @@ use crate::fsm::{
     fleet::{
         Applied, Counted, Moved,
         index::TimerKind,
-        slot::{Lifetime, Role, SlotRejected},
+        slot::{Role, SlotRejected, Tries},
         worker::{Change, Effect, Phase, PhaseTag},
     },
     words::{
         action::{Action, Reply, Scope},
-        config::AckMode,
+        config::{AckMode, SETTLED},
         event::{ExitStatus, SpawnError},
         id::{Generation, Pid, RequestId, SlotId, WorkerId},
         notice::Notice,
         reason::{Failure, Next},
-        signal::Signal,
+        signal::{Shutdown, Signal},
         time::{Millis, Time},
     },
 };
@@ -59,7 +59,10 @@ impl Supervisor {
             (_, Phase::Healthy { pid }) => {
                 self.notice(Notice::Healthy { worker, slot, generation, pid, took: moved.age });
                 self.live(LifeChange::Healthy);
-                self.releases.note_healthy(generation);
+                if self.releases.note_healthy(generation) {
+                    // What was given up while nobody knew whether the program runs at all is tried again.
+                    self.fleet.retry(self.clock.now());
+                }
             }
             (before, Phase::Draining { pid, why, .. }) if !before.tag().is_draining() => {
                 self.notice(Notice::Draining { worker, slot, generation, pid, why });
@@ -107,16 +110,16 @@ impl Supervisor {
         // A release of which nobody has been healthy and that misses its deadline hangs; another try would only
         // be told later.
         let hangs = failure == Failure::Unacknowledged && self.releases.is_untried(generation);
-        let last = lasting.is_some() || hangs;
-        let counted = self.concerns_its_slot(moved).then(|| self.fail(slot, failure, last)).flatten();
+        let tries = if lasting.is_some() || hangs { Tries::None } else { self.tries(generation) };
+        let counted = self.concerns_its_slot(moved).then(|| self.fail(slot, failure, tries)).flatten();
         let failures = counted.map(|counted| counted.failures);
         let next = counted.map_or(Next::NotReplaced, |counted| counted.next);
         self.notice(Notice::StartFailed { worker, slot, generation, failure, failures, retries, next });
         // The very first program cannot run at all, and will not: say so with the exit status.
         let end = lasting.filter(|_| self.rollout().is_none() && self.life().is_running());
-        self.tell_if_given_up(moved, next, failure, end.is_some());
+        self.tell_if_failed(moved, counted, failure, end.is_some());
         if let Some(code) = end {
-            self.abandon(code, failure);
+            self.abandon(Shutdown::Kill, code, failure);
         }
     }
 
@@ -148,19 +151,32 @@ impl Supervisor {
         moved.role == Role::Current && self.life().is_running()
     }
 
+    /// How often a slot may fail to start a worker of that generation. What is known to serve is tried for
+    /// ever: that it cannot be started says something of the moment, and nobody is there to try it later.
+    fn tries(&self, generation: Generation) -> Tries {
+        if self.releases.is_known_to_serve(generation) { Tries::Endless } else { Tries::Some }
+    }
+
     /// Counts a failure of a slot, and says what comes next.
-    fn fail(&mut self, slot: SlotId, failure: Failure, lasting: bool) -> Option<Counted> {
-        let counted = self.fleet.fail(slot, failure, lasting, self.clock.now());
+    fn fail(&mut self, slot: SlotId, failure: Failure, tries: Tries) -> Option<Counted> {
+        let counted = self.fleet.fail(slot, failure, tries, self.clock.now());
         self.allowed(slot, counted).flatten()
     }
 
-    fn tell_if_given_up(&mut self, moved: &Moved, next: Next, failure: Failure, abandoned: bool) {
-        if let Next::GivenUp { failures } = next {
-            let Moved { slot, generation, .. } = *moved;
-            // A generation that is on its way in is left for the one before.
-            let goes_back = self.stage().is_forward() && generation == self.wanted();
-            let ending = abandoned || (self.has_given_up() && !goes_back);
-            self.notice(Notice::GaveUp { slot, generation, failures, failure, ending });
+    /// Says so if that was the last failure that a slot may have, or would have been.
+    fn tell_if_failed(&mut self, moved: &Moved, counted: Option<Counted>, failure: Failure, abandoned: bool) {
+        let Moved { slot, generation, .. } = *moved;
+        match counted {
+            Some(Counted { next: Next::GivenUp { failures }, .. }) => {
+                // A generation that is on its way in is left for the one before.
+                let goes_back = self.stage().is_forward() && generation == self.wanted();
+                let ending = abandoned || (self.has_given_up() && !goes_back);
+                self.notice(Notice::GaveUp { slot, generation, failures, failure, ending });
+            }
+            Some(Counted { failures, .. }) if failures == self.fleet.config().retries => {
+                self.notice(Notice::Failing { slot, generation, failures, failure });
+            }
+            _ => {}
         }
     }
 
@@ -189,14 +205,19 @@ impl Supervisor {
         let failure = Failure::Exited(status);
         let coming =
             self.stage().is_forward() && generation == self.wanted() && self.concerns_its_slot(moved);
-        let life = Lifetime { age: moved.age, served: moved.lasted };
+        let mut counted = None;
         let next = if coming {
             // A release that is not proven yet gets no benefit of the doubt: an end is a failure, and on
-            // trial the last one.
-            let counted = self.fail(slot, failure, false).map(|counted| counted.next);
-            counted.filter(|next| !(self.releases.soaks() && matches!(next, Next::In(_))))
+            // trial the last one. But those of workers that served for long are not in a row.
+            if moved.lasted >= SETTLED {
+                let forgiven = self.fleet.forgive(slot, self.clock.now());
+                self.allowed(slot, forgiven);
+            }
+            counted = self.fail(slot, failure, Tries::Some);
+            let next = counted.map(|counted| counted.next);
+            next.filter(|next| !(self.releases.soaks() && matches!(next, Next::In(_))))
         } else if self.concerns_its_slot(moved) {
-            let crashed = self.fleet.crash(slot, life, self.clock.now());
+            let crashed = self.fleet.crash(slot, moved.age, self.clock.now());
             self.allowed(slot, crashed).flatten().map(Next::In)
         } else {
             None
@@ -205,7 +226,7 @@ impl Supervisor {
         if let Some(pid) = moved.before.pid() {
             self.notice(Notice::Crashed { worker, slot, generation, pid, status, next });
         }
-        self.tell_if_given_up(moved, next, failure, false);
+        self.tell_if_failed(moved, counted, failure, false);
         if coming {
             self.died_on_trial(slot, failure);
         }
@@ -223,6 +244,10 @@ impl Supervisor {
     }
 
     pub(super) fn spawn_failed(&mut self, worker: WorkerId, error: SpawnError) {
+        // Its end will tell what became of a process that there is.
+        if self.fleet.worker(worker).is_some_and(|worker| worker.phase().pid().is_some()) {
+            return self.impossible(format!("worker {worker} has a process and failed to get one"));
+        }
         self.change(worker, Change::SpawnFailed(error));
     }
 
@@ -316,7 +341,7 @@ impl Supervisor {
 
     fn fire(&mut self, kind: TimerKind) {
         match kind {
-            TimerKind::Unfinished | TimerKind::Soak => {}
+            TimerKind::Unfinished | TimerKind::Soak | TimerKind::Down => {}
             TimerKind::AckAfter(worker) => {
                 self.change(worker, Change::Ack);
             }

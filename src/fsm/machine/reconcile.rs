@@ -2,13 +2,14 @@
 //! decide, or [`BURST`] decisions are made and the rest is left to the next step.
 
 use super::{
-    life::{Life, LifeChange},
-    supervisor::{BURST, Supervisor},
+    life::{FAILED, Life, LifeChange},
+    supervisor::{BURST, Outage, Supervisor},
 };
 use crate::fsm::{
     fleet::worker::{Change, PhaseTag},
     words::{
         action::Action,
+        config::DOWN_AGAIN,
         id::{SlotId, WorkerId},
         notice::Notice,
         reason::{Failure, Why},
@@ -25,6 +26,7 @@ impl Supervisor {
         self.leave_undone(decisions == BURST);
         self.tell_progress();
         self.note_up();
+        self.look_whether_down();
         self.forget_unused();
     }
 
@@ -97,24 +99,63 @@ impl Supervisor {
         }
     }
 
-    /// Ends if there is nothing left to try.
+    /// Ends if there is nothing left to try, or if it is to end once everything has failed.
     fn give_in(&mut self) -> bool {
+        let failure = self.last_failure().unwrap_or(Failure::Unacknowledged);
         if self.is_hopeless() {
-            let index = self.fleet.index();
-            let last = index
-                .gave_up
-                .iter()
-                .next()
-                .and_then(|slot| self.fleet.slots().get(&slot)?.past().last_failure);
-            self.notice(Notice::Lost { failure: last.unwrap_or(Failure::Unacknowledged) });
+            self.notice(Notice::Lost { failure });
             self.live(LifeChange::Lost);
+            return false;
         }
-        false
+        let ends = self.fleet.config().exit_on_failure && self.has_failed();
+        if ends {
+            // What is on its way out may have something to finish.
+            self.abandon(Shutdown::Graceful, FAILED, failure);
+        }
+        ends
     }
 
-    /// Whether no slot is left to try, and no worker is left.
+    /// How a start failed the last time, in the slot that has failed most.
+    fn last_failure(&self) -> Option<Failure> {
+        let failed = self.fleet.index().failed.iter().filter_map(|slot| self.fleet.slots().get(&slot));
+        failed.max_by_key(|slot| slot.failures())?.past().last_failure
+    }
+
+    /// Whether every slot has failed, and nobody serves.
+    fn has_failed(&self) -> bool {
+        let index = self.fleet.index();
+        index.failed.total() == index.slots.total() && self.fleet.healthy() == 0
+    }
+
+    /// Tells now and then that nobody serves, for as long as it lasts.
+    fn look_whether_down(&mut self) {
+        let (now, serves) = (self.clock.now(), self.fleet.healthy() > 0);
+        let down = self.life().is_running() && !serves && self.releases.is_known_to_serve(self.stable());
+        self.outage = match self.outage {
+            None if down => Some(Outage { since: now, next: now + DOWN_AGAIN }),
+            Some(Outage { since, next }) if down && next <= now => {
+                self.notice(Notice::Down { lasted: now.since(since), failure: self.last_failure() });
+                Some(Outage { since, next: now + DOWN_AGAIN })
+            }
+            outage if down => outage,
+            Some(Outage { since, next }) => {
+                if serves && next > since + DOWN_AGAIN {
+                    self.notice(Notice::NoLongerDown { lasted: now.since(since) });
+                }
+                None
+            }
+            None => None,
+        };
+    }
+
+    /// Whether no slot is left to try, and no worker is left but those that nothing removes.
     fn is_hopeless(&self) -> bool {
-        self.has_given_up() && self.fleet.index().census.total() == 0
+        self.has_given_up() && self.nobody_is_left()
+    }
+
+    fn nobody_is_left(&self) -> bool {
+        let census = &self.fleet.index().census;
+        census.total() == census.count(PhaseTag::DrainingStuck)
     }
 
     /// Whether no slot is left to try.
@@ -155,9 +196,8 @@ impl Supervisor {
 
     /// Ends once every worker is gone, but for those that nothing removes.
     fn end_if_empty(&mut self) -> bool {
-        let census = &self.fleet.index().census;
-        let stuck = census.count(PhaseTag::DrainingStuck);
-        if census.total() == stuck {
+        let stuck = self.fleet.index().census.count(PhaseTag::DrainingStuck);
+        if self.nobody_is_left() {
             self.live(LifeChange::Empty { stuck });
         }
         false

@@ -10,6 +10,7 @@ use crate::fsm::words::{
     upgrade::{Stage, Terms},
 };
 use alloc::collections::BTreeSet;
+use core::mem;
 
 record! {
     /// An upgrade whose program is being captured.
@@ -85,6 +86,8 @@ record! {
     pub struct Named {
         /// The one that is proven.
         pub stable: Generation,
+        /// Whether any worker of it was ever healthy.
+        pub served: bool,
         /// The one that was named last.
         pub newest: Generation,
         /// Those whose program is captured.
@@ -103,7 +106,8 @@ pub struct Releases {
 impl Releases {
     /// No generation yet.
     pub(super) fn new() -> Self {
-        let named = Named { stable: Generation(0), newest: Generation(0), pinned: BTreeSet::new() };
+        let (stable, newest, pinned) = (Generation(0), Generation(0), BTreeSet::new());
+        let named = Named { stable, served: false, newest, pinned };
         Self { named, pinning: None, rollout: None }
     }
 
@@ -259,11 +263,18 @@ impl Releases {
         }
     }
 
-    /// A worker of that generation is healthy.
-    pub(super) fn note_healthy(&mut self, generation: Generation) {
+    /// A worker of that generation is healthy. Returns whether it is the first of the proven one.
+    pub(super) fn note_healthy(&mut self, generation: Generation) -> bool {
         if let Some(rollout) = self.rollout.as_mut().filter(|rollout| rollout.generation == generation) {
             rollout.has_served = true;
         }
+        generation == self.named.stable && !mem::replace(&mut self.named.served, true)
+    }
+
+    /// Whether that is the proven generation and workers of it have been healthy, so that it is known to work.
+    #[must_use]
+    pub fn is_known_to_serve(&self, generation: Generation) -> bool {
+        generation == self.named.stable && self.named.served
     }
 
     /// Whether that is the generation on its way in, and nobody knows yet whether it can serve at all.
@@ -292,7 +303,7 @@ impl Releases {
     pub(super) fn tell(&mut self, healthy: u32) -> Option<&Rollout> {
         let rollout = self.rollout.as_mut()?;
         let told = Told { healthy, retired: rollout.retired };
-        let news = core::mem::replace(&mut rollout.told, told) != told;
+        let news = mem::replace(&mut rollout.told, told) != told;
         self.rollout.as_ref().filter(|_| news)
     }
 
@@ -311,6 +322,7 @@ impl Releases {
         let rollout = self.rollout.take()?;
         if rollout.setback.is_none() {
             self.named.stable = rollout.generation;
+            self.named.served = true;
         }
         Some(rollout)
     }

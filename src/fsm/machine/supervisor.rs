@@ -14,6 +14,8 @@ use crate::fsm::{
         id::{ClientId, Errno, Generation, ListenerId, RequestId},
         notice::Notice,
         reason::Failure,
+        signal::Shutdown,
+        text::record,
         time::{Clock, Time},
         upgrade::Stage,
     },
@@ -39,12 +41,24 @@ pub struct Supervisor {
     pub(super) releases: Releases,
     life: Life,
     requests: Requests,
+    pub(super) outage: Option<Outage>,
     /// Whether the last step left something undone.
     unfinished: bool,
     /// Whether the impossible is a panic.
     strict: bool,
     /// What the present step has ordered so far; empty between steps.
     actions: Vec<Action>,
+}
+
+record! {
+    /// That nobody serves any more.
+    #[derive(Copy)]
+    pub struct Outage {
+        /// Since when.
+        pub since: Time,
+        /// When that is told, or told again.
+        pub next: Time,
+    }
 }
 
 /// What a machine is put together from.
@@ -55,6 +69,7 @@ pub(in crate::fsm) struct Parts {
     pub(in crate::fsm) releases: Releases,
     pub(in crate::fsm) life: Life,
     pub(in crate::fsm) requests: Requests,
+    pub(in crate::fsm) outage: Option<Outage>,
     pub(in crate::fsm) unfinished: bool,
 }
 
@@ -68,14 +83,15 @@ impl Supervisor {
             releases: Releases::new(),
             life: Life::New,
             requests: Requests::default(),
+            outage: None,
             unfinished: false,
         })
     }
 
     fn assemble(parts: Parts) -> Self {
-        let Parts { clock, fleet, releases, life, requests, unfinished } = parts;
+        let Parts { clock, fleet, releases, life, requests, outage, unfinished } = parts;
         let strict = cfg!(debug_assertions);
-        Self { clock, fleet, releases, life, requests, unfinished, strict, actions: Vec::new() }
+        Self { clock, fleet, releases, life, requests, outage, unfinished, strict, actions: Vec::new() }
     }
 
     /// A machine put together again.
@@ -147,7 +163,14 @@ impl Supervisor {
     pub fn nearest(&self) -> Option<(Time, TimerKind)> {
         let fleet = self.fleet.index().deadlines.first().copied();
         let trial = self.releases.trial_end().map(|time| (time, TimerKind::Soak));
-        fleet.into_iter().chain(trial).min()
+        let down = self.outage.map(|outage| (outage.next, TimerKind::Down));
+        fleet.into_iter().chain(trial).chain(down).min()
+    }
+
+    /// Since when nobody serves any more, if that is so.
+    #[must_use]
+    pub fn outage(&self) -> Option<Outage> {
+        self.outage
     }
 
     /// The generations, and the upgrade under way.
@@ -342,10 +365,10 @@ impl Supervisor {
         self.live(LifeChange::BindFailed);
     }
 
-    /// Gives the start up: what runs is killed, and the supervisor ends with `code`.
-    pub(super) fn abandon(&mut self, code: u8, failure: Failure) {
+    /// Gives the service up: what runs is brought down, and the supervisor ends with `code`.
+    pub(super) fn abandon(&mut self, shutdown: Shutdown, code: u8, failure: Failure) {
         self.notice(Notice::Lost { failure });
-        self.live(LifeChange::Abandon { code });
+        self.live(LifeChange::Abandon { shutdown, code });
     }
 
     /// Notes whether this step has left something undone.

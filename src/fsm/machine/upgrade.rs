@@ -142,7 +142,7 @@ impl Supervisor {
             open: index.open.total() - index.open.count(wanted),
             idle: index.idle.total() - index.idle.count(wanted),
             unready: index.unready.count(wanted),
-            gave_up: index.gave_up.count(wanted),
+            gave_up: index.failed.count(wanted),
             reserved: index.reserved.count(wanted),
             lapsed: index.lapsed.count(wanted),
             replacing: index.replacing.len() - index.stalled.len(),
@@ -193,7 +193,7 @@ impl Supervisor {
     /// Goes back if the new generation has failed. Returns whether it had.
     pub(super) fn turn_back(&mut self) -> bool {
         let failed =
-            self.fleet.index().gave_up.count(self.wanted()) > 0 && self.decision() == Decision::Collapse;
+            self.fleet.index().failed.count(self.wanted()) > 0 && self.decision() == Decision::Collapse;
         if failed {
             self.collapse();
         }
@@ -256,7 +256,7 @@ impl Supervisor {
 
     /// A slot of the new generation was given up: go back.
     fn collapse(&mut self) {
-        let slot = self.fleet.index().gave_up.first(self.wanted());
+        let slot = self.fleet.index().failed.first(self.wanted());
         let found = slot.and_then(|id| Some((id, self.fleet.slots().get(&id)?)));
         if let Some((slot, failed)) = found {
             let (failures, failure) = (Some(failed.failures()), failed.past().last_failure);

@@ -39,7 +39,7 @@ pub enum Kind {
 }
 
 /// Every invariant, by number.
-pub const ALL: [(u8, Kind); 36] = {
+pub const ALL: [(u8, Kind); 38] = {
     use Kind::{Run, State, Step};
     [
         (1, Run),
@@ -78,6 +78,8 @@ pub const ALL: [(u8, Kind); 36] = {
         (34, State),
         (35, Run),
         (36, State),
+        (37, State),
+        (38, Step),
     ]
 };
 
@@ -129,6 +131,8 @@ pub struct Monitor {
     last_worker: WorkerId,
     last_generation: Generation,
     pinned: BTreeSet<Generation>,
+    /// Generations of which some worker was ever healthy.
+    served: BTreeSet<Generation>,
     next_listener: u32,
     listeners_bound: u32,
     spawned_any: bool,
@@ -272,7 +276,8 @@ impl Monitor {
     fn notice(&mut self, notice: &Notice, cause: &EventKind, after: &Supervisor) -> Result<(), Violation> {
         let now = after.now();
         match notice {
-            Notice::Healthy { worker, pid, .. } => {
+            Notice::Healthy { worker, pid, generation, .. } => {
+                self.served.insert(*generation);
                 let known = self.workers.get_mut(worker);
                 let first = known.is_some_and(|known| !core::mem::replace(&mut known.healthy, true));
                 holds(9, first, || format!("worker {worker} is healthy twice"))?;
@@ -288,6 +293,10 @@ impl Monitor {
             Notice::StartFailed {
                 slot, generation, failures: Some(failures), next: Next::In(delay), ..
             } => self.delay(*slot, *generation, *failures, *delay),
+            Notice::GaveUp { slot, generation, ending: false, .. } => {
+                let served = *generation == after.stable() && self.served.contains(generation);
+                holds(38, !served, || format!("slot {slot} of {generation} is given up, which has served"))
+            }
             Notice::Target { old, new } => {
                 let before = self.target.replace(*new);
                 holds(14, before == Some(*old), || format!("told it was {old}, and it was {before:?}"))

@@ -1,11 +1,11 @@
 //! The whole state as text, and back: what a supervisor hands to the one that takes its place.
 //!
 //! ```text
-//! einhyrningsins-snapshot 2
+//! einhyrningsins-snapshot 3
 //! config target=2 …
 //! clock now=1500 skipped=0
 //! life up
-//! releases stable=1 newest=1 pinned=1
+//! releases stable=1 served=yes newest=1 pinned=1
 //! fleet target=2 next_worker=3
 //! slot slot=0 current=1 generation=1 …
 //! worker worker=1 slot=0 generation=1 … healthy pid=101
@@ -22,7 +22,7 @@ use crate::fsm::{
     machine::{
         life::Life,
         releases::{Named, Pinning, Rollout},
-        supervisor::Supervisor,
+        supervisor::{Outage, Supervisor},
     },
     words::{
         config::Config,
@@ -41,7 +41,7 @@ use draft::Draft;
 mod draft;
 
 /// The version of the format.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 const NAME: &str = "einhyrningsins-snapshot";
 
@@ -124,6 +124,12 @@ records! {
             /// As it is.
             worker: Worker,
         },
+        /// Nobody serves any more.
+        "outage" => Outage {
+            ;
+            /// As it is.
+            outage: Outage,
+        },
         /// A request that waits for an answer.
         "waiting" => Waiting {
             /// Which.
@@ -157,6 +163,7 @@ impl Supervisor {
         let unfinished = self.is_unfinished().then_some(Entry::Unfinished);
         let pinning = releases.pinning().map(|pinning| Entry::Pinning { pinning: *pinning });
         let rollout = releases.rollout().map(|rollout| Entry::Rollout { rollout: *rollout });
+        let outage = self.outage().map(|outage| Entry::Outage { outage });
         let slots = fleet.slots().iter().map(|(id, slot)| Entry::Slot { slot: *id, state: *slot });
         let workers = fleet.workers().values().map(|worker| Entry::Worker { worker: *worker });
         let waiting = self.waiting().iter();
@@ -165,6 +172,7 @@ impl Supervisor {
             .chain(unfinished)
             .chain(pinning)
             .chain(rollout)
+            .chain(outage)
             .chain(slots)
             .chain(workers)
             .chain(waiting)

@@ -116,7 +116,8 @@ impl Supervisor {
 
         let slots = fleet.slots().iter().map(|(id, slot)| SlotStatus {
             slot: *id,
-            failures: slot.failures(),
+            // The row of failed starts is over while its worker is healthy.
+            failures: if slot.current().is_some_and(|id| fleet.is_healthy(id)) { 0 } else { slot.failures() },
             restarts: slot.past().starts.saturating_sub(1),
             last_failure: slot.past().last_failure,
             last_exit: slot.past().last_exit,

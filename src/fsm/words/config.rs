@@ -11,8 +11,12 @@ use core::{fmt::Display, ops::RangeInclusive};
 /// How long a worker has after TERM, and how long the kernel has after KILL, before the next rung.
 pub const KILL_AFTER: Millis = Millis(5_000);
 
-/// A worker that was healthy for this long clears its slot's count of failures.
+/// What ended after it was healthy for this long is not in a row with what failed before, in a generation that
+/// is not proven yet.
 pub const SETTLED: Millis = Millis(10_000);
+
+/// How often it is told that nobody serves any more.
+pub const DOWN_AGAIN: Millis = Millis(60_000);
 
 /// How long a slot waits for what the machine lacks before it tries again, less up to an eighth from slot to
 /// slot. It goes on for ever, so it neither grows nor is it counted.
@@ -76,7 +80,7 @@ record! {
         pub listeners: u32,
         /// When a worker counts as healthy.
         pub ack: AckMode,
-        /// Consecutive failed starts of one slot before it is given up, within [`RETRIES`].
+        /// Consecutive failed starts of one slot before it counts as failed, within [`RETRIES`].
         pub retries: u32,
         /// First back-off delay, within [`BACKOFF`].
         pub backoff: Millis,
@@ -89,6 +93,8 @@ record! {
         /// How many workers beyond the target a rolling upgrade may have alive and not draining, within
         /// [`TARGET`].
         pub max_surge: u32 = "surge",
+        /// Whether a service that has served ends, too, once every slot of it has failed.
+        pub exit_on_failure: bool = "exit_on_failure",
     }
 }
 
@@ -132,6 +138,7 @@ impl Default for Config {
             stop_signal: Signal::Usr2,
             max_unacked: 1,
             max_surge: 1,
+            exit_on_failure: false,
         }
     }
 }

@@ -131,6 +131,30 @@ records! {
             /// Whether that is the end of the supervisor.
             ending: bool,
         },
+        /// A slot has failed as often as others are given up after. What it runs has served, so it goes on being
+        /// tried.
+        "failing" => Failing {
+            /// Which slot.
+            slot: SlotId,
+            /// Of which generation.
+            generation: Generation,
+            /// How often it was tried.
+            failures: u32,
+            /// How it failed the last time.
+            failure: Failure,
+        },
+        /// A service that has served does so no more; told once a minute.
+        "down" => Down {
+            /// For how long.
+            lasted: Millis,
+            /// How a start failed the last time, in the slot that has failed most.
+            failure: Option<Failure>,
+        },
+        /// It serves again, after that was told.
+        "no-longer-down" => NoLongerDown {
+            /// How long it did not.
+            lasted: Millis,
+        },
         /// No slot is left to try; the supervisor ends.
         "lost" => Lost {
             /// How it failed the last time.

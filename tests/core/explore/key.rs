@@ -5,7 +5,7 @@
 use super::{place::Place, worlds::NOTHING};
 use einhyrningsins::fsm::{
     action::Action,
-    config::{AckMode, EARLY, SETTLED},
+    config::{AckMode, DOWN_AGAIN, EARLY, SETTLED},
     event::Strategy,
     id::{Generation, RequestId},
     index::TimerKind,
@@ -108,7 +108,12 @@ fn machine(place: &Place, ahead: Ahead, out: &mut Vec<u8>) {
     put(out, u64::from(fleet.target()));
     let unfinished = matches!(machine.next_deadline(), Some((_, TimerKind::Unfinished)));
     out.extend([u8::from(unfinished), names.rank(machine.stable()), names.rank(machine.wanted())]);
-    out.push(u8::from(place.served));
+    out.extend([u8::from(place.served), u8::from(machine.releases().is_known_to_serve(machine.stable()))]);
+    if let Some(outage) = machine.outage() {
+        put(out, 1 + outage.next.since(now).0);
+        out.push(u8::from(outage.next > outage.since + DOWN_AGAIN));
+    }
+    out.push(u8::MAX);
     if fleet.config().ack == AT_ONCE && ahead == Ahead::Faults {
         put(out, now.0.min(FIRST_MOMENT_MS));
     }

@@ -18,6 +18,8 @@ impl Model<'_> {
     pub(super) fn accept_decisions(&mut self) -> Result<(), Wrong> {
         while let Some(order) = self.orders.front().cloned() {
             match order {
+                // The last of all.
+                Action::Notice { notice: Notice::Down { .. } | Notice::NoLongerDown { .. } } => break,
                 Action::Spawn { worker, slot, generation } => {
                     self.orders.pop_front();
                     self.settle()?;
@@ -56,14 +58,15 @@ impl Model<'_> {
                 cause: Cause::GaveUp, slot: Some(slot), failure: Some(failure), ..
             } => {
                 let (given_up, wanted) = (self.slots.get(slot), self.wanted());
-                if !given_up.is_some_and(|place| place.hold == Hold::GaveUp && place.generation == wanted) {
+                if !given_up.is_some_and(|place| place.has_failed(self.config) && place.generation == wanted)
+                {
                     return Err(format!("slot {slot} did not fail: {given_up:?}"));
                 }
                 return self.set_back(Cause::GaveUp, Some((*slot, *failure)));
             }
             _ => self.orders.pop_front(),
         };
-        let now = self.now;
+        let (now, failed) = (self.now, self.has_failed());
         match (notice, &mut self.upgrade) {
             (Notice::OnTrial { generation, soak, .. }, Some(upgrade))
                 if upgrade.generation == *generation && upgrade.soak == *soak && !upgrade.back =>
@@ -74,7 +77,7 @@ impl Model<'_> {
             (Notice::Upgraded { generation, .. }, Some(upgrade))
                 if upgrade.generation == *generation && !upgrade.back && upgrade.trial_end.is_none() =>
             {
-                self.stable = *generation;
+                (self.stable, self.served) = (*generation, true);
                 self.upgrade = None;
                 Ok(())
             }
@@ -82,9 +85,29 @@ impl Model<'_> {
                 self.upgrade = None;
                 Ok(())
             }
-            (Notice::Lost { .. }, _) if self.workers.is_empty() => Ok(()),
+            (Notice::Lost { .. }, _)
+                if self.workers.values().all(|known| known.tag == PhaseTag::DrainingStuck)
+                    && self
+                        .slots
+                        .iter()
+                        .all(|(id, place)| id.0 >= self.target || place.hold == Hold::GaveUp) =>
+            {
+                Ok(())
+            }
+            (Notice::Lost { .. }, _) if self.config.exit_on_failure && failed => {
+                self.life = Life::Stopping { shutdown: Shutdown::Graceful, code: 1 };
+                (self.upgrade, self.pinning) = (None, None);
+                Ok(())
+            }
             (other, _) => Err(format!("nothing calls for {other:?}")),
         }
+    }
+
+    /// Whether every slot has failed, and nobody serves.
+    fn has_failed(&self) -> bool {
+        let slots = (0..self.target).filter_map(|id| self.slots.get(&SlotId(id)));
+        slots.into_iter().all(|place| place.has_failed(self.config))
+            && self.workers.values().all(|known| known.tag != PhaseTag::Healthy)
     }
 
     /// How a worker is asked to go for that reason.

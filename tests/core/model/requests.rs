@@ -10,7 +10,7 @@ use einhyrningsins::fsm::{
     notice::Notice,
     reason::Cause,
     signal::{Shutdown, Signal},
-    slot::Hold,
+    worker::PhaseTag,
 };
 use std::collections::BTreeMap;
 
@@ -72,10 +72,14 @@ impl Model<'_> {
         Ok(Reply::Target { old, new })
     }
 
-    fn retry(&mut self) -> u32 {
+    pub(super) fn retry(&mut self) -> u32 {
         let target = self.target;
-        let given_up = |(id, place): &(&SlotId, &mut Place)| id.0 < target && place.hold == Hold::GaveUp;
-        self.slots.iter_mut().filter(given_up).map(|(_, place)| place.forgive()).count() as u32
+        let (config, workers) = (self.config, &self.workers);
+        let serves =
+            |place: &Place| place.current.is_some_and(|current| workers[&current].tag == PhaseTag::Healthy);
+        let failed =
+            |(id, place): &(&SlotId, &mut Place)| id.0 < target && place.has_failed(config) && !serves(place);
+        self.slots.iter_mut().filter(failed).map(|(_, place)| place.forgive()).count() as u32
     }
 
     pub(super) fn pass_on(&mut self, signal: Signal, pids: &[Pid], scope: Scope) -> Result<u32, Wrong> {

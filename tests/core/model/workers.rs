@@ -13,7 +13,7 @@ use einhyrningsins::fsm::{
     notice::Notice,
     reason::{Cause, Failure, Next, Why},
     signal::{Shutdown, Signal},
-    slot::Hold,
+    slot::{Hold, Tries},
     time::{Millis, Time},
     worker::{Effect, Input, PhaseTag},
 };
@@ -77,8 +77,14 @@ impl Model<'_> {
                 if let Some(upgrade) = self.upgrade.as_mut().filter(|it| it.generation == generation) {
                     upgrade.has_served = true;
                 }
+                let first = generation == self.stable && !self.served;
                 let took = self.now.since(after.born);
-                self.must_tell(Notice::Healthy { worker, slot, generation, pid, took })
+                self.must_tell(Notice::Healthy { worker, slot, generation, pid, took })?;
+                if first {
+                    self.served = true;
+                    self.retry();
+                }
+                Ok(())
             }
             (tag, Some(pid), Some(why)) if is_draining(tag) && !is_draining(before.tag) => {
                 self.must_tell(Notice::Draining { worker, slot, generation, pid, why })
@@ -133,11 +139,12 @@ impl Model<'_> {
         // What has never served and misses its first deadline hangs.
         let untried = self.coming().is_some_and(|it| it.generation == generation && !it.has_served);
         let last = lasting || (untried && failure == Failure::Unacknowledged);
-        let counted = (counts && self.life.is_running()).then(|| self.count(slot, last)).flatten();
+        let tries = if last { Tries::None } else { self.tries(generation) };
+        let counted = (counts && self.life.is_running()).then(|| self.count(slot, tries)).flatten();
         let (failures, next) = counted.map_or((None, Next::NotReplaced), |(count, next)| (Some(count), next));
         self.must_tell(Notice::StartFailed { worker, slot, generation, failure, failures, retries, next })?;
         let abandoned = lasting && self.upgrade.is_none() && self.life.is_running();
-        self.must_tell_if_given_up((slot, generation), next, failure, abandoned)?;
+        self.must_tell_if_failed((slot, generation), (failures, next), failure, abandoned)?;
         if let Some(code) = code.filter(|_| abandoned) {
             self.life = Life::Stopping { shutdown: Shutdown::Kill, code };
             self.pinning = None;
@@ -173,10 +180,10 @@ impl Model<'_> {
         })
     }
 
-    fn must_tell_if_given_up(
+    fn must_tell_if_failed(
         &mut self,
         (slot, generation): (SlotId, Generation),
-        next: Next,
+        (failures, next): (Option<u32>, Next),
         failure: Failure,
         abandoned: bool,
     ) -> Result<(), Wrong> {
@@ -189,16 +196,29 @@ impl Model<'_> {
             Next::GivenUp { failures } => {
                 self.must_tell(Notice::GaveUp { slot, generation, failures, failure, ending })
             }
+            Next::In(_) | Next::NotReplaced if failures == Some(self.config.retries) => {
+                let failures = self.config.retries;
+                self.must_tell(Notice::Failing { slot, generation, failures, failure })
+            }
             Next::In(_) | Next::NotReplaced => Ok(()),
         }
     }
 
+    /// What is proven and has served is tried for ever.
+    fn tries(&self, generation: Generation) -> Tries {
+        if generation == self.stable && self.served { Tries::Endless } else { Tries::Some }
+    }
+
     /// Counts a failure of a slot: how often it has failed, and what comes next.
-    fn count(&mut self, slot: SlotId, lasting: bool) -> Option<(u32, Next)> {
+    fn count(&mut self, slot: SlotId, tries: Tries) -> Option<(u32, Next)> {
         let place = self.slots.get_mut(&slot)?;
         place.failures += 1;
         let delay = backoff::delay(self.config.backoff, place.failures, slot);
-        let again = !lasting && place.failures < self.config.retries;
+        let again = match tries {
+            Tries::None => false,
+            Tries::Some => place.failures < self.config.retries,
+            Tries::Endless => true,
+        };
         place.hold = if again { Hold::Until(self.now + delay) } else { Hold::GaveUp };
         let failures = place.failures;
         Some((failures, if again { Next::In(delay) } else { Next::GivenUp { failures } }))
@@ -220,19 +240,25 @@ impl Model<'_> {
         let pid = pid.ok_or("a worker served without a process")?;
         let counts = counts && self.life.is_running();
         let coming = self.coming().filter(|upgrade| counts && upgrade.generation == generation);
-        let mut next = Next::NotReplaced;
+        let (mut failures, mut next) = (None, Next::NotReplaced);
         if let Some(upgrade) = coming {
             // What is not proven gets no benefit of the doubt, and on trial no second chance.
-            next = self.count(slot, false).map_or(next, |(_, next)| next);
+            if self.now.since(before.since) >= SETTLED
+                && let Some(place) = self.slots.get_mut(&slot)
+            {
+                place.forgive();
+            }
+            if let Some((count, after)) = self.count(slot, Tries::Some) {
+                (failures, next) = (Some(count), after);
+            }
             if upgrade.soak > Millis(0) && matches!(next, Next::In(_)) {
                 next = Next::NotReplaced;
             }
         } else if let Some(place) = self.slots.get_mut(&slot).filter(|_| counts) {
             let mut delay = Millis(0);
             let age = self.now.since(before.born);
-            if self.now.since(before.since) >= SETTLED {
-                (place.failures, place.early) = (0, 0);
-            } else if age >= EARLY {
+            place.failures = 0;
+            if age >= EARLY {
                 place.early = 0;
             } else {
                 place.early += 1;
@@ -245,7 +271,7 @@ impl Model<'_> {
             next = Next::In(delay);
         }
         self.must_tell(Notice::Crashed { worker, slot, generation, pid, status, next })?;
-        self.must_tell_if_given_up((slot, generation), next, failure, false)?;
+        self.must_tell_if_failed((slot, generation), (failures, next), failure, false)?;
         match coming {
             Some(upgrade) if upgrade.soak > Millis(0) => self.set_back(Cause::Died, Some((slot, failure))),
             _ => Ok(()),
@@ -344,7 +370,7 @@ impl Model<'_> {
                 self.slots.get_mut(&slot).ok_or("no such slot")?.hold = Hold::Ready;
                 Ok(())
             }
-            TimerKind::Unfinished | TimerKind::Soak => Err("that belongs to nobody".into()),
+            TimerKind::Unfinished | TimerKind::Soak | TimerKind::Down => Err("that belongs to nobody".into()),
         }
     }
 }

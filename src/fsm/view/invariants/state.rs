@@ -20,7 +20,17 @@ pub(super) fn all(state: &Supervisor) -> Result<(), Violation> {
     deadlines(state)?;
     status(state)?;
     captured(state)?;
+    outage(state)?;
     canaries(state)
+}
+
+fn outage(state: &Supervisor) -> Result<(), Violation> {
+    let known = state.releases().is_known_to_serve(state.stable());
+    let down = state.life().is_running() && known && state.fleet().healthy() == 0;
+    let told = state.outage();
+    let serves = state.fleet().healthy_of(state.stable()) > 0;
+    holds(37, known || !serves, || "what serves is said never to have".into())?;
+    holds(37, told.is_some() == down, || format!("{told:?}, and {} serve", state.fleet().healthy()))
 }
 
 fn captured(state: &Supervisor) -> Result<(), Violation> {
@@ -90,7 +100,7 @@ fn occupants(state: &Supervisor) -> Result<(), Violation> {
 pub(super) fn deadlines(state: &Supervisor) -> Result<(), Violation> {
     for (_, kind) in &state.fleet().index().deadlines {
         let alive = match kind {
-            TimerKind::Unfinished | TimerKind::Soak => false,
+            TimerKind::Unfinished | TimerKind::Soak | TimerKind::Down => false,
             TimerKind::AckAfter(worker) | TimerKind::AckTimeout(worker) | TimerKind::Rung(worker) => {
                 state.fleet().worker(*worker).is_some()
             }

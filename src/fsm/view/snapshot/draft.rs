@@ -7,7 +7,7 @@ use crate::fsm::{
         life::Life,
         releases::{Named, Pinning, Releases, Rollout},
         requests::Requests,
-        supervisor::{Parts, Supervisor},
+        supervisor::{Outage, Parts, Supervisor},
     },
     view::invariants::Monitor,
     words::{
@@ -28,6 +28,7 @@ pub(super) struct Draft {
     named: Option<Named>,
     pinning: Option<Pinning>,
     rollout: Option<Rollout>,
+    outage: Option<Outage>,
     extent: Option<Extent>,
     slots: BTreeMap<SlotId, Slot>,
     workers: BTreeMap<WorkerId, Worker>,
@@ -55,6 +56,7 @@ impl Draft {
             Entry::Named { named } => once(self.named.replace(named), "releases"),
             Entry::Pinning { pinning } => once(self.pinning.replace(pinning), "pinning"),
             Entry::Rollout { rollout } => once(self.rollout.replace(rollout), "rollout"),
+            Entry::Outage { outage } => once(self.outage.replace(outage), "outage"),
             Entry::Extent { extent } => once(self.extent.replace(extent), "fleet"),
             Entry::Slot { slot: id, state } => once(self.slots.insert(id, state), &format!("slot {id}")),
             Entry::Worker { worker } => {
@@ -75,6 +77,7 @@ impl Draft {
             fleet: Fleet::from_parts(self.config, extent, self.workers, self.slots).map_err(whole)?,
             releases: Releases::from_parts(named, self.pinning, self.rollout).map_err(whole)?,
             requests: Requests::from_parts(self.waiting),
+            outage: self.outage,
             unfinished: self.unfinished.is_some(),
         };
         let supervisor = Supervisor::from_parts(parts).map_err(whole)?;
