@@ -5,7 +5,7 @@ use crate::world::spawn_error;
 use einhyrningsins::fsm::{
     action::{Action, Scope},
     event::{EventKind, ExitStatus},
-    id::{Errno, Generation, Pid, RequestId, WorkerId},
+    id::{Errno, Generation, Pid, RequestId, SlotId, WorkerId},
     signal::Signal,
     time::{Millis, Time},
 };
@@ -66,6 +66,11 @@ pub struct Options {
     pub requests: u64,
     /// Turns in which a healthy worker is killed by somebody.
     pub murders: u64,
+    /// Generations whose workers, but for that in the first slot, take long to be healthy and are so for a
+    /// short time.
+    pub flaps: u64,
+    /// How long a worker may take to be healthy.
+    pub start: Millis,
     /// Whether the kernel breaks its promises.
     pub sabotage: bool,
 }
@@ -89,6 +94,8 @@ impl Options {
             gaps: up_to(10),
             requests: 20 + up_to(150),
             murders: up_to(100),
+            flaps: if rng.chance(200) { 500 } else { 0 },
+            start: Millis(200),
             sabotage: false,
         }
     }
@@ -106,6 +113,7 @@ impl Options {
             gaps: 0,
             requests: 0,
             murders: 0,
+            flaps: 0,
             ..self
         }
     }
@@ -123,6 +131,7 @@ enum Nature {
     IgnoresTerm,
     Unkillable,
     LeavesOrphans,
+    Flaps,
 }
 
 const BAD: [Nature; 8] = [
@@ -195,7 +204,7 @@ impl Kernel {
     pub fn heal(&mut self, now: Time) {
         self.bad_generations.clear();
         for process in self.processes.values_mut().filter(|process| process.nature != Nature::Unkillable) {
-            if process.nature == Nature::DiesLater {
+            if matches!(process.nature, Nature::DiesLater | Nature::Flaps) {
                 process.ends_at = None;
             }
             if process.nature == Nature::NeverAcks {
@@ -210,7 +219,9 @@ impl Kernel {
         let answer = match action {
             Action::Pin { generation, .. } => Some(self.pin(*generation, options)),
             Action::Bind { listener } => Some(EventKind::Bound { listener: *listener }),
-            Action::Spawn { worker, generation, .. } => Some(self.spawn(*worker, *generation, now, options)),
+            Action::Spawn { worker, slot, generation } => {
+                Some(self.spawn((*worker, *slot), *generation, now, options))
+            }
             Action::Signal { pid, signal, scope, .. } => {
                 self.signal(*pid, *signal, *scope, now);
                 None
@@ -226,6 +237,9 @@ impl Kernel {
     }
 
     fn pin(&mut self, generation: Generation, options: &Options) -> EventKind {
+        if self.rng.chance(options.flaps) {
+            self.bad_generations.insert(generation, Nature::Flaps);
+        }
         if generation > Generation(1) {
             if self.rng.chance(options.pins) {
                 return EventKind::PinFailed { generation, error: spawn_error(7) };
@@ -238,30 +252,44 @@ impl Kernel {
         EventKind::Pinned { generation }
     }
 
-    fn spawn(&mut self, worker: WorkerId, generation: Generation, now: Time, options: &Options) -> EventKind {
+    fn spawn(
+        &mut self,
+        (worker, slot): (WorkerId, SlotId),
+        generation: Generation,
+        now: Time,
+        options: &Options,
+    ) -> EventKind {
         if self.rng.chance(options.forks) {
             return EventKind::SpawnFailed { worker, error: spawn_error(11) };
         }
         let pid = self.free_pid();
         let nature = match self.bad_generations.get(&generation) {
+            // Where all end again and again, one that does not makes all the difference.
+            Some(Nature::Flaps) if slot == SlotId(0) => Nature::Good,
             Some(nature) => *nature,
             None if self.rng.chance(options.bad_workers) => {
                 BAD[usize::try_from(self.rng.below(8)).expect("small")]
             }
             None => Nature::Good,
         };
+        let slow = Millis(options.start.0 * (6 + self.rng.below(4)) / 10);
         let soon = |rng: &mut Rng, most: u64| Some(now + Millis(1 + rng.below(most)));
         let ends_at = match nature {
             Nature::ExitsAtOnce | Nature::CannotExec => soon(&mut self.rng, 20),
             Nature::DiesLater => soon(&mut self.rng, 20_000),
             Nature::LeavesOrphans => soon(&mut self.rng, 30_000),
+            Nature::Flaps => soon(&mut self.rng, options.start.0 / 5).map(|at| at + slow),
             Nature::Good
             | Nature::NeverAcks
             | Nature::IgnoresStop
             | Nature::IgnoresTerm
             | Nature::Unkillable => None,
         };
-        let acks_at = if nature == Nature::NeverAcks { None } else { soon(&mut self.rng, 150) };
+        let acks_at = match nature {
+            Nature::NeverAcks => None,
+            Nature::Flaps => Some(now + slow),
+            _ => soon(&mut self.rng, 150),
+        };
         let how = if self.rng.chance(500) { ExitStatus::Code(1) } else { ExitStatus::Signal(11) };
         self.processes.insert(pid, Process { nature, acks_at, ends_at, how });
         EventKind::Spawned { worker, pid }

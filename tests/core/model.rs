@@ -13,7 +13,7 @@ use crate::table::Cell;
 use einhyrningsins::fsm::{
     action::{Action, Reply, Scope},
     config::{AckMode, Config, DOWN_AGAIN, KILL_AFTER},
-    event::{Event, EventKind, Prospect, SpawnError},
+    event::{Event, EventKind, Prospect, SpawnError, Strategy},
     id::{Generation, Pid, RequestId, SlotId, WorkerId},
     index::TimerKind,
     life::Life,
@@ -92,6 +92,11 @@ impl Place {
 struct Upgrade {
     generation: Generation,
     soak: Millis,
+    fleet: bool,
+    /// Trials that are still to be passed.
+    trials: u32,
+    /// Whether it has shown all that was asked for.
+    proven: bool,
     back: bool,
     /// Whether any worker of it was ever healthy.
     has_served: bool,
@@ -176,6 +181,7 @@ impl<'a> Model<'a> {
             model.pinning = pins.next_back().or(model.pinning);
             taken.iter().try_for_each(|slot| model.take_over(*slot))?;
             model.look_whether_up();
+            model.look_whether_proven();
             model.look_whether_down()?;
         }
         Ok(model)
@@ -189,6 +195,24 @@ impl<'a> Model<'a> {
         };
         if self.life == Life::Serving && (0..self.target).all(serves) {
             self.life = Life::Up;
+        }
+    }
+
+    /// Without a trial, an upgrade is trusted once every slot has had a healthy worker of it and, unless it
+    /// keeps the old ones for the end, nobody is being replaced any more.
+    fn look_whether_proven(&mut self) {
+        let Some(upgrade) = self.coming().filter(|upgrade| upgrade.trials == 0 && !upgrade.fresh) else {
+            return;
+        };
+        let places = (0..self.target).filter_map(|id| self.slots.get(&SlotId(id)));
+        let done = |place: &Place| {
+            place.generation == upgrade.generation
+                && place.served
+                && (upgrade.soak > Millis(0) || upgrade.fleet || place.outgoing.is_none())
+        };
+        let proven = self.life.is_running() && places.into_iter().all(done);
+        if let Some(upgrade) = self.upgrade.as_mut() {
+            upgrade.proven |= proven || upgrade.soak > Millis(0);
         }
     }
 
@@ -264,6 +288,11 @@ impl<'a> Model<'a> {
     /// The upgrade, if it goes forward.
     fn coming(&self) -> Option<Upgrade> {
         self.upgrade.filter(|upgrade| !upgrade.back)
+    }
+
+    /// The upgrade, if it goes forward to that generation and that is not trusted yet.
+    fn is_coming(&self, generation: Generation) -> Option<Upgrade> {
+        self.coming().filter(|upgrade| upgrade.generation == generation && !upgrade.proven)
     }
 
     /// The next order must be this one.
@@ -402,14 +431,23 @@ impl<'a> Model<'a> {
                 }
             }
         }
-        let Some(Action::Notice { notice: Notice::Upgrading { generation: told, soak, .. } }) =
+        let Some(Action::Notice { notice: Notice::Upgrading { generation: told, soak, canary, strategy } }) =
             self.orders.pop_front()
         else {
             return Err(format!("generation {generation} comes, and something else is told first"));
         };
         let soak = soak.unwrap_or_default();
-        self.upgrade =
-            Some(Upgrade { generation, soak, back: false, has_served: false, fresh: true, trial_end: None });
+        self.upgrade = Some(Upgrade {
+            generation,
+            soak,
+            fleet: strategy == Strategy::Fleet,
+            trials: if soak > Millis(0) { 1 + u32::from(canary.is_some()) } else { 0 },
+            proven: false,
+            back: false,
+            has_served: false,
+            fresh: true,
+            trial_end: None,
+        });
         if told == generation { Ok(()) } else { Err(format!("{told} comes, and {generation} was captured")) }
     }
 

@@ -154,8 +154,7 @@ pub struct Index {
     /// Those of `unready` that were given up, or have failed as often in a row as it takes for that and are
     /// not `reserved`.
     pub failed: Shelf,
-    /// Those of `unready` that are neither `failed` nor `reserved` and have had a healthy worker of their
-    /// generation.
+    /// Those of `unready` that are not `failed` and have had a healthy worker of their generation.
     pub lapsed: Shelf,
     /// Slots within the target without a worker that is being replaced, so that they can be taken over.
     pub open: Shelf,
@@ -166,6 +165,8 @@ pub struct Index {
     /// Slots within the target that have a worker being replaced, none to replace it, and may start
     /// one now: a worker beyond the target.
     pub reserved: Shelf,
+    /// Those of `reserved` that have not had a healthy worker of their generation.
+    pub awaited: Shelf,
     /// Slots within the target that have a worker being replaced.
     pub replacing: BTreeSet<SlotId>,
     /// Those of `replacing` that have failed: nobody waits for them.
@@ -260,7 +261,7 @@ impl SlotEntries {
     }
 
     fn lapsed(&self) -> bool {
-        self.served && !self.ready && !self.failed() && !self.reserved()
+        self.served && !self.ready && !self.failed()
     }
 }
 
@@ -331,6 +332,7 @@ impl Index {
         shelf(&mut self.replaced_idle, |slot| !slot.open && slot.ready && !slot.outgoing_serves);
         shelf(&mut self.replaced, |slot| !slot.open && slot.ready && slot.outgoing_serves);
         shelf(&mut self.reserved, SlotEntries::reserved);
+        shelf(&mut self.awaited, |slot| slot.reserved() && !slot.served);
         shelf(&mut self.lapsed, SlotEntries::lapsed);
         set(&mut self.vacant, |slot| slot.open && slot.empty && slot.hold == Hold::Ready);
         set(&mut self.doubled, |slot| !slot.open && !slot.empty);

@@ -113,11 +113,16 @@ impl Supervisor {
         let tries = if lasting.is_some() || hangs { Tries::None } else { self.tries(generation) };
         let counted = self.concerns_its_slot(moved).then(|| self.fail(slot, failure, tries)).flatten();
         let failures = counted.map(|counted| counted.failures);
-        let next = counted.map_or(Next::NotReplaced, |counted| counted.next);
+        // Where health takes no time, it is only known now.
+        let died = moved.before.tag() == PhaseTag::Healthy && self.releases.is_coming(generation);
+        let next = counted.map_or(Next::NotReplaced, |counted| self.unless_on_trial(died, counted.next));
         self.notice(Notice::StartFailed { worker, slot, generation, failure, failures, retries, next });
         // The very first program cannot run at all, and will not: say so with the exit status.
         let end = lasting.filter(|_| self.rollout().is_none() && self.life().is_running());
         self.tell_if_failed(moved, counted, failure, end.is_some());
+        if died && counted.is_some() {
+            self.died_on_trial(slot, failure);
+        }
         if let Some(code) = end {
             self.abandon(Shutdown::Kill, code, failure);
         }
@@ -146,6 +151,12 @@ impl Supervisor {
         }
     }
 
+    /// What comes next, unless a worker has `died` and with a soak that is the end of its generation.
+    fn unless_on_trial(&self, died: bool, next: Next) -> Next {
+        let again = matches!(next, Next::In(_));
+        if died && again && self.releases.soaks() { Next::NotReplaced } else { next }
+    }
+
     /// Whether the end of a worker concerns its slot: it was the one to fill it, and it is to be filled.
     fn concerns_its_slot(&self, moved: &Moved) -> bool {
         moved.role == Role::Current && self.life().is_running()
@@ -169,7 +180,7 @@ impl Supervisor {
         match counted {
             Some(Counted { next: Next::GivenUp { failures }, .. }) => {
                 // A generation that is on its way in is left for the one before.
-                let goes_back = self.stage().is_forward() && generation == self.wanted();
+                let goes_back = self.releases.is_coming(generation);
                 let ending = abandoned || (self.has_given_up() && !goes_back);
                 self.notice(Notice::GaveUp { slot, generation, failures, failure, ending });
             }
@@ -187,7 +198,7 @@ impl Supervisor {
             return None;
         };
         let new = match self.rollout() {
-            Some(rollout) => rollout.stage.is_forward() && generation == rollout.generation,
+            Some(_) => self.releases.is_coming(generation),
             None => self.life() == Life::Starting || self.in_first_moment(),
         };
         error.exit_code().filter(|_| new)
@@ -203,8 +214,7 @@ impl Supervisor {
     fn count_crash(&mut self, moved: &Moved, status: ExitStatus) {
         let Moved { worker, slot, generation, .. } = *moved;
         let failure = Failure::Exited(status);
-        let coming =
-            self.stage().is_forward() && generation == self.wanted() && self.concerns_its_slot(moved);
+        let coming = self.releases.is_coming(generation) && self.concerns_its_slot(moved);
         let mut counted = None;
         let next = if coming {
             // A release that is not proven yet gets no benefit of the doubt: an end is a failure, and on
@@ -214,8 +224,7 @@ impl Supervisor {
                 self.allowed(slot, forgiven);
             }
             counted = self.fail(slot, failure, Tries::Some);
-            let next = counted.map(|counted| counted.next);
-            next.filter(|next| !(self.releases.soaks() && matches!(next, Next::In(_))))
+            counted.map(|counted| self.unless_on_trial(true, counted.next))
         } else if self.concerns_its_slot(moved) {
             let crashed = self.fleet.crash(slot, moved.age, self.clock.now());
             self.allowed(slot, crashed).flatten().map(Next::In)
@@ -335,7 +344,7 @@ impl Supervisor {
         }
         // After the others: who missed a deadline of its own has not passed the trial.
         if self.releases.trial_end().is_some_and(|time| time <= now) {
-            self.advance_stage();
+            self.end_trial();
         }
     }
 

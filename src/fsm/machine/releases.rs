@@ -271,25 +271,40 @@ impl Releases {
         generation == self.named.stable && !mem::replace(&mut self.named.served, true)
     }
 
-    /// Whether that is the proven generation and workers of it have been healthy, so that it is known to work.
+    /// Whether that is the proven generation and workers of it have been healthy, or the one that is about to
+    /// be: it is known to work.
     #[must_use]
     pub fn is_known_to_serve(&self, generation: Generation) -> bool {
-        generation == self.named.stable && self.named.served
+        let proven = self.rollout.as_ref().filter(|rollout| rollout.stage == Stage::Proven);
+        (generation == self.named.stable && self.named.served)
+            || proven.is_some_and(|rollout| rollout.generation == generation)
+    }
+
+    /// Whether that is the generation on its way in, and not trusted yet.
+    #[must_use]
+    pub fn is_coming(&self, generation: Generation) -> bool {
+        let coming = self.rollout.as_ref().filter(|rollout| rollout.stage.is_forward());
+        coming.is_some_and(|rollout| rollout.stage != Stage::Proven && rollout.generation == generation)
     }
 
     /// Whether that is the generation on its way in, and nobody knows yet whether it can serve at all.
     #[must_use]
     pub fn is_untried(&self, generation: Generation) -> bool {
-        let rollout = self.rollout.as_ref().filter(|rollout| rollout.stage.is_forward());
-        rollout.is_some_and(|rollout| rollout.generation == generation && !rollout.has_served)
+        self.is_coming(generation) && self.rollout.as_ref().is_some_and(|rollout| !rollout.has_served)
     }
 
     /// On to the next stage. Returns the upgrade if it is on trial now.
-    pub(super) fn advance(&mut self, now: Time) -> Option<&Rollout> {
+    pub(super) fn advance(&mut self, now: Time) -> Option<Rollout> {
         let rollout = self.rollout.as_mut()?;
         rollout.stage = rollout.stage.next(rollout.terms.soak);
+        self.prolong(now)
+    }
+
+    /// What the present stage takes is counted from now on. Returns the upgrade if it is on trial.
+    pub(super) fn prolong(&mut self, now: Time) -> Option<Rollout> {
+        let rollout = self.rollout.as_mut()?;
         rollout.stage_since = now;
-        self.rollout.as_ref().filter(|rollout| rollout.stage.is_trial())
+        self.rollout.filter(|rollout| rollout.stage.is_trial())
     }
 
     /// One more worker was asked to go for the upgrade.

@@ -13,8 +13,6 @@ use crate::fsm::words::{event::Strategy, text::words, upgrade::Stage};
 pub struct Counts {
     /// Workers there are to be.
     pub target: usize,
-    /// Workers that serve, of any generation.
-    pub healthy: usize,
     /// Slots of the wanted generation; before the canaries are through, those beyond the target too.
     pub begun: usize,
     /// How many of them may be before they were on trial; all of them without a canary.
@@ -27,12 +25,12 @@ pub struct Counts {
     pub idle: usize,
     /// Slots of the wanted generation without a healthy worker.
     pub unready: usize,
-    /// Those of them that were given up.
+    /// Those of them that were given up, or have failed as often as it takes for that.
     pub gave_up: usize,
-    /// Those of them that may start a worker beyond the target as soon as there is room for one.
-    pub reserved: usize,
-    /// Those of them that are neither and have had a healthy worker of that generation.
+    /// Those of them that have had a healthy worker of that generation and were not given up.
     pub lapsed: usize,
+    /// Those of them that have not, and may start a worker beyond the target as soon as there is room for one.
+    pub reserved: usize,
     /// Slots with a worker being replaced, less those that were given up: each has, or will have, a
     /// worker beyond the target.
     pub replacing: usize,
@@ -65,11 +63,9 @@ words! {
     /// What the rows of the table ask for: in terms of slots (S), with W for those of the wanted generation
     /// and O for the others.
     pub enum Condition {
-        /// More workers are healthy than there are to be. A stop must leave as many, wherever they are.
-        "spare" => Spare,
         /// The strategy is rolling.
         "rolling" => Rolling,
-        /// A W was given up.
+        /// A W was given up, or has failed as often as it takes for that.
         "gave-up" => GaveUp,
         /// In some S a healthy worker replaces one that is not healthy.
         "replaced-idle" => ReplacedIdle,
@@ -89,18 +85,16 @@ words! {
         "room" => Room,
         /// There are at least as many W as canaries, or no O.
         "enough" => Enough,
-        /// Every W has a healthy worker.
+        /// Every W has had a healthy worker since it came to that generation.
         "ready" => Ready,
-        /// There is no O, and every W has a healthy worker.
-        "complete" => Complete,
+        /// There is no O.
+        "no-others" => NoOthers,
         /// The strategy is fleet, or no S has a worker being replaced, given-up ones left out.
         "nobody-leaves" => NobodyLeaves,
         /// No S has a worker being replaced, given-up ones left out.
         "all-left" => AllLeft,
-        /// No W is on the way to healthy.
+        /// Every W has had a healthy worker since it came to that generation, or was given up.
         "settled-down" => SettledDown,
-        /// There is no O.
-        "all-back" => AllBack,
     }
 }
 
@@ -141,8 +135,8 @@ pub fn rows(stage: Stage) -> &'static [Row] {
     match stage {
         Stage::Settled => &[
             Row(&[C::ReplacedIdle], D::RetireIdle),
-            Row(&[C::Spare, C::Replaced], D::Retire),
-            Row(&[C::Spare, C::ReplacedBefore], D::RetireBefore),
+            Row(&[C::Replaced], D::Retire),
+            Row(&[C::ReplacedBefore], D::RetireBefore),
             Row(&[C::Slack, C::Idle], D::BeginIdle),
             Row(&[C::Slack, C::Room, C::Open], D::Begin),
             Row(&[], D::Wait),
@@ -150,8 +144,8 @@ pub fn rows(stage: Stage) -> &'static [Row] {
         Stage::Canary => &[
             Row(&[C::GaveUp], D::Collapse),
             Row(&[C::ReplacedIdle], D::RetireIdle),
-            Row(&[C::Spare, C::Rolling, C::Replaced], D::Retire),
-            Row(&[C::Spare, C::ReplacedBefore], D::RetireBefore),
+            Row(&[C::Rolling, C::Replaced], D::Retire),
+            Row(&[C::ReplacedBefore], D::RetireBefore),
             Row(&[C::Slack, C::Few, C::Idle], D::BeginIdle),
             Row(&[C::Slack, C::Few, C::Room, C::Open], D::Begin),
             Row(&[C::Enough, C::Ready], D::Advance),
@@ -160,47 +154,46 @@ pub fn rows(stage: Stage) -> &'static [Row] {
         Stage::CanarySoak => &[
             Row(&[C::GaveUp], D::Collapse),
             Row(&[C::ReplacedIdle], D::RetireIdle),
-            Row(&[C::Spare, C::Rolling, C::Replaced], D::Retire),
-            Row(&[C::Spare, C::ReplacedBefore], D::RetireBefore),
+            Row(&[C::Rolling, C::Replaced], D::Retire),
+            Row(&[C::ReplacedBefore], D::RetireBefore),
             Row(&[], D::Wait),
         ],
         Stage::Spread => &[
             Row(&[C::GaveUp], D::Collapse),
             Row(&[C::ReplacedIdle], D::RetireIdle),
-            Row(&[C::Spare, C::Rolling, C::Replaced], D::Retire),
-            Row(&[C::Spare, C::ReplacedBefore], D::RetireBefore),
+            Row(&[C::Rolling, C::Replaced], D::Retire),
+            Row(&[C::ReplacedBefore], D::RetireBefore),
             Row(&[C::Slack, C::Idle], D::BeginIdle),
             Row(&[C::Slack, C::Room, C::Open], D::Begin),
-            Row(&[C::Complete, C::NobodyLeaves], D::Advance),
+            Row(&[C::NoOthers, C::Ready, C::NobodyLeaves], D::Advance),
             Row(&[], D::Wait),
         ],
         Stage::Probation => &[
             Row(&[C::GaveUp], D::Collapse),
             Row(&[C::ReplacedIdle], D::RetireIdle),
-            Row(&[C::Spare, C::Rolling, C::Replaced], D::Retire),
-            Row(&[C::Spare, C::ReplacedBefore], D::RetireBefore),
+            Row(&[C::Rolling, C::Replaced], D::Retire),
+            Row(&[C::ReplacedBefore], D::RetireBefore),
             Row(&[C::Slack, C::Idle], D::BeginIdle),
             Row(&[C::Slack, C::Room, C::Open], D::Begin),
             Row(&[], D::Wait),
         ],
         Stage::Proven => &[
-            Row(&[C::GaveUp], D::Collapse),
             Row(&[C::ReplacedIdle], D::RetireIdle),
-            Row(&[C::Spare, C::Replaced], D::Retire),
-            Row(&[C::Spare, C::ReplacedBefore], D::RetireBefore),
+            Row(&[C::Replaced], D::Retire),
+            Row(&[C::ReplacedBefore], D::RetireBefore),
             Row(&[C::Slack, C::Idle], D::BeginIdle),
             Row(&[C::Slack, C::Room, C::Open], D::Begin),
-            Row(&[C::Complete, C::AllLeft], D::Finish),
+            Row(&[C::NoOthers, C::SettledDown, C::AllLeft], D::Finish),
             Row(&[], D::Wait),
         ],
         Stage::Back => &[
             Row(&[C::ReplacedIdle], D::RetireIdle),
-            Row(&[C::Spare, C::Replaced], D::Retire),
-            Row(&[C::Spare, C::ReplacedBefore], D::RetireBefore),
+            Row(&[C::Replaced], D::Retire),
+            Row(&[C::ReplacedBefore], D::RetireBefore),
             Row(&[C::Slack, C::Idle], D::BeginIdle),
             Row(&[C::Slack, C::Room, C::Open], D::Begin),
             Row(&[C::SettledDown, C::GaveUp], D::Finish),
-            Row(&[C::SettledDown, C::AllBack], D::Finish),
+            Row(&[C::SettledDown, C::NoOthers], D::Finish),
             Row(&[], D::Wait),
         ],
     }
@@ -225,7 +218,6 @@ impl Situation<'_> {
     pub fn holds(&self, condition: Condition) -> bool {
         let Self { stage, strategy, counts, limits } = *self;
         match condition {
-            Condition::Spare => counts.healthy > counts.target,
             Condition::Rolling => strategy == Strategy::Rolling,
             Condition::GaveUp => counts.gave_up > 0,
             Condition::ReplacedIdle => counts.replaced_idle > 0,
@@ -237,22 +229,20 @@ impl Situation<'_> {
             Condition::Open => counts.open > 0,
             Condition::Room => counts.replacing < limits.surge(stage, strategy, counts.target),
             Condition::Enough => counts.begun >= counts.canary || counts.untouched == 0,
-            Condition::Ready => counts.unready == 0,
-            Condition::Complete => counts.untouched == 0 && counts.unready == 0,
+            Condition::Ready => counts.unready <= counts.lapsed,
+            Condition::NoOthers => counts.untouched == 0,
             Condition::NobodyLeaves => self.is_all_at_once() || counts.replacing == 0,
             Condition::AllLeft => counts.replacing == 0,
-            Condition::SettledDown => self.in_flight() == 0,
-            Condition::AllBack => counts.untouched == 0,
+            Condition::SettledDown => counts.unready <= counts.lapsed + counts.gave_up,
         }
     }
 
     /// Slots of the wanted generation on the way to healthy. One that was given up waits for nobody, one that
-    /// waits for room only for others to finish. Of a proven generation, one that has served has shown all it
-    /// can: it is filled again like any other.
+    /// waits for room only for others to finish; and one that has served has shown all it can: it is filled again
+    /// like any other, or workers that keep ending would hold the upgrade up for ever.
     fn in_flight(&self) -> usize {
         let counts = self.counts;
-        let lapsed = if self.stage.is_forward() { 0 } else { counts.lapsed };
-        counts.unready.saturating_sub(counts.gave_up + counts.reserved + lapsed)
+        counts.unready.saturating_sub(counts.gave_up + counts.reserved + counts.lapsed)
     }
 
     fn is_all_at_once(&self) -> bool {

@@ -60,9 +60,23 @@ impl Supervisor {
     /// Goes on to the next stage.
     pub(super) fn advance_stage(&mut self) {
         let on_trial = self.releases.advance(self.clock.now());
-        if let Some(Rollout { generation, terms, .. }) = on_trial.copied() {
+        self.tell_trial(on_trial);
+    }
+
+    fn tell_trial(&mut self, on_trial: Option<Rollout>) {
+        if let Some(Rollout { generation, terms, .. }) = on_trial {
             let workers = self.fleet.healthy_of(generation);
             self.notice(Notice::OnTrial { generation, workers, soak: terms.soak });
+        }
+    }
+
+    /// The time of the trial is over. Who is not healthy by then has not passed it, so it is held again.
+    pub(super) fn end_trial(&mut self) {
+        if self.fleet.index().unready.count(self.wanted()) == 0 {
+            self.advance_stage();
+        } else {
+            let on_trial = self.releases.prolong(self.clock.now());
+            self.tell_trial(on_trial);
         }
     }
 
@@ -135,7 +149,6 @@ impl Supervisor {
         let (index, wanted) = (self.fleet.index(), self.wanted());
         Counts {
             target: as_count(self.fleet.target()),
-            healthy: as_count(self.fleet.healthy()),
             begun: index.slots.count(wanted) + self.ahead_beyond_the_target(),
             canary: self.rollout().map_or(usize::MAX, |rollout| as_count(rollout.terms.canary)),
             untouched: index.slots.total() - index.slots.count(wanted),
@@ -143,8 +156,8 @@ impl Supervisor {
             idle: index.idle.total() - index.idle.count(wanted),
             unready: index.unready.count(wanted),
             gave_up: index.failed.count(wanted),
-            reserved: index.reserved.count(wanted),
             lapsed: index.lapsed.count(wanted),
+            reserved: index.awaited.count(wanted),
             replacing: index.replacing.len() - index.stalled.len(),
             replaced: index.replaced.count(wanted),
             replaced_before: index.replaced.total() - index.replaced.count(wanted),
@@ -179,7 +192,8 @@ impl Supervisor {
         let surge = limits.surge(self.stage(), self.strategy(), as_count(self.fleet.target()));
         let starting = index.doubled.len() - index.replaced.total();
         let room = index.doubled.len() < surge && starting < limits.unacked;
-        index.reserved.iter().next().filter(|_| room)
+        // First those that somebody waits for: the others could come back to it again and again.
+        index.awaited.iter().chain(index.reserved.iter()).next().filter(|_| room)
     }
 
     fn decision(&self) -> Decision {

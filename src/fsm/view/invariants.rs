@@ -341,7 +341,7 @@ impl Monitor {
             let replaced = self.workers.values().any(|known| known.slot == slot && known.healthy);
             holds(8, replaced, || format!("worker {worker} of slot {slot} is {why} by nobody"))?;
         }
-        if matches!(why, Why::Replaced | Why::Withdrawn | Why::Surplus) {
+        if why == Why::Surplus {
             let target = self.target.unwrap_or_default();
             let left = self.healthy;
             holds(7, left >= target, || format!("worker {worker} is {why}; {left} of {target} are left"))?;

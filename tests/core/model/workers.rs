@@ -1,6 +1,6 @@
 //! What happens to single workers, and what must follow from it.
 
-use super::{Known, Model, Place, With, Wrong, failing, is_short};
+use super::{Known, Model, Place, Upgrade, With, Wrong, failing, is_short};
 use crate::table::Cell;
 use einhyrningsins::fsm::{
     action::{Action, Reply, Scope},
@@ -127,7 +127,7 @@ impl Model<'_> {
         let (retries, Known { slot, generation, .. }) = (self.config.retries, before.clone());
         let failure = failure.ok_or("a start failed for no reason")?;
         let coming = match self.upgrade {
-            Some(upgrade) => !upgrade.back && upgrade.generation == generation,
+            Some(_) => self.is_coming(generation).is_some(),
             None => {
                 // Where health takes no time, it proves nothing in the first moment.
                 let early = self.config.ack == AckMode::After(Millis(0)) && self.now < Time(1_000);
@@ -137,14 +137,21 @@ impl Model<'_> {
         let code = if let Failure::Spawn(error) = failure { error.exit_code() } else { None };
         let lasting = code.is_some() && coming;
         // What has never served and misses its first deadline hangs.
-        let untried = self.coming().is_some_and(|it| it.generation == generation && !it.has_served);
+        let untried = self.is_coming(generation).is_some_and(|it| !it.has_served);
         let last = lasting || (untried && failure == Failure::Unacknowledged);
         let tries = if last { Tries::None } else { self.tries(generation) };
         let counted = (counts && self.life.is_running()).then(|| self.count(slot, tries)).flatten();
         let (failures, next) = counted.map_or((None, Next::NotReplaced), |(count, next)| (Some(count), next));
+        // It counted as healthy, and only now it is known that it was not.
+        let on_trial = self.is_coming(generation).is_some_and(|it| it.soak > Millis(0));
+        let died = before.tag == PhaseTag::Healthy && on_trial && failures.is_some();
+        let next = if died && matches!(next, Next::In(_)) { Next::NotReplaced } else { next };
         self.must_tell(Notice::StartFailed { worker, slot, generation, failure, failures, retries, next })?;
         let abandoned = lasting && self.upgrade.is_none() && self.life.is_running();
         self.must_tell_if_failed((slot, generation), (failures, next), failure, abandoned)?;
+        if died {
+            self.set_back(Cause::Died, Some((slot, failure)))?;
+        }
         if let Some(code) = code.filter(|_| abandoned) {
             self.life = Life::Stopping { shutdown: Shutdown::Kill, code };
             self.pinning = None;
@@ -189,7 +196,7 @@ impl Model<'_> {
     ) -> Result<(), Wrong> {
         // No slot is left to try, and nothing to go back to.
         let over = |place: &Place| place.hold == Hold::GaveUp;
-        let goes_back = self.coming().is_some_and(|upgrade| upgrade.generation == generation);
+        let goes_back = self.is_coming(generation).is_some();
         let lost = !goes_back && (0..self.target).all(|id| self.slots.get(&SlotId(id)).is_some_and(over));
         let ending = abandoned || lost;
         match next {
@@ -206,7 +213,8 @@ impl Model<'_> {
 
     /// What is proven and has served is tried for ever.
     fn tries(&self, generation: Generation) -> Tries {
-        if generation == self.stable && self.served { Tries::Endless } else { Tries::Some }
+        let proven = self.coming().is_some_and(|it| it.generation == generation && it.proven);
+        if proven || (generation == self.stable && self.served) { Tries::Endless } else { Tries::Some }
     }
 
     /// Counts a failure of a slot: how often it has failed, and what comes next.
@@ -239,7 +247,7 @@ impl Model<'_> {
         let Known { slot, generation, pid, .. } = *before;
         let pid = pid.ok_or("a worker served without a process")?;
         let counts = counts && self.life.is_running();
-        let coming = self.coming().filter(|upgrade| counts && upgrade.generation == generation);
+        let coming = self.is_coming(generation).filter(|_| counts);
         let (mut failures, mut next) = (None, Next::NotReplaced);
         if let Some(upgrade) = coming {
             // What is not proven gets no benefit of the doubt, and on trial no second chance.
@@ -351,10 +359,27 @@ impl Model<'_> {
             self.fire(kind)?;
         }
         // After the others: who missed a deadline of its own has not passed the trial.
-        if let Some(upgrade) = &mut self.upgrade {
-            upgrade.trial_end = upgrade.trial_end.filter(|end| *end > now);
+        match self.upgrade {
+            Some(Upgrade { generation, soak, trial_end: Some(end), .. }) if end <= now => {
+                self.end_trial(generation, soak)
+            }
+            _ => Ok(()),
         }
-        Ok(())
+    }
+
+    /// The trial is passed if all that is on trial is healthy by its end; or else it is held again.
+    fn end_trial(&mut self, generation: Generation, soak: Millis) -> Result<(), Wrong> {
+        let healthy = |worker: Option<WorkerId>| self.tag(worker) == Some(PhaseTag::Healthy);
+        let mut places =
+            self.slots.iter().filter(|(id, place)| id.0 < self.target && place.generation == generation);
+        let passed = places.all(|(_, place)| healthy(place.current));
+        let workers = self.workers.values().filter(|known| known.generation == generation);
+        let workers = workers.filter(|known| known.tag == PhaseTag::Healthy).count() as u32;
+        let again = self.now + soak;
+        let upgrade = self.upgrade.as_mut().ok_or("nothing is on trial")?;
+        upgrade.trial_end = Some(again).filter(|_| !passed);
+        upgrade.trials -= u32::from(passed);
+        if passed { Ok(()) } else { self.must_tell(Notice::OnTrial { generation, workers, soak }) }
     }
 
     fn fire(&mut self, kind: TimerKind) -> Result<(), Wrong> {
