@@ -60,6 +60,15 @@ replaced: coming
 @30 spawned worker=2 pid=102
 @40 acked pid=102 sender=102
 
+superseded: serving
+@20 requested client=1 request=1 upgrade strategy=fleet soak=5000
+@30 pinned generation=2
+@30 woke
+@30 spawned worker=2 pid=102
+@40 acked pid=102 sender=102
+@50 requested client=1 request=2 upgrade strategy=rolling
+@50 pinned generation=3
+
 canary: serving
 @20 requested client=1 request=1 upgrade strategy=rolling canary=1 soak=1000
 @30 pinned generation=2
@@ -260,6 +269,10 @@ I29 replaced: released, while somebody is still on the way out
 I38 serving: given up, and it has served
 @20 woke
 > notice gave-up slot=0 generation=1 failures=3 failure=exited:1
+
+I39 superseded: for one that nobody wants any more
+@60 woke
+> notice draining worker=1 slot=0 generation=1 pid=101 why=replaced
 
 I31 serving: something after the end
 @20 woke

@@ -187,7 +187,11 @@ config target=2 listeners=0 ack=after:0 retries=2 backoff=0 grace=0 stop=USR2 un
         (Some(WorkerId(1)), None, Generation(1))
     );
     let second = machine.fleet().slots().get(&SlotId(1)).expect("a slot");
-    assert_eq!((second.current(), second.outgoing()), (Some(WorkerId(4)), Some(WorkerId(2))));
+    assert_eq!(
+        (second.current(), second.outgoing()),
+        (Some(WorkerId(2)), Some(WorkerId(4))),
+        "what is proven stays"
+    );
 }
 
 fn large(target: u32) -> World {

@@ -426,7 +426,10 @@ impl<'a> Model<'a> {
         if self.upgrade.is_some() {
             let healthy = Some(PhaseTag::Healthy);
             for slot in self.replacing() {
-                if self.tag(self.slots[&slot].current) != healthy {
+                let place = &self.slots[&slot];
+                let proven = place.outgoing.is_some_and(|id| self.workers[&id].generation == self.stable);
+                let left = place.generation != self.stable;
+                if left && (proven || self.tag(place.current) != healthy) {
                     self.give_back(slot)?;
                 }
             }
@@ -459,7 +462,9 @@ impl<'a> Model<'a> {
         let generation = upgrade.generation;
         let (slot, failure) = failed.unzip();
         self.must_tell(Notice::RollingBack { generation, to, cause, slot, failure })?;
-        self.replacing().into_iter().try_for_each(|slot| self.give_back(slot))
+        let left = |slot: &SlotId| self.slots[slot].generation != to;
+        let left: Vec<SlotId> = self.replacing().into_iter().filter(left).collect();
+        left.into_iter().try_for_each(|slot| self.give_back(slot))
     }
 
     fn replacing(&self) -> Vec<SlotId> {

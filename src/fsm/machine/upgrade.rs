@@ -45,9 +45,14 @@ impl Supervisor {
         let Pinning { generation, terms, .. } = pinning;
         if let Some(before) = self.releases.drop_rollout() {
             self.supersede(before.generation, before.request, generation);
+            // What is proven serves until something newer is.
+            let stable = self.stable();
             self.withdraw(|fleet, slot| {
-                let current = fleet.slots().get(&slot).and_then(Slot::current);
-                !current.is_some_and(|worker| fleet.is_healthy(worker))
+                let of = |worker: Option<WorkerId>| fleet.worker(worker?).map(Worker::generation);
+                fleet.slots().get(&slot).is_some_and(|slot| {
+                    let serves = slot.current().is_some_and(|worker| fleet.is_healthy(worker));
+                    of(slot.outgoing()) == Some(stable) || !serves
+                })
             });
         }
         let Terms { strategy, canary, soak } = terms;
@@ -126,10 +131,13 @@ impl Supervisor {
         }
     }
 
-    /// Gives slots that are in the middle of a change back to their outgoing workers.
+    /// Gives slots that are in the middle of a change back to their outgoing workers, but for those that have
+    /// been given back to the proven generation already.
     fn withdraw(&mut self, chosen: impl Fn(&Fleet, SlotId) -> bool) {
-        let slots: Vec<SlotId> =
-            self.fleet.index().replacing.iter().copied().filter(|slot| chosen(&self.fleet, *slot)).collect();
+        let (fleet, stable) = (&self.fleet, self.stable());
+        let left = |slot: &SlotId| fleet.slots().get(slot).is_some_and(|slot| slot.generation() != stable);
+        let replacing = fleet.index().replacing.iter().copied();
+        let slots: Vec<SlotId> = replacing.filter(left).filter(|slot| chosen(fleet, *slot)).collect();
         for slot in slots {
             self.give_back(slot);
         }

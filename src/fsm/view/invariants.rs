@@ -39,7 +39,7 @@ pub enum Kind {
 }
 
 /// Every invariant, by number.
-pub const ALL: [(u8, Kind); 38] = {
+pub const ALL: [(u8, Kind); 39] = {
     use Kind::{Run, State, Step};
     [
         (1, Run),
@@ -80,6 +80,7 @@ pub const ALL: [(u8, Kind); 38] = {
         (36, State),
         (37, State),
         (38, Step),
+        (39, Step),
     ]
 };
 
@@ -108,6 +109,7 @@ fn holds(number: u8, condition: bool, what: impl FnOnce() -> String) -> Result<(
 #[derive(Clone, Debug)]
 struct Known {
     slot: SlotId,
+    generation: Generation,
     pid: Option<Pid>,
     healthy: bool,
     termed: Option<Time>,
@@ -284,7 +286,11 @@ impl Monitor {
                 self.healthy += 1;
                 self.may_ack(*pid, cause)
             }
-            Notice::Draining { worker, slot, why, .. } => self.drained(*worker, *slot, *why),
+            Notice::Draining { worker, slot, generation, why, .. } => {
+                self.drained(*worker, *slot, *why)?;
+                let proven = *generation == after.stable() && *why == Why::Replaced;
+                if proven { self.replaced(*worker, *slot, after.wanted()) } else { Ok(()) }
+            }
             Notice::Gap { .. } => {
                 let (before, deadline) = self.last;
                 let crossed = deadline.is_some_and(|deadline| before < deadline && deadline <= now);
@@ -349,6 +355,13 @@ impl Monitor {
         Ok(())
     }
 
+    /// A worker of the proven generation is to be replaced: by one of the generation that is wanted?
+    fn replaced(&self, worker: WorkerId, slot: SlotId, wanted: Generation) -> Result<(), Violation> {
+        let replaces = |known: &Known| known.slot == slot && known.healthy && known.generation == wanted;
+        let by_the_wanted = self.workers.values().any(replaces);
+        holds(39, by_the_wanted, || format!("worker {worker} of slot {slot} goes for one of no worth"))
+    }
+
     fn delay(
         &mut self,
         slot: SlotId,
@@ -398,7 +411,7 @@ impl Monitor {
         holds(19, all, || format!("worker {worker} started before all sockets were bound"))?;
         self.last_worker = worker;
         self.spawned_any = true;
-        self.workers.insert(worker, Known { slot, pid: None, healthy: false, termed: None });
+        self.workers.insert(worker, Known { slot, generation, pid: None, healthy: false, termed: None });
         Ok(())
     }
 
