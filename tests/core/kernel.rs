@@ -62,6 +62,8 @@ pub struct Options {
     pub late: u64,
     /// Turns in which a lot of time is lost.
     pub gaps: u64,
+    /// By how much every turn is late: the supervisor gets to run too rarely.
+    pub starved: Millis,
     /// Turns in which a client asks for something.
     pub requests: u64,
     /// Turns in which a healthy worker is killed by somebody.
@@ -92,6 +94,7 @@ impl Options {
             acks: up_to(300),
             late: up_to(200),
             gaps: up_to(10),
+            starved: Millis(0),
             requests: 20 + up_to(150),
             murders: up_to(100),
             flaps: if rng.chance(200) { 500 } else { 0 },
@@ -111,6 +114,7 @@ impl Options {
             acks: 0,
             late: 0,
             gaps: 0,
+            starved: Millis(0),
             requests: 0,
             murders: 0,
             flaps: 0,

@@ -111,6 +111,8 @@ pub struct Model<'a> {
     table: &'a Table,
     pub now: Time,
     pub skipped: Millis,
+    /// Whether the event before came late.
+    late: bool,
     pub life: Life,
     pub target: u32,
     pub stable: Generation,
@@ -156,6 +158,7 @@ impl<'a> Model<'a> {
             table,
             now: Time(0),
             skipped: Millis(0),
+            late: false,
             life: Life::New,
             target: 0,
             stable: Generation(0),
@@ -321,7 +324,10 @@ impl<'a> Model<'a> {
     /// The machine's clock leaves out what goes far beyond its nearest deadline.
     fn pass_time(&mut self, at: Time) -> Result<(), Wrong> {
         let at = at - self.skipped;
-        if let Some((deadline, _)) = self.deadline().filter(|(deadline, _)| at.since(*deadline) > LATE) {
+        let late = self.deadline().filter(|(deadline, _)| at.since(*deadline) > LATE);
+        // Twice in a row: then it is the supervisor alone that does not get to run.
+        let again = std::mem::replace(&mut self.late, late.is_some());
+        if let Some((deadline, _)) = late.filter(|_| !again) {
             let resume = self.now.max(deadline - CATCH_UP);
             let lost = at.since(resume);
             self.skipped = Millis(self.skipped.0 + lost.0);

@@ -110,7 +110,7 @@ impl Sim {
         let next = [deadline, self.kernel.next_event()].into_iter().flatten().min();
         let late = if self.kernel.rng.chance(self.options.late) { self.kernel.rng.below(1_500) } else { 0 };
         let next = next.unwrap_or(self.world.now + Millis(1_000));
-        self.world.now = self.world.now.max(next) + Millis(late);
+        self.world.now = self.world.now.max(next) + Millis(late) + self.options.starved;
         if self.kernel.rng.chance(self.options.gaps) {
             let lost = Millis(self.kernel.rng.below(4_000_000));
             self.world.now = self.world.now + lost;
@@ -289,7 +289,12 @@ impl Sim {
         let shutdown = Shutdown::ALL[usize::try_from(self.kernel.rng.below(4)).expect("small")];
         self.request(9, Command::Die { shutdown })?;
         let grace = self.world.supervisor.fleet().config().grace;
-        let end = self.world.now + Millis(grace.0 + 2 * KILL_AFTER.0 + 1);
+        if self.kernel.rng.chance(250) {
+            self.options.starved = Millis(1_000 + self.kernel.rng.below(5_000));
+        }
+        // Once what is taken for a suspension, and each of three rungs late.
+        let late = 8 * self.options.starved.0;
+        let end = self.world.now + Millis(grace.0 + 2 * KILL_AFTER.0 + late + 1);
         while !self.is_over() {
             if self.world.now > end {
                 return Err(self.fail(format!("{shutdown} shutdown is not over in time")));

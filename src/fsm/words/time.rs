@@ -73,12 +73,17 @@ record! {
     /// that nothing ran in between, quite possibly the workers neither. Holding that time against them
     /// would kill a whole fleet at once. The clock therefore leaves the gap out and resumes [`CATCH_UP`]
     /// before the nearest deadline. It never goes backwards.
+    ///
+    /// If the next event is as late again, it is the supervisor that gets to run too rarely, and the workers may
+    /// run all the time: no more is left out until an event comes in time, or no deadline would ever come.
     #[derive(Copy, Default)]
     pub opaque struct Clock {
         /// The present, on the core's own clock.
         now: Time,
         /// All the time left out so far.
         skipped: Millis,
+        /// Whether no event has come in time since a gap was left out.
+        late: bool,
     }
 }
 
@@ -87,7 +92,9 @@ impl Clock {
     /// length of the gap left out, if there was one.
     pub fn advance(&mut self, at: Time, deadline: Option<Time>) -> Option<Millis> {
         let at = at - self.skipped;
-        let gap = deadline.filter(|deadline| at.since(*deadline) > LATE).map(|deadline| {
+        let deadline = deadline.filter(|deadline| at.since(*deadline) > LATE);
+        let again = core::mem::replace(&mut self.late, deadline.is_some());
+        let gap = deadline.filter(|_| !again).map(|deadline| {
             let resume = (deadline - CATCH_UP).max(self.now);
             at.since(resume)
         });
@@ -133,6 +140,20 @@ mod tests {
         assert_eq!(clock.outside(Time(30_000)), Time(3_601_100));
         clock.advance(Time(3_601_100), Some(Time(30_000)));
         assert_eq!(clock.now(), Time(30_000));
+    }
+
+    #[test]
+    fn only_the_first_of_gaps_in_a_row_is_left_out() {
+        let mut clock = Clock::default();
+        assert_eq!(clock.advance(Time(10_000), Some(Time(2_000))), Some(Millis(9_000)));
+        assert_eq!(clock.now(), Time(1_000));
+        assert_eq!(clock.advance(Time(14_000), Some(Time(2_000))), None);
+        assert_eq!(clock.advance(Time(18_000), Some(Time(5_500))), None);
+        assert_eq!(clock.now(), Time(9_000));
+        // In time, and late again.
+        assert_eq!(clock.advance(Time(18_500), Some(Time(9_500))), None);
+        assert_eq!(clock.advance(Time(30_000), Some(Time(10_000))), Some(Millis(11_500)));
+        assert_eq!(clock.now(), Time(9_500));
     }
 
     #[test]
