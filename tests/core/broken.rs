@@ -143,9 +143,9 @@ I9 pending: on the word of a stranger
 @20 acked pid=101 sender=2 group=3
 > notice healthy worker=1 slot=0 generation=1 pid=101 took=20
 
-I9 pending: on the word of somebody who has left
-@20 acked pid=101 sender=2
-> notice healthy worker=1 slot=0 generation=1 pid=101 took=20
+I9 two: on the word of another worker, whose group nobody knows
+@20 acked pid=102 sender=101
+> notice healthy worker=2 slot=1 generation=1 pid=102 took=0
 
 I9 two: on the word of another worker
 @20 acked pid=102 sender=101 group=102

@@ -47,6 +47,19 @@ fn a_hang_up_captures_nothing_before_the_start_is_over_or_once_the_end_has_begun
 }
 
 #[test]
+fn a_helper_that_has_ended_speaks_for_a_worker_and_no_other_worker_does() {
+    let two = ONE.lines().take(5).collect::<Vec<_>>().join("\n").replace("target=1", "target=2");
+    let two = format!("{two}\n@0 spawned worker=2 pid=102\n");
+    for (sender, refused) in [("sender=9", false), ("sender=9 group=9", true), ("sender=102", true)] {
+        for (what, done) in [("acked", "notice healthy worker=1"), ("pinged", "reply request=1 pinged")] {
+            let (_, orders) = after(&format!("{two}@10 {what} pid=101 {sender} request=1"));
+            assert_eq!(has(&orders, done), !refused, "{sender}: {orders:?}");
+            assert_eq!(has(&orders, "reply request=1 not-yours"), refused, "{sender}: {orders:?}");
+        }
+    }
+}
+
+#[test]
 fn a_socket_that_cannot_be_bound_is_the_end() {
     let (_, orders) = after(
         "

@@ -306,7 +306,8 @@ impl Supervisor {
         self.reply_to(request, reply);
     }
 
-    /// The worker with process `pid`, if `sender` is that process or one of its group.
+    /// The worker with process `pid`, if `sender` is that process or one of its group. A helper that had ended
+    /// before anybody asked where it belongs is taken for such a one: most wait for no answer.
     fn speaks_for(
         &mut self,
         pid: Pid,
@@ -317,8 +318,8 @@ impl Supervisor {
             return Err(Reply::NoSuchWorker { pid });
         };
         let found = (worker.id(), worker.phase().tag());
-        let another = sender != pid && self.fleet.by_pid(sender).is_some();
-        if another || (sender != pid && group != Some(pid)) {
+        let helper = self.fleet.by_pid(sender).is_none() && group.is_none_or(|group| group == pid);
+        if sender != pid && !helper {
             self.notice(Notice::NotYours { pid, sender });
             return Err(Reply::NotYours { pid, sender });
         }

@@ -333,7 +333,7 @@ impl Monitor {
             return Ok(());
         };
         let is_worker = self.pids.contains_key(sender);
-        let may = sender == claimed || (*group == Some(*claimed) && !is_worker);
+        let may = sender == claimed || (group.is_none_or(|group| group == *claimed) && !is_worker);
         holds(9, pid == *claimed && may, || format!("pid {pid} made healthy by {cause:?}"))
     }
 

@@ -130,7 +130,8 @@ records! {
             /// The process that was named.
             pid: Pid,
         },
-        /// Only a worker itself, or a process of its group, can speak for it.
+        /// Only a worker itself, or a process of its group, can speak for it; one that has ended since is
+        /// believed.
         "not-yours" => NotYours {
             /// The worker's process that was named.
             pid: Pid,

@@ -79,7 +79,7 @@ records! {
             pid: Pid,
             /// The process that says so.
             sender: Pid,
-            /// That process's group, if it still exists.
+            /// That process's group; none if it had ended before it could be asked.
             group: Option<Pid>,
             /// The request to answer, if it came as one.
             request: Option<RequestId>,
@@ -90,7 +90,7 @@ records! {
             pid: Pid,
             /// The process that says so.
             sender: Pid,
-            /// That process's group, if it still exists.
+            /// That process's group; none if it had ended before it could be asked.
             group: Option<Pid>,
             /// The request to answer, if it came as one.
             request: Option<RequestId>,

@@ -201,12 +201,13 @@ fn chatter(place: &Place, worker: &Worker, pid: Pid, out: &mut Vec<Move>) {
     if !matches!(worker.phase(), Phase::PendingAck { .. }) {
         idle(ack(pid, place));
         idle(EventKind::Acked { pid, sender: STRANGER, group: Some(pid), request });
+        idle(EventKind::Acked { pid, sender: STRANGER, group: None, request: None });
     }
     idle(EventKind::Acked { pid, sender: STRANGER, group: Some(STRANGER), request });
     idle(EventKind::Acked { pid: STRANGER, sender: pid, group: Some(pid), request });
-    idle(EventKind::Acked { pid, sender: STRANGER, group: None, request: None });
     if let Some(other) = place.supervisor.fleet().index().pids.keys().find(|other| **other != pid) {
         idle(EventKind::Acked { pid, sender: *other, group: Some(pid), request });
+        idle(EventKind::Acked { pid, sender: *other, group: None, request: None });
     }
     idle(EventKind::Exited { pid: STRANGER, status: ExitStatus::Code(0), error: None, orphans: false });
     let mut broken = |kind| out.push(Move::Tell(kind, place.left, Sense::Broken));

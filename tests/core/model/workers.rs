@@ -321,7 +321,8 @@ impl Model<'_> {
         Ok(())
     }
 
-    /// A message for the worker with process `pid`: only itself and its descendants may speak for it.
+    /// A message for the worker with process `pid`: only itself and its descendants may speak for it. Whoever
+    /// has ended cannot be asked whether it was one.
     pub(super) fn message(
         &mut self,
         pid: Pid,
@@ -332,7 +333,8 @@ impl Model<'_> {
         let Some(worker) = self.owner(pid) else {
             return Ok(Reply::NoSuchWorker { pid });
         };
-        let descends = group == Some(pid) && self.owner(sender).is_none();
+        let known_stranger = group.is_some_and(|leader| leader != pid);
+        let descends = !known_stranger && self.owner(sender).is_none();
         if sender != pid && !descends {
             self.must_tell(Notice::NotYours { pid, sender })?;
             return Ok(Reply::NotYours { pid, sender });
