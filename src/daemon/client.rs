@@ -28,6 +28,8 @@ pub(crate) struct Peer {
     pub(crate) pid: Pid,
     /// Its user.
     pub(crate) user: u32,
+    /// The process group that it was in then; none if it had ended already.
+    pub(crate) group: Option<Pid>,
 }
 
 /// A request that has not had its last line yet.

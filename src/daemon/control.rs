@@ -8,6 +8,7 @@ use super::{
     client::{Client, InFlight, Peer},
     crowd::Crowd,
     door::Door,
+    process,
     token::FIRST_CLIENT,
 };
 use crate::{
@@ -192,7 +193,9 @@ impl Control {
         {
             return warn!("control socket: a connection cannot be watched: {error}; refused");
         }
-        let peer = Peer { pid: Pid(u32::try_from(peer.pid()).unwrap_or_default()), user: peer.uid() };
+        let pid = Pid(u32::try_from(peer.pid()).unwrap_or_default());
+        // Asked now, since by the time it is heard it may have ended: not everybody waits for an answer.
+        let peer = Peer { pid, user: peer.uid(), group: process::group_of(pid) };
         self.crowd.insert(id, Client::new(stream, peer));
     }
 

@@ -12,6 +12,9 @@
 //! | `signals` | which signals are taken, and which of them are orders |
 //! | `release`, `history` | what each generation runs, from being asked for to what came of it |
 //! | `leftovers` | telling of processes that keep a socket without a worker |
+//! | `control`, `crowd`, `client` | the control socket: requests and answers, who is connected, one of them |
+//! | `door`, `claim` | the control socket's listener, and the file that leads to it |
+//! | `watch` | learning that the file or its folder was removed |
 //! | `process` | fork, exec, signals, reaping; the one room with `unsafe` |
 //! | `program` | what is executed, captured once |
 //! | `explain` | why a program cannot be executed, and what can be done about it |
@@ -20,9 +23,6 @@
 //! | `sockets`, `listen`, `resolve` | `--bind`: all sockets, each kind of address, names of hosts |
 //! | `holders` | who else has a socket, or a port |
 //! | `facts` | what the kernel tells of processes |
-//! | `control`, `crowd`, `client` | the control socket: requests and answers, who is connected, one of them |
-//! | `door`, `claim` | the control socket's listener, and the file that leads to it |
-//! | `watch` | learning that the file or its folder was removed |
 //! | `place` | a socket's path: locked, cleared of what is stale, ours, given back |
 //! | `recorder` | `--trace` |
 //! | `report`, `log` | words and levels for what happens; writing them |

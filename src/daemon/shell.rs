@@ -251,16 +251,15 @@ impl<'a> Shell<'a> {
 
     fn serve(&mut self, incoming: Incoming) {
         let Incoming { client, request, peer, operation } = incoming;
-        let group = || process::group_of(peer.pid);
         let answer = match operation {
             Operation::Ack { pid } => {
-                let (group, request) = (group(), Some(request));
-                return self.tell(EventKind::Acked { pid, sender: peer.pid, group, request });
+                let (sender, group, request) = (peer.pid, peer.group, Some(request));
+                return self.tell(EventKind::Acked { pid, sender, group, request });
             }
             Operation::Ping { pid, request_id } => {
                 debug!("ping of pid {pid}: {}", request_id.unwrap_or_default());
-                let (group, request) = (group(), Some(request));
-                return self.tell(EventKind::Pinged { pid, sender: peer.pid, group, request });
+                let (sender, group, request) = (peer.pid, peer.group, Some(request));
+                return self.tell(EventKind::Pinged { pid, sender, group, request });
             }
             Operation::Machine(command) => {
                 return self.tell(EventKind::Requested { client, request, command });

@@ -32,6 +32,7 @@ mod probe;
 mod progress;
 mod readme;
 mod replay;
+mod reports;
 mod scarce;
 mod setback;
 mod shared;
