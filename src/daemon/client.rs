@@ -39,6 +39,17 @@ pub(crate) struct InFlight {
     pub(crate) request: RequestId,
     /// What the client calls it.
     pub(crate) name: Option<Value>,
+    /// If it is a report: who sends one may not read that it is refused.
+    pub(crate) report: Option<Report>,
+}
+
+/// What somebody has said of a worker.
+#[derive(Debug)]
+pub(crate) struct Report {
+    /// The line as it came.
+    pub(crate) line: Vec<u8>,
+    /// The process that it is about.
+    pub(crate) pid: Pid,
 }
 
 /// A client.

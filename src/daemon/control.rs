@@ -5,10 +5,11 @@
 
 use super::{
     claim::Claim,
-    client::{Client, InFlight, Peer},
+    client::{Client, InFlight, Peer, Report},
     crowd::Crowd,
     door::Door,
     process,
+    refused::{Refusal, Sent},
     token::FIRST_CLIENT,
 };
 use crate::{
@@ -16,7 +17,7 @@ use crate::{
         id::{ClientId, Pid, RequestId},
         time::{Millis, Time},
     },
-    protocol::{Envelope, Operation, decode},
+    protocol::{Envelope, Operation, Request, decode},
 };
 use log::{debug, warn};
 use mio::{Interest, Registry, Token, event::Event, net::UnixStream};
@@ -49,9 +50,26 @@ const PAUSE: Millis = Millis(200);
 /// How many connections are taken at a time, so that a flood of them delays nothing else.
 const ACCEPT_MAX: usize = 64;
 
+/// What a client has sent.
+#[derive(Debug)]
+pub(crate) enum Incoming {
+    /// A request.
+    Asked(Asked),
+    /// What is none.
+    Garbled(Garbled),
+}
+
+/// A line that is no request.
+#[derive(Debug)]
+pub(crate) struct Garbled {
+    pub(crate) refusal: Refusal,
+    client: ClientId,
+    answer: Envelope,
+}
+
 /// Something a client asks for.
 #[derive(Debug)]
-pub(crate) struct Incoming {
+pub(crate) struct Asked {
     pub(crate) client: ClientId,
     pub(crate) request: RequestId,
     pub(crate) peer: Peer,
@@ -267,46 +285,64 @@ impl Control {
         self.crowd.ready()
     }
 
-    /// The next request of a client, if it has sent one and no other of its is under way. Answers
-    /// what is not a request itself. `None` also sees to it that the client is not asked in vain.
+    /// What a client has sent next, if anything, and no other request of its is under way; to be
+    /// [answered](Self::answer), or else [refused](Self::refuse). `None` also sees to it that the client is not
+    /// asked in vain.
     pub(crate) fn next_request(&mut self, id: ClientId) -> Option<Incoming> {
-        loop {
-            let client = self.crowd.get_mut(id)?;
-            if client.in_flight.is_some() && !client.hung_up {
-                self.crowd.calm(id);
-                return None;
-            }
-            let line = client.next_line();
-            let is_finished = client.is_finished();
-            self.relieve(id);
-            let (Some(line), Some(client)) = (line, self.crowd.get_mut(id)) else {
-                self.crowd.calm(id);
-                if is_finished {
-                    self.remove(id);
-                }
-                return None;
-            };
-            match line.map(|line| decode(&line)) {
-                Ok(Ok(request)) => {
-                    let number = self.next_request;
-                    self.next_request = RequestId(number.0 + 1);
-                    client.in_flight = Some(InFlight { request: number, name: request.id });
-                    let peer = client.peer;
-                    self.requests.insert(number, id);
-                    self.crowd.heard(id);
-                    let operation = request.operation;
-                    return Some(Incoming { client: id, request: number, peer, operation });
-                }
-                Ok(Err(refusal)) => {
-                    client.say(&Envelope::refused(refusal.message).answering(refusal.id).encode());
-                }
-                // Where the next request would begin is anybody's guess.
-                Err(overlong) => {
-                    client.say(&Envelope::refused(format!("{overlong}; closing the connection")).encode());
-                    client.ended = true;
-                }
-            }
+        let client = self.crowd.get_mut(id)?;
+        if client.in_flight.is_some() && !client.hung_up {
+            self.crowd.calm(id);
+            return None;
         }
+        let line = client.next_line();
+        let is_finished = client.is_finished();
+        self.relieve(id);
+        let (Some(line), Some(client)) = (line, self.crowd.get_mut(id)) else {
+            self.crowd.calm(id);
+            if is_finished {
+                self.remove(id);
+            }
+            return None;
+        };
+        let peer = client.peer;
+        let garbled = |sent, why: String, name| {
+            let answer = Envelope::refused(why.clone()).answering(name);
+            Some(Incoming::Garbled(Garbled { refusal: Refusal { peer, sent, why }, client: id, answer }))
+        };
+        let line = match line {
+            Ok(line) => line,
+            Err(overlong) => {
+                // Where the next request would begin is anybody's guess.
+                client.ended = true;
+                return garbled(Sent::endless(), format!("{overlong}; closing the connection"), None);
+            }
+        };
+        match decode(&line) {
+            Ok(Request { id: name, operation }) => {
+                let number = self.next_request;
+                self.next_request = RequestId(number.0 + 1);
+                let report = operation.reported().map(|pid| Report { line, pid });
+                client.in_flight = Some(InFlight { request: number, name, report });
+                self.requests.insert(number, id);
+                self.crowd.heard(id);
+                Some(Incoming::Asked(Asked { client: id, request: number, peer, operation }))
+            }
+            Err(refusal) => garbled(Sent::garbled(&line), refusal.message, refusal.id),
+        }
+    }
+
+    /// Tells a client that a line of its is no request.
+    pub(crate) fn refuse(&mut self, garbled: &Garbled) {
+        if let Some(client) = self.crowd.get_mut(garbled.client) {
+            client.say(&garbled.answer.encode());
+        }
+    }
+
+    /// That a report is refused, if it is a report that would be answered so.
+    pub(crate) fn refusal(&self, request: RequestId, envelope: &Envelope) -> Option<Refusal> {
+        let client = self.crowd.get(*self.requests.get(&request)?)?;
+        let Report { line, pid } = client.in_flight.as_ref()?.report.as_ref().filter(|_| !envelope.ok)?;
+        Some(Refusal { peer: client.peer, sent: Sent::report(line, *pid), why: envelope.message.clone() })
     }
 
     /// Sends a line about a request; the last one unless it says `wait`.

@@ -70,6 +70,10 @@ impl Crowd {
         self.stir(id);
     }
 
+    pub(crate) fn get(&self, id: ClientId) -> Option<&Client> {
+        self.clients.get(&id)
+    }
+
     pub(crate) fn get_mut(&mut self, id: ClientId) -> Option<&mut Client> {
         self.clients.get_mut(&id)
     }

@@ -70,6 +70,17 @@ fn read_kin(stat: &[u8]) -> Option<Kin> {
     Some(Kin { parent: number()?, group: number()? })
 }
 
+/// The effective user of a process, even of one that has ended and is not reaped.
+pub(crate) fn user(pid: Pid) -> Option<u32> {
+    read_user(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?)
+}
+
+/// The second field of `Uid`; before it stands the real user.
+fn read_user(status: &str) -> Option<u32> {
+    let users = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    users.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
 /// What a process calls itself; fit for a line of text.
 pub(crate) fn name(pid: Pid) -> String {
     let name = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
@@ -137,6 +148,15 @@ mod tests {
         for broken in ["", "42 (sh", "42 (sh)", "42 (sh) S 7", "42 (sh) S x 42"] {
             assert_eq!(kin(broken), None, "{broken}");
         }
+    }
+
+    #[test]
+    fn the_user_of_a_process_is_the_effective_one() {
+        assert_eq!(read_user("Name:\tsh\nUid:\t0\t65534\t0\t0\nGid:\t1\t1\t1\t1\n"), Some(65534));
+        for broken in ["", "Uid:\t0\n", "Uid:\t0\tx\t0\t0\n"] {
+            assert_eq!(read_user(broken), None, "{broken}");
+        }
+        assert_eq!(user(Pid(std::process::id())), Some(nix::unistd::geteuid().as_raw()));
     }
 
     #[test]

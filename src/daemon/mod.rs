@@ -12,7 +12,9 @@
 //! | `signals` | which signals are taken, and which of them are orders |
 //! | `release`, `history` | what each generation runs, from being asked for to what came of it |
 //! | `leftovers` | telling of processes that keep a socket without a worker |
-//! | `control`, `crowd`, `client` | the control socket: requests and answers, who is connected, one of them |
+//! | `control` | the control socket: requests and answers |
+//! | `refused` | telling of reports that were refused, which their senders do not read |
+//! | `crowd`, `client` | who is connected to the control socket, and one of them |
 //! | `door`, `claim` | the control socket's listener, and the file that leads to it |
 //! | `watch` | learning that the file or its folder was removed |
 //! | `process` | fork, exec, signals, reaping; the one room with `unsafe` |
@@ -49,6 +51,7 @@ mod place;
 mod process;
 mod program;
 mod recorder;
+mod refused;
 mod release;
 mod report;
 mod resolve;

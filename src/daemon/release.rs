@@ -42,6 +42,7 @@ pub(crate) struct Releases<'a> {
     asked: BTreeMap<RequestId, Asked>,
     captured: BTreeMap<Generation, Captured>,
     unrunnable: Option<Unrunnable>,
+    unheard: Option<Unheard>,
     history: History,
     directory: Whereabouts,
 }
@@ -74,6 +75,13 @@ struct Unrunnable {
     why: Option<String>,
 }
 
+/// The last generation of which a worker did not acknowledge in time, for reasons that are known.
+#[derive(Debug)]
+struct Unheard {
+    generation: Generation,
+    why: String,
+}
+
 impl<'a> Releases<'a> {
     pub(crate) fn new(options: &'a Options) -> Self {
         Self {
@@ -81,6 +89,7 @@ impl<'a> Releases<'a> {
             asked: BTreeMap::new(),
             captured: BTreeMap::new(),
             unrunnable: None,
+            unheard: None,
             history: History::default(),
             directory: Whereabouts::at_start(options.chdir.as_deref(), env::var_os(directory::VARIABLE)),
         }
@@ -194,8 +203,14 @@ impl<'a> Releases<'a> {
         }
     }
 
-    /// What there is to add to a notice of a program that cannot be run: a clause with `; ` in front, or
-    /// nothing.
+    /// Notes what is known of why a worker has not acknowledged in time. What was known of another is not
+    /// this one's.
+    pub(crate) fn unheard(&mut self, generation: Generation, why: Option<String>) {
+        self.unheard = why.map(|why| Unheard { generation, why });
+    }
+
+    /// What there is to add to a notice of a program that cannot be run or is not heard of: a clause with `; `
+    /// in front, or nothing.
     #[expect(clippy::wildcard_enum_match_arm, reason = "most of what there is to tell is not about that")]
     pub(crate) fn behind(&self, notice: &Notice) -> String {
         match notice {
@@ -204,6 +219,11 @@ impl<'a> Releases<'a> {
             | Notice::GaveUp { generation, failure: Failure::Spawn(error), .. }
             | Notice::RollingBack { generation, failure: Some(Failure::Spawn(error)), .. } => {
                 self.clause(*generation, *error)
+            }
+            Notice::StartFailed { generation, failure: Failure::Unacknowledged, .. }
+            | Notice::GaveUp { generation, failure: Failure::Unacknowledged, .. }
+            | Notice::RollingBack { generation, failure: Some(Failure::Unacknowledged), .. } => {
+                self.silence(*generation)
             }
             _ => String::new(),
         }
@@ -218,8 +238,17 @@ impl<'a> Releases<'a> {
             | Reply::NotRestored { generation, failure: Some(Failure::Spawn(error)), .. } => {
                 self.clause(*generation, *error)
             }
+            Reply::RolledBack { generation, failure: Some(Failure::Unacknowledged), .. }
+            | Reply::NotRestored { generation, failure: Some(Failure::Unacknowledged), .. } => {
+                self.silence(*generation)
+            }
             _ => String::new(),
         }
+    }
+
+    fn silence(&self, generation: Generation) -> String {
+        let known = self.unheard.as_ref().filter(|last| last.generation == generation);
+        known.map(|Unheard { why, .. }| format!("; {why}")).unwrap_or_default()
     }
 
     fn clause(&self, generation: Generation, error: SpawnError) -> String {

@@ -234,7 +234,6 @@ fn level(notice: &Notice) -> Level {
         | Notice::Orphans { .. }
         | Notice::RolledBack { .. }
         | Notice::Superseded { .. }
-        | Notice::NotYours { .. }
         | Notice::TargetRefused { .. }
         | Notice::NoLongerDown { .. }
         | Notice::Gap { .. } => Level::Warn,
@@ -247,7 +246,8 @@ fn level(notice: &Notice) -> Level {
         | Notice::Upgraded { .. }
         | Notice::Target { .. }
         | Notice::Stopping { .. } => Level::Info,
-        Notice::Spawned { .. } => Level::Debug,
+        // That one is told of is seen to where reports are refused: once, and with what was sent.
+        Notice::Spawned { .. } | Notice::NotYours { .. } => Level::Debug,
     }
 }
 

@@ -6,11 +6,12 @@
 
 use super::{
     clock::Monotonic,
-    control::{Control, Incoming},
+    control::{Asked, Control, Incoming},
     given::{Given, Variables},
     leftovers::Leftovers,
     process::{self, Children, Hangup, Spawner},
     recorder::Recorder,
+    refused::Refused,
     release::Releases,
     report::{self, Unhandled},
     signals::Signals,
@@ -26,6 +27,7 @@ use crate::{
         event::{Command, Event, EventKind, SpawnError},
         id::{Generation, Pid, RequestId, SlotId, WorkerId},
         notice::Notice,
+        reason::Why,
         time::Time,
     },
     protocol::{
@@ -68,6 +70,7 @@ pub(crate) struct Shell<'a> {
     /// What every worker finds in its environment; known once the sockets are bound.
     variables: Option<Variables>,
     unhandled: Unhandled,
+    refused: Refused,
     recorder: Option<Recorder>,
     level: LevelFilter,
     /// Whether the control socket's place was looked at in this turn.
@@ -110,6 +113,7 @@ impl<'a> Shell<'a> {
             leftovers: Leftovers::default(),
             variables: None,
             unhandled: Unhandled::new(parts.options.stop_signal, stop_number),
+            refused: Refused::default(),
             recorder: parts.recorder,
             level: parts.level,
             looked: false,
@@ -217,6 +221,7 @@ impl<'a> Shell<'a> {
             let (error, orphans) = match self.children.remove(&pid) {
                 Some(ticket) => {
                     self.leftovers.expect(self.clock.now());
+                    self.refused.forget(pid);
                     let orphans = ended.bury(&self.children);
                     (self.spawner.outcome(ticket), orphans)
                 }
@@ -238,7 +243,13 @@ impl<'a> Shell<'a> {
                 let Some(incoming) = self.control.next_request(client) else {
                     break;
                 };
-                self.serve(incoming);
+                match incoming {
+                    Incoming::Asked(asked) => self.serve(asked),
+                    Incoming::Garbled(garbled) => {
+                        self.refused.note(&garbled.refusal, &self.children);
+                        self.control.refuse(&garbled);
+                    }
+                }
                 if self.control.forsaken(client) {
                     self.tell(EventKind::ClientGone { client });
                 }
@@ -249,8 +260,8 @@ impl<'a> Shell<'a> {
         }
     }
 
-    fn serve(&mut self, incoming: Incoming) {
-        let Incoming { client, request, peer, operation } = incoming;
+    fn serve(&mut self, asked: Asked) {
+        let Asked { client, request, peer, operation } = asked;
         let answer = match operation {
             Operation::Ack { pid } => {
                 let (sender, group, request) = (peer.pid, peer.group, Some(request));
@@ -296,7 +307,7 @@ impl<'a> Shell<'a> {
             Operation::Louder => self.change_level(louder(self.level)),
             Operation::Quieter => self.change_level(quieter(self.level)),
         };
-        self.control.answer(request, answer);
+        self.tell_client(request, answer);
     }
 
     fn change_level(&mut self, level: LevelFilter) -> Envelope {
@@ -327,6 +338,7 @@ impl<'a> Shell<'a> {
     fn perform(&mut self, action: Action) -> Option<EventKind> {
         match action {
             Action::Pin { generation, request } => {
+                self.refused.begin_anew();
                 self.control.spare_descriptors();
                 return Some(self.releases.capture(generation, request, self.supervisor.stable()));
             }
@@ -362,6 +374,9 @@ impl<'a> Shell<'a> {
     /// Whoever is told what the core decided finds it in the trace.
     fn tell_client(&mut self, request: RequestId, envelope: Envelope) {
         self.record();
+        if let Some(refusal) = self.control.refusal(request, &envelope) {
+            self.refused.note(&refusal, &self.children);
+        }
         self.control.answer(request, envelope);
     }
 
@@ -388,6 +403,9 @@ impl<'a> Shell<'a> {
 
     fn report(&mut self, notice: &Notice) {
         self.releases.note(notice);
+        if let Notice::Draining { generation, pid, why: Why::Unacknowledged, .. } = notice {
+            self.releases.unheard(*generation, self.refused.silence(*pid, self.control.path()));
+        }
         let trouble = |listener, errno| self.sockets.trouble(listener, errno);
         let (level, words) = report::words(notice, trouble, |generation| self.releases.name(generation));
         log!(level, "{words}{}", self.releases.behind(notice));

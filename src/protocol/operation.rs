@@ -49,6 +49,25 @@ pub enum Operation {
     Quieter,
 }
 
+impl Operation {
+    /// The process that it is a report on, if it is one. All else is asked for by people and their scripts.
+    #[must_use]
+    pub fn reported(&self) -> Option<Pid> {
+        match self {
+            Self::Ack { pid } | Self::Ping { pid, .. } => Some(*pid),
+            Self::Machine(_)
+            | Self::Upgrade { .. }
+            | Self::Scale(_)
+            | Self::History
+            | Self::Ehlo { .. }
+            | Self::Help { .. }
+            | Self::Version
+            | Self::Louder
+            | Self::Quieter => None,
+        }
+    }
+}
+
 /// A number of workers, as a difference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
