@@ -35,6 +35,7 @@ pub enum Key {
     DropEnvVar,
     Chdir,
     SocketPath,
+    CommandSocketAsFd,
     Verbose,
     Quiet,
     Syslog,
@@ -203,6 +204,13 @@ const MESSAGES: &[Opt<Key>] = &[
     )
     .short('d')
     .defaults_to(DEFAULT_SOCKET_PATH),
+    Opt::flag(
+        Key::CommandSocketAsFd,
+        "command-socket-as-fd",
+        "Let each worker inherit a connection of its own over which it can report, whichever user it runs as, \
+         and ask for nothing else.",
+    )
+    .short('g'),
     Opt::flag(Key::Verbose, "verbose", "Log details.").short('v'),
     Opt::flag(Key::Quiet, "quiet", "Log errors only.").short('q'),
     Opt::flag(Key::Syslog, "syslog", "Send warnings and errors to syslog, too."),
@@ -255,6 +263,10 @@ const VARIABLES: Topic = Topic {
         ("EINHORN_FD_0, ...", "The file descriptor of each, in the order of --bind."),
         ("EINHORN_FD_FAMILY_0, ...", "The family of each: AF_INET or AF_INET6."),
         ("EINHORN_SOCK_PATH", "Absolute path of the control socket."),
+        (
+            "EINHORN_SOCK_FD",
+            "With --command-socket-as-fd: the file descriptor of its own connection to the supervisor.",
+        ),
         ("EINHORN_MASTER_PID", "Process id of the supervisor."),
         ("EINHORN_CHILD_INDEX", "Which of the workers it is, from 0; its replacement is the same."),
         ("PWD", "The directory it runs in, if einhyrningsins has such a variable or --chdir."),

@@ -24,9 +24,9 @@ const UNSENT_MAX: usize = 256 * 1024;
 /// Who is at the other end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Peer {
-    /// The process that connected.
+    /// The process that connected, or the worker that has inherited the connection.
     pub(crate) pid: Pid,
-    /// Its user.
+    /// The user that connected; for a worker the supervisor has done so.
     pub(crate) user: u32,
     /// The process group that it was in then; none if it had ended already.
     pub(crate) group: Option<Pid>,
@@ -52,12 +52,23 @@ pub(crate) struct Report {
     pub(crate) pid: Pid,
 }
 
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Whatever there is to ask for. It was made by somebody who may, and can be made again.
+    Requests,
+    /// What a worker has to say of itself, and nothing else. The worker has inherited it and may not be able to
+    /// make another.
+    Reports,
+}
+
 /// A client.
 #[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) stream: UnixStream,
     /// Who connected.
     pub(crate) peer: Peer,
+    pub(crate) purpose: Purpose,
     /// The request under way.
     pub(crate) in_flight: Option<InFlight>,
     /// The client has closed its end: it may have asked for things, but reads no answers.
@@ -72,10 +83,11 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn new(stream: UnixStream, peer: Peer) -> Self {
+    pub(crate) fn new(stream: UnixStream, peer: Peer, purpose: Purpose) -> Self {
         Self {
             stream,
             peer,
+            purpose,
             in_flight: None,
             hung_up: false,
             ended: false,
@@ -112,7 +124,8 @@ impl Client {
             if line.is_some() {
                 return line;
             }
-            if self.unread.capacity() > SPARE {
+            // There may be thousands of workers, and each speaks once.
+            if self.unread.capacity() > SPARE || self.purpose == Purpose::Reports {
                 self.unread = Vec::new();
             }
             if !self.read_on() {
@@ -160,8 +173,12 @@ impl Client {
         self.input = LineBuffer::new(REQUEST_MAX);
     }
 
-    /// Sends a line, now or when the client reads. Gives up on one that does not read.
+    /// Sends a line, now or when the client reads. Gives up on one that does not read; but a worker need not
+    /// read, and what it does not is not kept.
     pub(crate) fn say(&mut self, line: &str) {
+        if self.purpose == Purpose::Reports && !self.unsent.is_empty() {
+            return;
+        }
         if self.unsent.len() > UNSENT_MAX {
             self.give_up();
         } else if !self.hung_up {

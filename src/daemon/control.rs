@@ -1,11 +1,12 @@
 //! The control socket: who is connected, what they ask for, where the answers go.
 //!
 //! Requests of one client are taken one at a time, so answers come in the order of the requests and
-//! no client can pile up work. Nothing here knows what a request means.
+//! no client can pile up work. Workers may have inherited connections, over which they report and ask for
+//! nothing. Nothing here knows what a request does.
 
 use super::{
     claim::Claim,
-    client::{Client, InFlight, Peer, Report},
+    client::{Client, InFlight, Peer, Purpose, Report},
     crowd::Crowd,
     door::Door,
     process,
@@ -30,7 +31,10 @@ use nix::{
 use std::{
     collections::BTreeMap,
     io::{self, ErrorKind},
-    os::fd::{AsRawFd as _, OwnedFd, RawFd},
+    os::{
+        fd::{AsFd as _, AsRawFd, BorrowedFd, OwnedFd, RawFd},
+        unix::net,
+    },
     path::Path,
 };
 
@@ -55,11 +59,11 @@ const ACCEPT_MAX: usize = 64;
 pub(crate) enum Incoming {
     /// A request.
     Asked(Asked),
-    /// What is none.
+    /// What is none, or none that may be asked for over this connection.
     Garbled(Garbled),
 }
 
-/// A line that is no request.
+/// A line that is refused before anybody looks at what it asks for.
 #[derive(Debug)]
 pub(crate) struct Garbled {
     pub(crate) refusal: Refusal,
@@ -76,12 +80,33 @@ pub(crate) struct Asked {
     pub(crate) operation: Operation,
 }
 
+/// A connection for a worker that is to be made.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    id: ClientId,
+    ours: UnixStream,
+    theirs: OwnedFd,
+}
+
+impl Connection {
+    /// The worker's end.
+    pub(crate) fn theirs(&self) -> BorrowedFd<'_> {
+        self.theirs.as_fd()
+    }
+}
+
+/// What is refused over such a connection, and where it is asked for.
+const REPORTS_ONLY: &str = "over the connection that a worker inherits (EINHORN_SOCK_FD), worker:ack and \
+                            worker:ping are taken and nothing else; connect to EINHORN_SOCK_PATH for that";
+
 /// The control socket and everyone connected to it.
 #[derive(Debug)]
 pub(crate) struct Control {
     door: Door,
     registry: Registry,
     crowd: Crowd,
+    /// The connections that workers have inherited, by their processes.
+    inherited: BTreeMap<Pid, ClientId>,
     requests: BTreeMap<RequestId, ClientId>,
     next_request: RequestId,
     /// Connections may be waiting that no event will tell of again.
@@ -100,6 +125,7 @@ impl Control {
             door,
             registry,
             crowd: Crowd::new(),
+            inherited: BTreeMap::new(),
             requests: BTreeMap::new(),
             next_request: RequestId(1),
             backlog: false,
@@ -204,17 +230,58 @@ impl Control {
             let _ = io::Write::write(&mut stream, refusal.encode().as_bytes());
             return;
         }
-        let id = self.crowd.next_id();
-        let token = Token(usize::try_from(id.0).unwrap_or(0).saturating_add(FIRST_CLIENT));
-        if let Err(error) =
-            self.registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)
-        {
-            return warn!("control socket: a connection cannot be watched: {error}; refused");
-        }
+        let id = match self.watch(&mut stream) {
+            Ok(id) => id,
+            Err(error) => return warn!("control socket: a connection cannot be watched: {error}; refused"),
+        };
         let pid = Pid(u32::try_from(peer.pid()).unwrap_or_default());
         // Asked now, since by the time it is heard it may have ended: not everybody waits for an answer.
         let peer = Peer { pid, user: peer.uid(), group: process::group_of(pid) };
-        self.crowd.insert(id, Client::new(stream, peer));
+        self.crowd.insert(id, Client::new(stream, peer, Purpose::Requests));
+    }
+
+    /// Sees to it that events of a connection are told of, under a name of its own.
+    fn watch(&mut self, stream: &mut UnixStream) -> io::Result<ClientId> {
+        let id = self.crowd.next_id();
+        let token = Token(usize::try_from(id.0).unwrap_or(0).saturating_add(FIRST_CLIENT));
+        self.registry.register(stream, token, Interest::READABLE | Interest::WRITABLE)?;
+        Ok(id)
+    }
+
+    /// Makes a connection for a worker to inherit. Clients make room for it; without the descriptors that are
+    /// kept back nobody could ask for fewer workers.
+    ///
+    /// # Errors
+    /// If the system lacks what it takes. All that can fail is done here, before there is a worker.
+    pub(crate) fn prepare(&mut self) -> io::Result<Connection> {
+        // The worker's end blocks, as programs expect of what they inherit.
+        let (mut ours, mut theirs) = net::UnixStream::pair()?;
+        while is_kept_back(&ours) {
+            if !self.send_one_away() {
+                return Err(Errno::EMFILE.into());
+            }
+            (ours, theirs) = net::UnixStream::pair()?;
+        }
+        ours.set_nonblocking(true)?;
+        let mut ours = UnixStream::from_std(ours);
+        let id = self.watch(&mut ours)?;
+        Ok(Connection { id, ours, theirs: theirs.into() })
+    }
+
+    /// The worker has been made: whatever comes over the connection comes from that process.
+    pub(crate) fn adopt(&mut self, connection: Connection, worker: Pid) {
+        let Connection { id, ours, theirs } = connection;
+        drop(theirs);
+        let peer = Peer { pid: worker, user: geteuid().as_raw(), group: Some(worker) };
+        self.crowd.insert(id, Client::new(ours, peer, Purpose::Reports));
+        self.inherited.insert(worker, id);
+    }
+
+    /// A worker has ended: nobody speaks for it any more, whoever has its connection.
+    pub(crate) fn disown(&mut self, worker: Pid) {
+        if let Some(id) = self.inherited.remove(&worker) {
+            self.remove(id);
+        }
     }
 
     /// Closes the connection of one that can be spared.
@@ -254,6 +321,9 @@ impl Control {
             let _ = self.registry.deregister(&mut client.stream);
             if let Some(in_flight) = client.in_flight {
                 self.requests.remove(&in_flight.request);
+            }
+            if client.purpose == Purpose::Reports {
+                self.inherited.remove(&client.peer.pid);
             }
         }
     }
@@ -318,6 +388,11 @@ impl Control {
             }
         };
         match decode(&line) {
+            Ok(Request { id: name, operation })
+                if client.purpose == Purpose::Reports && operation.reported().is_none() =>
+            {
+                garbled(Sent::garbled(&line), REPORTS_ONLY.into(), name)
+            }
             Ok(Request { id: name, operation }) => {
                 let number = self.next_request;
                 self.next_request = RequestId(number.0 + 1);
@@ -382,8 +457,8 @@ impl Control {
     }
 }
 
-/// Whether a client has got one of the descriptors that are kept back.
-fn is_kept_back(stream: &UnixStream) -> bool {
+/// Whether a connection has got one of the descriptors that are kept back.
+fn is_kept_back(stream: &impl AsRawFd) -> bool {
     let Ok((limit, _)) = getrlimit(Resource::RLIMIT_NOFILE) else { return false };
     RawFd::try_from(limit).is_ok_and(|limit| stream.as_raw_fd() >= limit.saturating_sub(KEPT_BACK))
 }

@@ -1,7 +1,7 @@
 //! Who is connected to the control socket: who may have said something, who has been silent for how long,
 //! and who has to go when somebody else needs the room.
 
-use super::client::Client;
+use super::client::{Client, Purpose};
 use crate::fsm::id::ClientId;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,7 +19,7 @@ pub(crate) struct Crowd {
     clients: BTreeMap<ClientId, Client>,
     /// Clients that may have sent something.
     ready: BTreeSet<ClientId>,
-    /// Clients by when they last said something; the number only grows.
+    /// Clients that may have to go, by when they last said something; the number only grows.
     silent: BTreeMap<u64, ClientId>,
     spoke: BTreeMap<ClientId, u64>,
     next_turn: u64,
@@ -47,13 +47,14 @@ impl Crowd {
         }
     }
 
-    /// How many there are.
+    /// How many there are that have connected by themselves and may have to go. Workers' own connections do
+    /// not count: there is one for each worker, and it stays.
     pub(crate) fn len(&self) -> usize {
-        self.clients.len()
+        self.spoke.len()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.clients.is_empty()
+        self.spoke.is_empty()
     }
 
     /// The name of the next one to come.
@@ -80,6 +81,9 @@ impl Crowd {
 
     /// Somebody has just said something.
     pub(crate) fn heard(&mut self, client: ClientId) {
+        if self.clients.get(&client).is_none_or(|client| client.purpose == Purpose::Reports) {
+            return;
+        }
         self.next_turn += 1;
         if let Some(before) = self.spoke.insert(client, self.next_turn) {
             self.silent.remove(&before);

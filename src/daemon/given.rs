@@ -29,6 +29,8 @@ const FD: &str = "EINHORN_FD";
 const FD_FAMILY: &str = "EINHORN_FD_FAMILY";
 /// The absolute path of the control socket.
 const SOCK_PATH: &str = "EINHORN_SOCK_PATH";
+/// The descriptor of the worker's own connection to the supervisor.
+const SOCK_FD: &str = "EINHORN_SOCK_FD";
 /// The supervisor's process.
 const MASTER_PID: &str = "EINHORN_MASTER_PID";
 /// The number of the worker's slot.
@@ -74,7 +76,8 @@ pub(crate) fn kept_because(name: &OsStr) -> Option<&'static str> {
 /// What one worker is given, besides what all workers of its generation get.
 #[derive(Clone, Debug)]
 pub(crate) struct Given<'a, Variables> {
-    /// Become descriptors [`FIRST_FD`] and following, in this order.
+    /// Become descriptors [`FIRST_FD`] and following, in this order: those that listen, and behind them the
+    /// worker's own connection, if it has one.
     pub(crate) sockets: &'a [BorrowedFd<'a>],
     /// Added to the environment.
     pub(crate) variables: Variables,
@@ -97,6 +100,15 @@ impl<'a> Variable<'a> {
     }
 }
 
+/// How a worker can report to the supervisor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reporting {
+    /// At the control socket, if it may connect to that.
+    AtTheSocket,
+    /// There, or over a connection that it inherits.
+    OverItsOwn,
+}
+
 /// What every worker finds in its environment: made once, but for the number of its slot.
 #[derive(Debug)]
 pub(crate) struct Variables {
@@ -108,15 +120,19 @@ pub(crate) struct Variables {
 impl Variables {
     /// For workers that get sockets of these families, in the order of their descriptors, and speak to
     /// the supervisor at `control`.
-    pub(crate) fn new(families: &[&str], control: &Path) -> Self {
+    pub(crate) fn new(families: &[&str], control: &Path, reporting: Reporting) -> Self {
         let mut common = Vec::new();
         let mut set = |name: String, value: OsString| common.push((name, value));
         set(FD_COUNT.into(), families.len().to_string().into());
-        for ((position, family), fd) in families.iter().enumerate().zip(FIRST_FD..) {
+        let mut numbers = FIRST_FD..;
+        for ((position, family), fd) in families.iter().enumerate().zip(&mut numbers) {
             set(format!("{FD}_{position}"), fd.to_string().into());
             set(format!("{FD_FAMILY}_{position}"), family.into());
         }
         set(SOCK_PATH.into(), control.into());
+        if let (Reporting::OverItsOwn, Some(fd)) = (reporting, numbers.next()) {
+            set(SOCK_FD.into(), fd.to_string().into());
+        }
         set(MASTER_PID.into(), process::id().to_string().into());
         Self { common, slot: String::new() }
     }
@@ -144,7 +160,8 @@ mod tests {
 
     #[test]
     fn a_worker_is_told_of_its_sockets_its_supervisor_and_its_slot() {
-        let mut variables = Variables::new(&["AF_INET", "AF_INET6"], Path::new("/run/e.sock"));
+        let families = ["AF_INET", "AF_INET6"];
+        let mut variables = Variables::new(&families, Path::new("/run/e.sock"), Reporting::OverItsOwn);
         let master = format!("EINHORN_MASTER_PID={}", process::id());
         let expected = [
             "EINHORN_FD_COUNT=2",
@@ -153,6 +170,7 @@ mod tests {
             "EINHORN_FD_1=4",
             "EINHORN_FD_FAMILY_1=AF_INET6",
             "EINHORN_SOCK_PATH=/run/e.sock",
+            "EINHORN_SOCK_FD=5",
             &master,
             "EINHORN_CHILD_INDEX=10",
         ];
@@ -160,12 +178,14 @@ mod tests {
         let next = lines(&mut variables, 7);
         assert_eq!(next.last().unwrap(), "EINHORN_CHILD_INDEX=7");
         assert_eq!(next.len(), expected.len());
+        let mut variables = Variables::new(&families, Path::new("/run/e.sock"), Reporting::AtTheSocket);
+        assert_eq!(lines(&mut variables, 0).len(), expected.len() - 1);
     }
 
     #[test]
     fn what_a_worker_is_told_is_in_the_help_and_never_inherited() {
         let help = COMMAND_LINE.help();
-        let mut variables = Variables::new(&["AF_INET"], Path::new("/e.sock"));
+        let mut variables = Variables::new(&["AF_INET"], Path::new("/e.sock"), Reporting::OverItsOwn);
         for Variable { name, .. } in variables.of(SlotId(0)) {
             assert!(!is_passed_on(name), "{}", name.display());
             assert!(help.contains(&format!("  {}", name.display())), "{} in:\n{help}", name.display());

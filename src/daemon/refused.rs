@@ -7,6 +7,7 @@
 use super::{
     client::Peer,
     facts::{self, Kin},
+    given::Reporting,
     process::Children,
 };
 use crate::{fsm::id::Pid, protocol::visible::visible};
@@ -133,9 +134,9 @@ impl Refused {
 
     /// What is known of why nothing was heard of a worker that should have reported at `socket`; a clause, or
     /// nothing.
-    pub(crate) fn silence(&self, worker: Pid, socket: &Path) -> Option<String> {
+    pub(crate) fn silence(&self, worker: Pid, socket: &Path, reporting: Reporting) -> Option<String> {
         let refused = self.workers.get(&worker).cloned();
-        let clauses: Vec<_> = refused.into_iter().chain(shut_out(worker, socket)).collect();
+        let clauses: Vec<_> = refused.into_iter().chain(shut_out(worker, socket, reporting)).collect();
         (!clauses.is_empty()).then(|| clauses.join("; "))
     }
 }
@@ -168,12 +169,17 @@ fn advice(worker: Pid) -> String {
 }
 
 /// A worker that runs as somebody to whom the control socket is closed is not even heard being refused.
-fn shut_out(worker: Pid, socket: &Path) -> Option<String> {
+fn shut_out(worker: Pid, socket: &Path, reporting: Reporting) -> Option<String> {
     let owner = geteuid().as_raw();
     let user = facts::user(worker).filter(|user| *user != 0 && *user != owner)?;
+    let owners = if owner == 0 { "root".into() } else { format!("user {owner} and root") };
+    let way_out = match reporting {
+        Reporting::AtTheSocket => "give it a connection of its own with --command-socket-as-fd",
+        Reporting::OverItsOwn => "have it report over its own connection, EINHORN_SOCK_FD",
+    };
     Some(format!(
-        "it runs as user {user}, and {} is open to user {owner} and root only: have it report before it becomes \
-         that user, or run the supervisor as that user",
+        "it runs as user {user}, and {} is open to {owners} only: {way_out}, or have it report before it \
+         becomes that user",
         socket.display()
     ))
 }
@@ -227,7 +233,7 @@ mod tests {
         let mut send = |line: &[u8]| {
             let refusal = Refusal { peer: peer(us(), None), sent: Sent::garbled(line), why: "so".into() };
             refused.note(&refusal, &workers(&[us()]));
-            refused.silence(us(), Path::new("/ctl"))
+            refused.silence(us(), Path::new("/ctl"), Reporting::AtTheSocket)
         };
         let said = send(b"one").unwrap();
         assert!(
@@ -236,7 +242,7 @@ mod tests {
         );
         assert!(send(b"two").unwrap().contains("`two`"));
         refused.forget(us());
-        assert_eq!(refused.silence(us(), Path::new("/ctl")), None);
+        assert_eq!(refused.silence(us(), Path::new("/ctl"), Reporting::AtTheSocket), None);
     }
 
     #[test]

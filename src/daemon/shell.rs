@@ -6,10 +6,11 @@
 
 use super::{
     clock::Monotonic,
-    control::{Asked, Control, Incoming},
-    given::{Given, Variables},
+    control::{Asked, Connection, Control, Incoming},
+    given::{Given, Reporting, Variables},
     leftovers::Leftovers,
     process::{self, Children, Hangup, Spawner},
+    program::spawn_error,
     recorder::Recorder,
     refused::Refused,
     release::Releases,
@@ -24,7 +25,7 @@ use crate::{
     fsm::{
         Supervisor,
         action::{Action, Reply},
-        event::{Command, Event, EventKind, SpawnError},
+        event::{Command, Event, EventKind, SpawnError, SpawnStage},
         id::{Generation, Pid, RequestId, SlotId, WorkerId},
         notice::Notice,
         reason::Why,
@@ -38,6 +39,7 @@ use crate::{
 };
 use log::{LevelFilter, debug, error, info, log, warn};
 use mio::{Events, Poll};
+use nix::errno::Errno;
 use std::{
     collections::VecDeque,
     io::{self, ErrorKind},
@@ -69,6 +71,7 @@ pub(crate) struct Shell<'a> {
     leftovers: Leftovers,
     /// What every worker finds in its environment; known once the sockets are bound.
     variables: Option<Variables>,
+    reporting: Reporting,
     unhandled: Unhandled,
     refused: Refused,
     recorder: Option<Recorder>,
@@ -98,6 +101,8 @@ impl<'a> Shell<'a> {
     /// Puts the shell together; signals are caught from here on.
     pub(crate) fn new(parts: Parts<'a>) -> io::Result<Self> {
         let signals = Signals::new(parts.poll.registry(), parts.hangup)?;
+        let own = parts.options.command_socket_as_fd;
+        let reporting = if own { Reporting::OverItsOwn } else { Reporting::AtTheSocket };
         let stop_number = process::number(parts.options.stop_signal) as i32;
         Ok(Self {
             options: parts.options,
@@ -112,6 +117,7 @@ impl<'a> Shell<'a> {
             children: Children::new(),
             leftovers: Leftovers::default(),
             variables: None,
+            reporting,
             unhandled: Unhandled::new(parts.options.stop_signal, stop_number),
             refused: Refused::default(),
             recorder: parts.recorder,
@@ -222,6 +228,7 @@ impl<'a> Shell<'a> {
                 Some(ticket) => {
                     self.leftovers.expect(self.clock.now());
                     self.refused.forget(pid);
+                    self.control.disown(pid);
                     let orphans = ended.bury(&self.children);
                     (self.spawner.outcome(ticket), orphans)
                 }
@@ -404,7 +411,8 @@ impl<'a> Shell<'a> {
     fn report(&mut self, notice: &Notice) {
         self.releases.note(notice);
         if let Notice::Draining { generation, pid, why: Why::Unacknowledged, .. } = notice {
-            self.releases.unheard(*generation, self.refused.silence(*pid, self.control.path()));
+            self.releases
+                .unheard(*generation, self.refused.silence(*pid, self.control.path(), self.reporting));
         }
         let trouble = |listener, errno| self.sockets.trouble(listener, errno);
         let (level, words) = report::words(notice, trouble, |generation| self.releases.name(generation));
@@ -435,10 +443,18 @@ impl<'a> Shell<'a> {
         self.look();
         self.sockets.mend();
         let program = self.releases.program(generation)?;
-        let make = || Variables::new(&self.sockets.families(), self.control.path());
+        let connection = match self.reporting {
+            Reporting::AtTheSocket => None,
+            Reporting::OverItsOwn => Some(self.control.prepare().map_err(unprepared)?),
+        };
+        let make = || Variables::new(&self.sockets.families(), self.control.path(), self.reporting);
         let variables = self.variables.get_or_insert_with(make).of(slot);
-        let given = Given { sockets: &self.sockets.descriptors(), variables };
-        let child = self.spawner.spawn(program, given)?;
+        let mut sockets = self.sockets.descriptors();
+        sockets.extend(connection.as_ref().map(Connection::theirs));
+        let child = self.spawner.spawn(program, Given { sockets: &sockets, variables })?;
+        if let Some(connection) = connection {
+            self.control.adopt(connection, child.pid);
+        }
         self.children.insert(child.pid, child.ticket);
         Ok(child.pid)
     }
@@ -448,6 +464,11 @@ impl<'a> Shell<'a> {
             recorder.flush();
         }
     }
+}
+
+/// There is no connection for a worker that was to be made.
+fn unprepared(error: io::Error) -> SpawnError {
+    spawn_error(SpawnStage::Files, error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))
 }
 
 fn louder(level: LevelFilter) -> LevelFilter {

@@ -24,6 +24,10 @@ use std::{
     thread,
 };
 
+/// How many descriptors the supervisor has at the least beside those for sockets and workers: its own, those
+/// kept back for upgrades, a few clients.
+const OWN_FILES: u64 = 64;
+
 /// Runs a service to its end. The exit status is 0 after a clean shutdown, 1 if the service could not
 /// be brought up or kept up, 2 for an option that makes no sense on this system, 126 or 127 if the
 /// program cannot be executed or does not exist.
@@ -35,7 +39,8 @@ pub fn run(options: &Options) -> ExitCode {
         return say(format_args!("/dev/null cannot be opened: {}", words::errno(errno)), 1);
     }
     let files = FileLimit::raise();
-    let sockets = match Sockets::resolve(options, files.soft()) {
+    let fits = connections_fit(options, files);
+    let sockets = match fits.and_then(|()| Sockets::resolve(options, files.soft())) {
         Ok(sockets) => sockets,
         Err(why) => {
             let hint = format!("{why}\nTry '{} --help'.", COMMAND_LINE.program);
@@ -57,6 +62,23 @@ pub fn run(options: &Options) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Whether the supervisor may have a descriptor for each worker, where it needs one.
+///
+/// # Errors
+/// A line that names the option, the limit and what is accepted.
+fn connections_fit(options: &Options, files: FileLimit) -> Result<(), String> {
+    let sockets = u64::try_from(options.binds.len()).unwrap_or(u64::MAX);
+    let most = files.hard().saturating_sub(sockets.saturating_add(OWN_FILES));
+    if !options.command_socket_as_fd || u64::from(options.number) <= most {
+        return Ok(());
+    }
+    Err(format!(
+        "--command-socket-as-fd: it takes a descriptor of the supervisor's for each worker, which may have {} \
+         in all (`ulimit -Hn`); accepted: --number up to {most}",
+        files.hard()
+    ))
 }
 
 fn say(what: fmt::Arguments<'_>, code: u8) -> ExitCode {

@@ -141,6 +141,7 @@ fn the_environment_is_the_supervisors_less_what_is_not_for_workers() {
         ("EINHORN_FDS", "7 8"),
         ("EINHORN_MASTER_PID", "1"),
         ("EINHORN_SOCK_PATH", "/nowhere"),
+        ("EINHORN_SOCK_FD", "5"),
         ("EINHORN_CHILD_INDEX", "77"),
     ];
     let addresses = [own_address(), own_address()].map(|address| address.to_string());

@@ -22,6 +22,7 @@ mod groups;
 mod habits;
 mod harness;
 mod idle;
+mod inherited;
 mod lane;
 mod lifecycle;
 mod load;

@@ -60,6 +60,8 @@ pub struct Options {
     pub exit_on_failure: bool,
     /// Where to create the control socket.
     pub socket_path: PathBuf,
+    /// Whether each worker inherits a connection of its own to report over.
+    pub command_socket_as_fd: bool,
     /// Variables to remove from the workers' environment.
     pub drop_env: Vec<OsString>,
     /// Where workers are to run, if that was said; relative to where the supervisor is started.
@@ -153,6 +155,7 @@ fn resolve(typed: &Typed<Key>) -> Result<Options, UsageError> {
         socket_path: typed
             .value(Key::SocketPath, Value::socket_path)?
             .unwrap_or_else(|| DEFAULT_SOCKET_PATH.into()),
+        command_socket_as_fd: typed.has(Key::CommandSocketAsFd),
         drop_env: typed.values(Key::DropEnvVar).map(variable).collect::<Result<_, _>>()?,
         chdir: typed.value(Key::Chdir, |value| value.path("a directory"))?,
         verbosity: verbosity(typed)?,

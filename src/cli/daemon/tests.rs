@@ -56,6 +56,7 @@ fn the_defaults_are_those_of_the_core() {
         retries: core.retries,
         exit_on_failure: core.exit_on_failure,
         socket_path: PathBuf::from("/tmp/einhorn.sock"),
+        command_socket_as_fd: false,
         drop_env: vec![],
         chdir: None,
         verbosity: Verbosity::Normal,
@@ -97,7 +98,7 @@ fn sample(key: Key) -> (&'static str, &'static str) {
         Key::SocketPath | Key::Trace | Key::Chdir => ("prog", "/run/x"),
         Key::Demo | Key::DemoWorker => ("", ""),
         Key::Ipv4Only | Key::Ipv6Only | Key::Manual | Key::Verbose | Key::Quiet | Key::Syslog => ("prog", ""),
-        Key::ExitOnFailure => ("prog", ""),
+        Key::CommandSocketAsFd | Key::ExitOnFailure => ("prog", ""),
         Key::Help | Key::Version => ("prog", ""),
     }
 }
@@ -119,7 +120,7 @@ fn every_option_of_the_table_has_an_effect_by_each_of_its_names() {
 fn values_are_understood() {
     let given = options(
         "-n 10000 -r1 -t 0.5 --stop-signal sigquit -s0 -l 16 --max-unacked 3 --max-upgrade-additional 2 \
-         --syslog -v -d ./s --trace t --drop-env-var A --drop-env-var B --ack-after 0 \
+         --syslog -v -d ./s -g --trace t --drop-env-var A --drop-env-var B --ack-after 0 \
          --chdir w --exit-on-failure",
     );
     let expected = Options {
@@ -130,6 +131,7 @@ fn values_are_understood() {
         retries: 1,
         exit_on_failure: true,
         socket_path: PathBuf::from("./s"),
+        command_socket_as_fd: true,
         drop_env: vec!["A".into(), "B".into()],
         chdir: Some(PathBuf::from("w")),
         verbosity: Verbosity::Verbose,

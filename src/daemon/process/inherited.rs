@@ -141,6 +141,11 @@ impl FileLimit {
         self.soft
     }
 
+    /// How many we may have ourselves.
+    pub(crate) fn hard(self) -> rlim_t {
+        self.hard
+    }
+
     /// Whether ours is another.
     pub(super) fn is_raised(self) -> bool {
         self.soft < self.hard
