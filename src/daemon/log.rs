@@ -45,6 +45,26 @@ pub(crate) fn set_level(level: LevelFilter) {
     log::set_max_level(level);
 }
 
+/// The next level that tells more.
+pub(crate) fn louder(level: LevelFilter) -> LevelFilter {
+    match level {
+        LevelFilter::Off | LevelFilter::Error => LevelFilter::Warn,
+        LevelFilter::Warn => LevelFilter::Info,
+        LevelFilter::Info => LevelFilter::Debug,
+        LevelFilter::Debug | LevelFilter::Trace => LevelFilter::Trace,
+    }
+}
+
+/// The next level that tells less; errors are told at any.
+pub(crate) fn quieter(level: LevelFilter) -> LevelFilter {
+    match level {
+        LevelFilter::Trace => LevelFilter::Debug,
+        LevelFilter::Debug => LevelFilter::Info,
+        LevelFilter::Info => LevelFilter::Warn,
+        LevelFilter::Warn | LevelFilter::Error | LevelFilter::Off => LevelFilter::Error,
+    }
+}
+
 /// Its own filter is open: what passes is for [`set_level`] to say.
 fn logger<S: Sink + Send + 'static>(lines: Lines<S>) -> Box<WriteLogger<Lines<S>>> {
     WriteLogger::new(LevelFilter::Trace, config(), lines)

@@ -311,8 +311,8 @@ impl<'a> Shell<'a> {
                 Envelope::done(one.unwrap_or_else(command::help))
             }
             Operation::Version => Envelope::done(concat!("einhyrningsins ", env!("CARGO_PKG_VERSION"))),
-            Operation::Louder => self.change_level(louder(self.level)),
-            Operation::Quieter => self.change_level(quieter(self.level)),
+            Operation::Louder => self.change_level(super::log::louder(self.level)),
+            Operation::Quieter => self.change_level(super::log::quieter(self.level)),
         };
         self.tell_client(request, answer);
     }
@@ -469,22 +469,4 @@ impl<'a> Shell<'a> {
 /// There is no connection for a worker that was to be made.
 fn unprepared(error: io::Error) -> SpawnError {
     spawn_error(SpawnStage::Files, error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))
-}
-
-fn louder(level: LevelFilter) -> LevelFilter {
-    match level {
-        LevelFilter::Off | LevelFilter::Error => LevelFilter::Warn,
-        LevelFilter::Warn => LevelFilter::Info,
-        LevelFilter::Info => LevelFilter::Debug,
-        LevelFilter::Debug | LevelFilter::Trace => LevelFilter::Trace,
-    }
-}
-
-fn quieter(level: LevelFilter) -> LevelFilter {
-    match level {
-        LevelFilter::Trace => LevelFilter::Debug,
-        LevelFilter::Debug => LevelFilter::Info,
-        LevelFilter::Info => LevelFilter::Warn,
-        LevelFilter::Warn | LevelFilter::Error | LevelFilter::Off => LevelFilter::Error,
-    }
 }
