@@ -104,7 +104,9 @@ fn warnings(supervisor: &Supervisor) -> Vec<String> {
 fn a_report_from_below_a_wrapper_is_warned_of_and_is_the_reason_when_time_is_up() {
     let folder = Folder::new();
     // The job is in a group of its own, as those of an interactive shell are.
-    let inner = format!("while :; do {CLIENT} -d $EINHORN_SOCK_PATH worker:ack $$; sleep 0.01; done");
+    // It ends with the supervisor, which the client tells by status 3.
+    let ack = format!("{CLIENT} -d $EINHORN_SOCK_PATH worker:ack $$");
+    let inner = format!("while {ack}; [ $? -ne 3 ]; do sleep 0.01; done");
     let wrapper = folder.script("wrapper", &format!("#!/bin/sh\nsetsid sh -c '{inner}'\nexit 1\n"));
     let mut supervisor = impatient(folder, "1", &[&wrapper]);
     let said = time_out(&mut supervisor);
