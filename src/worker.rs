@@ -41,7 +41,7 @@ mod inherited;
 
 pub use error::Error;
 
-use control::{converse, quoted};
+use control::{connect, converse, quoted, send};
 use inherited::{environment, take};
 use std::{
     net::TcpListener,
@@ -59,7 +59,8 @@ pub enum Answer {
     /// The supervisor replied, and did not refuse.
     Confirmed,
     /// The message was delivered, but the supervisor closed the connection without a reply, or sent
-    /// none within [`REPLY_TIMEOUT`]. Not a failure: not every supervisor replies to workers.
+    /// none within [`REPLY_TIMEOUT`], or none was waited for. Not a failure: not every supervisor replies to
+    /// workers.
     Unanswered,
     /// This program was not started by a supervisor; nothing was sent.
     Standalone,
@@ -140,8 +141,12 @@ pub fn listener(index: usize) -> Result<TcpListener, Error> {
 /// without `--manual`. It takes a moment, at most [`REPLY_TIMEOUT`] once the supervisor has accepted
 /// the connection.
 ///
+/// A worker that cannot connect, since it runs as another user or in another file system, reports over the
+/// connection that it has inherited, if it has (`EINHORN_SOCK_FD`, by the supervisor's
+/// `--command-socket-as-fd`). That is closed for other programs by then, and no reply is waited for.
+///
 /// # Errors
-/// If the supervisor's control socket cannot be reached, or if the supervisor refuses.
+/// If the supervisor cannot be reached, or if it refuses.
 pub fn ack() -> Result<Answer, Error> {
     let pid = process::id();
     tell(&format!("{{\"command\":\"worker:ack\",\"pid\":{pid}}}\n"))
@@ -163,5 +168,10 @@ fn tell(line: &str) -> Result<Answer, Error> {
     if environment.supervised().is_err() {
         return Ok(Answer::Standalone);
     }
-    converse(&environment.control_path()?, line, REPLY_TIMEOUT)
+    let path = environment.control_path()?;
+    match (connect(&path), environment.connection()) {
+        (Ok(stream), _) => converse(stream, &path, line, REPLY_TIMEOUT),
+        (Err(_), Some(fd)) => send(fd, line, REPLY_TIMEOUT),
+        (Err(error), None) => Err(error),
+    }
 }

@@ -1,20 +1,52 @@
-//! A word with the supervisor on its control socket, in as much JSON as that needs.
+//! A word with the supervisor on its control socket, in as much JSON as that needs, or over the connection
+//! that the worker has inherited.
 
-use super::{Answer, Error};
+use super::{Answer, Error, inherited::take};
 use std::{
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
-    os::unix::net::UnixStream,
+    os::{fd::RawFd, unix::net::UnixStream},
     path::Path,
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
+
+/// The connection that was inherited, once it has been used.
+static INHERITED: Mutex<Option<UnixStream>> = Mutex::new(None);
 
 /// The longest line of the control socket's protocol, in bytes.
 const MAX_LINE_BYTES: u64 = 64 * 1024;
 
-/// Sends a line and reads the one that answers it.
-pub(super) fn converse(path: &Path, line: &str, timeout: Duration) -> Result<Answer, Error> {
+/// Connects to the control socket.
+pub(super) fn connect(path: &Path) -> Result<UnixStream, Error> {
+    let failed = |source| Error::Control { tried: "connect to", path: path.to_path_buf(), source };
+    UnixStream::connect(path).map_err(failed)
+}
+
+/// Sends a line over the inherited connection. No answer is waited for: another thread, or another process that
+/// has the connection, might get it.
+pub(super) fn send(fd: RawFd, line: &str, timeout: Duration) -> Result<Answer, Error> {
+    let mut inherited = INHERITED.lock().unwrap_or_else(PoisonError::into_inner);
+    let stream = match &mut *inherited {
+        Some(stream) => stream,
+        none => none.insert(UnixStream::from(take(fd)?)),
+    };
+    deliver(stream, line, timeout).map_err(|source| Error::Socket { tried: "write to", fd, source })
+}
+
+fn deliver(stream: &mut UnixStream, line: &str, timeout: Duration) -> io::Result<Answer> {
+    stream.set_write_timeout(Some(timeout))?;
+    stream.write_all(line.as_bytes())?;
+    Ok(Answer::Unanswered)
+}
+
+/// Sends a line to the control socket at that path and reads the one that answers it.
+pub(super) fn converse(
+    mut stream: UnixStream,
+    path: &Path,
+    line: &str,
+    timeout: Duration,
+) -> Result<Answer, Error> {
     let control = |tried| move |source| Error::Control { tried, path: path.to_path_buf(), source };
-    let mut stream = UnixStream::connect(path).map_err(control("connect to"))?;
     stream.set_read_timeout(Some(timeout)).map_err(control("set a time-out for"))?;
     stream.set_write_timeout(Some(timeout)).map_err(control("set a time-out for"))?;
     stream.write_all(line.as_bytes()).map_err(control("write to"))?;
@@ -139,7 +171,7 @@ mod tests {
             line
         });
         let patience = Duration::from_millis(if reply.is_some() { 10_000 } else { 50 });
-        let answer = converse(&path, "a line\n", patience);
+        let answer = connect(&path).and_then(|stream| converse(stream, &path, "a line\n", patience));
         assert_eq!(supervisor.join().unwrap(), "a line\n");
         fs::remove_file(&path).unwrap();
         answer
@@ -167,12 +199,26 @@ mod tests {
 
     #[test]
     fn a_missing_control_socket_is_an_error_with_its_path() {
-        let error = converse(Path::new("/nowhere/e.sock"), "a line\n", REPLY_TIMEOUT).unwrap_err();
+        let error = connect(Path::new("/nowhere/e.sock")).unwrap_err();
         assert_eq!(
             error.to_string(),
             "cannot connect to the supervisor's control socket /nowhere/e.sock: No such file or \
              directory (os error 2)"
         );
+    }
+
+    #[test]
+    fn over_the_inherited_connection_lines_go_out_one_after_the_other() {
+        let (supervisor, mut worker) = UnixStream::pair().unwrap();
+        for line in ["one\n", "two\n"] {
+            assert_eq!(deliver(&mut worker, line, REPLY_TIMEOUT).unwrap(), Answer::Unanswered);
+        }
+        let mut lines = BufReader::new(&supervisor).lines();
+        assert_eq!([lines.next().unwrap().unwrap(), lines.next().unwrap().unwrap()], ["one", "two"]);
+        drop(lines);
+        drop(supervisor);
+        let error = deliver(&mut worker, "three\n", REPLY_TIMEOUT).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
     }
 
     #[test]

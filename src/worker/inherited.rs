@@ -67,6 +67,11 @@ impl<L: Fn(&str) -> Option<OsString>> Environment<L> {
         })
     }
 
+    /// The descriptor of the connection to the supervisor that was inherited, if one was.
+    pub(super) fn connection(&self) -> Option<RawFd> {
+        (self.variable)("EINHORN_SOCK_FD").as_deref().and_then(number)
+    }
+
     fn required<T>(
         &self,
         name: &str,

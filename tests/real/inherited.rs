@@ -2,13 +2,13 @@
 //! stays, and that nothing of it stays behind.
 
 use crate::{
-    harness::{Connection, Folder, Supervisor, is_alive, raw},
+    harness::{Connection, Folder, Supervisor, is_alive, raw, rust_worker},
     probe::{open_files, puppet, puppets, start_through},
     reports::{OTHER, can_be_another},
     tools::{open_many_files, quiet, releases, status_field},
 };
 use nix::sys::signal::{Signal, kill};
-use std::{io::Write as _, os::unix::net::UnixStream};
+use std::{fs, io::Write as _, os::unix::net::UnixStream};
 
 /// Has a worker open its connection as `own`, with `ask`, which sends a line and reads the answer.
 const OPEN: &str = r#"
@@ -76,6 +76,20 @@ fn a_worker_that_runs_as_another_user_reports_over_its_own_connection() {
     let worker = ["setpriv", "--reuid", OTHER, "--clear-groups", "sh", "-c", report];
     let mut supervisor = Supervisor::start(&[&["-m", "-g", "--"][..], &worker].concat());
     supervisor.await_healthy(1);
+}
+
+#[test]
+fn the_worker_library_reports_over_it_where_it_cannot_connect() {
+    if !can_be_another() {
+        return;
+    }
+    let folder = Folder::new();
+    let program = folder.join("http").display().to_string();
+    fs::copy(rust_worker(), &program).expect("a program can be copied to where everybody may run it");
+    let worker = ["setpriv", "--reuid", OTHER, "--clear-groups", &program];
+    let args = [&["-n", "2", "-m", "-g", "-b", "127.0.0.1:0,r,n", "--"][..], &worker].concat();
+    let mut supervisor = Supervisor::start_in(folder, &args, |_| {});
+    supervisor.await_healthy(2);
 }
 
 #[test]
