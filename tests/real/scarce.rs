@@ -155,6 +155,12 @@ fn bounded(text: &[u8]) {
     }
     supervisor.ctl_ok(&["inc"]);
     supervisor.await_healthy(2);
+    // Between two of these everybody has had a turn of 16 requests.
+    let mut patient = Connection::open(&supervisor.socket()).expect("it listens");
+    for _ in 0..50 {
+        patient.send(r#"{"command":"version"}"#).expect("it reads");
+        assert!(is_ok(&patient.line().expect("an answer")));
+    }
     let peak = status_field(supervisor.pid(), "VmPeak").expect("a number") * 1024 - size;
     assert!(peak < 12 * 1024 * 1024, "{peak}");
     drop(crowd);
