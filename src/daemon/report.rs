@@ -102,12 +102,15 @@ pub(crate) fn words(
         Notice::Up { workers, took } => {
             format!("up: {} after {}", count(*workers, "healthy worker"), span(*took))
         }
-        Notice::Upgrading { generation, strategy, canary, soak } => {
+        Notice::Upgrading { generation, strategy, canary, soak, timeout } => {
             let ahead =
                 canary.map(|canary| format!(", {} ahead", count(canary, "worker"))).unwrap_or_default();
             let trial = soak.map(|soak| format!(", on trial for {}", span(soak))).unwrap_or_default();
+            let within = timeout.map(|time| format!(", within {}", span(time))).unwrap_or_default();
             let program = program(*generation);
-            format!("{strategy} upgrade to generation {generation} ({program}{ahead}{trial}) has begun")
+            format!(
+                "{strategy} upgrade to generation {generation} ({program}{ahead}{trial}{within}) has begun"
+            )
         }
         Notice::OnTrial { generation, workers, soak } => format!(
             "generation {generation}: {} healthy, and on trial for {}",

@@ -54,8 +54,8 @@ impl<'a> Asked<'a> {
 
     /// The options of an upgrade.
     pub(super) fn upgrade(&self, strategy: Strategy) -> Result<Operation, String> {
-        let Wishes { canary, soak, release } = wishes(&self.args)?;
-        Ok(Operation::Upgrade { upgrade: Command::Upgrade { strategy, canary, soak }, release })
+        let Wishes { canary, soak, timeout, release } = wishes(&self.args)?;
+        Ok(Operation::Upgrade { upgrade: Command::Upgrade { strategy, canary, soak, timeout }, release })
     }
 
     fn pid_field(&self) -> Result<Pid, String> {

@@ -87,6 +87,7 @@ pub const HELP: &str = "help";
 const UPGRADE: &[CommandOption] = &[
     option("--canary", "so many go ahead").takes("N"),
     option("--soak", "must stay healthy for so long").takes("SECS"),
+    option("--timeout", "go back unless all that is done within so long").takes("SECS"),
     option("--env", "set in its environment; repeats").takes("VAR=VALUE"),
     option("--", "run this from now on").takes("PROGRAM ARGS..."),
 ];

@@ -1,6 +1,6 @@
 //! What an upgrade is to bring, from the words after `upgrade`.
 
-use super::{asked::workers, typed::quoted};
+use super::{asked::workers, typed::quoted, words::span};
 use crate::fsm::time::Millis;
 
 /// What the next generation runs; what is not said stays as it is in the generation that serves.
@@ -19,14 +19,17 @@ pub struct Wishes {
     pub canary: Option<u32>,
     /// How long new workers must stay healthy before they are trusted.
     pub soak: Option<Millis>,
+    /// How long the upgrade may take.
+    pub timeout: Option<Millis>,
     /// What the next generation runs.
     pub release: Release,
 }
 
-const ACCEPTED: &str = "accepted: --canary N, --soak SECS, --env VAR=VALUE (repeats), -- PROGRAM ARGS...";
+const ACCEPTED: &str =
+    "accepted: --canary N, --soak SECS, --timeout SECS, --env VAR=VALUE (repeats), -- PROGRAM ARGS...";
 
-/// The longest soak anyone can ask for: a day.
-const SOAK_MAX: Millis = Millis(86_400_000);
+/// The longest time anyone can ask for: a day.
+const LONGEST: Millis = Millis(86_400_000);
 
 /// Reads the arguments of `upgrade` and `upgrade_fleet`.
 pub(super) fn wishes(args: &[String]) -> Result<Wishes, String> {
@@ -43,7 +46,8 @@ pub(super) fn wishes(args: &[String]) -> Result<Wishes, String> {
         };
         match option {
             "--canary" => wishes.canary = Some(canary(&value()?)?),
-            "--soak" => wishes.soak = Some(soak(&value()?)?),
+            "--soak" => wishes.soak = Some(seconds(option, &value()?)?),
+            "--timeout" => wishes.timeout = Some(seconds(option, &value()?)?),
             "--env" => wishes.release.variables.push(variable(&value()?)?),
             "--" => {
                 let program: Vec<String> = words.cloned().collect();
@@ -59,6 +63,11 @@ pub(super) fn wishes(args: &[String]) -> Result<Wishes, String> {
     if wishes.canary.is_some() && wishes.soak.is_none() {
         return Err("--canary needs --soak: how long the canaries must stay healthy, in seconds".into());
     }
+    let trials = wishes.soak.map_or(0, |soak| soak.0 * if wishes.canary.is_some() { 2 } else { 1 });
+    if let Some(Millis(timeout)) = wishes.timeout.filter(|timeout| timeout.0 <= trials) {
+        let (timeout, trials) = (span(Millis(timeout)), span(Millis(trials)));
+        return Err(format!("--timeout: {timeout} is not more than the {trials} that the trials take"));
+    }
     Ok(wishes)
 }
 
@@ -66,10 +75,11 @@ fn canary(word: &str) -> Result<u32, String> {
     workers(word).map_err(|message| format!("--canary: {message}"))
 }
 
-fn soak(word: &str) -> Result<Millis, String> {
-    Millis::from_decimal_seconds(word).filter(|soak| *soak <= SOAK_MAX).ok_or_else(|| {
-        let most = SOAK_MAX.0 / 1_000;
-        format!("--soak: {} is not a time in seconds; accepted: 0 to {most}, decimals allowed", quoted(word))
+fn seconds(option: &str, word: &str) -> Result<Millis, String> {
+    Millis::from_decimal_seconds(word).filter(|time| *time <= LONGEST).ok_or_else(|| {
+        let most = LONGEST.0 / 1_000;
+        let word = quoted(word);
+        format!("{option}: {word} is not a time in seconds; accepted: 0 to {most}, decimals allowed")
     })
 }
 
@@ -91,8 +101,10 @@ mod tests {
 
     #[test]
     fn all_that_can_be_wished_for_can_be_said() {
-        let wishes = read("--canary 2 --soak=1.5 --env A=b=c --env B= -- ./server --canary 9").unwrap();
+        let wishes =
+            read("--canary 2 --soak=1.5 --timeout 4 --env A=b=c --env B= -- ./server --canary 9").unwrap();
         assert_eq!((wishes.canary, wishes.soak), (Some(2), Some(Millis(1_500))));
+        assert_eq!(wishes.timeout, Some(Millis(4_000)));
         let variables = [("A", "b=c"), ("B", "")].map(|(name, value)| (name.to_owned(), value.to_owned()));
         assert_eq!(wishes.release.variables, variables);
         let program = ["./server", "--canary", "9"].map(str::to_owned);
@@ -108,6 +120,9 @@ mod tests {
             ("--canary", "--canary needs a value"),
             ("--soak soon", "--soak: `soon`"),
             ("--soak 86401", "--soak: `86401`"),
+            ("--timeout never", "--timeout: `never`"),
+            ("--timeout 0", "--timeout: 0 ms is not more than"),
+            ("--canary 1 --soak 2 --timeout 4", "--timeout: 4.0 s is not more than the 4.0 s"),
             ("--env A", "--env: `A`"),
             ("--env =a", "--env: `=a`"),
             ("--", "the program after `--`"),

@@ -35,6 +35,11 @@ pub fn setback(
     match cause {
         Cause::GaveUp => format!("generation {generation} failed{place}{often}, at last{how}"),
         Cause::Died => format!("a worker of generation {generation}{place} ended on trial{how}"),
+        Cause::TimedOut => {
+            format!(
+                "the upgrade to generation {generation} has taken as long as it may, and lacks a worker{place}{how}"
+            )
+        }
         Cause::Aborted => format!("the upgrade to generation {generation} was aborted"),
     }
 }

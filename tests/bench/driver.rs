@@ -134,7 +134,12 @@ impl Driver {
                 self.ask(if shrunk { Command::Inc } else { Command::Dec });
             }
             Op::Upgrade if self.supervisor.rollout().is_none() => {
-                self.ask(Command::Upgrade { strategy: Strategy::Rolling, canary: None, soak: None });
+                self.ask(Command::Upgrade {
+                    strategy: Strategy::Rolling,
+                    canary: None,
+                    soak: None,
+                    timeout: None,
+                });
             }
             Op::Upgrade => {}
         }

@@ -92,6 +92,8 @@ impl Place {
 struct Upgrade {
     generation: Generation,
     soak: Millis,
+    /// When it has taken as long as it may.
+    timeout: Option<Time>,
     fleet: bool,
     /// Trials that are still to be passed.
     trials: u32,
@@ -265,8 +267,10 @@ impl<'a> Model<'a> {
 
     fn deadline(&self) -> Option<(Time, TimerKind)> {
         let trial = self.upgrade.and_then(|upgrade| Some((upgrade.trial_end?, TimerKind::Soak)));
+        let timed = self.coming().filter(|upgrade| !upgrade.proven);
+        let timeout = timed.and_then(|upgrade| Some((upgrade.timeout?, TimerKind::Upgrade)));
         let down = self.outage.map(|outage| (outage.next, TimerKind::Down));
-        self.deadline_of_any().into_iter().chain(trial).chain(down).min()
+        self.deadline_of_any().into_iter().chain(trial).chain(timeout).chain(down).min()
     }
 
     /// When it wants to be woken: an upgrade that is fresh wants to go on at once.
@@ -440,8 +444,9 @@ impl<'a> Model<'a> {
                 }
             }
         }
-        let Some(Action::Notice { notice: Notice::Upgrading { generation: told, soak, canary, strategy } }) =
-            self.orders.pop_front()
+        let Some(Action::Notice {
+            notice: Notice::Upgrading { generation: told, soak, canary, strategy, timeout },
+        }) = self.orders.pop_front()
         else {
             return Err(format!("generation {generation} comes, and something else is told first"));
         };
@@ -449,6 +454,7 @@ impl<'a> Model<'a> {
         self.upgrade = Some(Upgrade {
             generation,
             soak,
+            timeout: timeout.map(|time| self.now + time),
             fleet: strategy == Strategy::Fleet,
             trials: if soak > Millis(0) { 1 + u32::from(canary.is_some()) } else { 0 },
             proven: false,
@@ -466,7 +472,14 @@ impl<'a> Model<'a> {
         let upgrade = self.upgrade.as_mut().filter(|upgrade| !upgrade.back).ok_or("nothing comes")?;
         (upgrade.back, upgrade.fresh, upgrade.trial_end) = (true, false, None);
         let generation = upgrade.generation;
-        let (slot, failure) = failed.unzip();
+        let (mut slot, mut failure) = failed.unzip();
+        if cause == Cause::TimedOut
+            && let Some(Action::Notice { notice: Notice::RollingBack { slot: lacking, failure: last, .. } }) =
+                self.orders.front()
+        {
+            // Whatever lacks a worker, if anything does.
+            (slot, failure) = (*lacking, *last);
+        }
         self.must_tell(Notice::RollingBack { generation, to, cause, slot, failure })?;
         let left = |slot: &SlotId| self.slots[slot].generation != to;
         let left: Vec<SlotId> = self.replacing().into_iter().filter(left).collect();

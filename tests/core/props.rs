@@ -118,10 +118,11 @@ fn nonsense() -> impl Strategy<Value = (u64, EventKind)> {
         Just(Command::Dec),
         Just(Command::Retry),
         Just(Command::Abort),
-        any::<(u8, u32, u32)>().prop_map(|(order, canary, soak)| Command::Upgrade {
+        any::<(u8, u32, u32, u32)>().prop_map(|(order, canary, soak, timeout)| Command::Upgrade {
             strategy: Order::ALL[usize::from(order) % Order::ALL.len()],
             canary: Some(canary).filter(|canary| *canary > 0),
             soak: Some(Millis(u64::from(soak))).filter(|soak| *soak > Millis(0)),
+            timeout: Some(Millis(u64::from(timeout))).filter(|_| timeout % 2 > 0),
         }),
         count.prop_map(|count| Command::SetWorkers { count }),
     ];

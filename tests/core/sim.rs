@@ -314,7 +314,9 @@ fn trial(rng: &mut Rng, target: u32) -> Command {
     let most = if rng.chance(950) { target } else { target + 1 };
     let canary = Some((small(rng, 4) - 1).min(most)).filter(|canary| *canary > 0);
     let soak = Some(Millis(rng.below(20_000))).filter(|soak| *soak > Millis(4_000));
-    Command::Upgrade { strategy, canary, soak }
+    let least = soak.map_or(0, |soak| soak.0) * 2;
+    let timeout = rng.chance(150).then(|| Millis(least + 1 + rng.below(20_000)));
+    Command::Upgrade { strategy, canary, soak, timeout }
 }
 
 fn small(rng: &mut Rng, most: u64) -> u32 {

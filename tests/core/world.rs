@@ -298,6 +298,7 @@ impl World {
                 strategy: if count >= 128 { Strategy::Fleet } else { Strategy::Rolling },
                 canary: Some(u32::from(count % 4)).filter(|count| *count > 0),
                 soak: Some(Millis(u64::from(soak) * 20)).filter(|soak| *soak > Millis(0)),
+                timeout: Some(Millis(u64::from(count) * 40)).filter(|_| count % 5 == 1),
             },
             Ask::Abort => Command::Abort,
             Ask::Inc => Command::Inc,
@@ -337,7 +338,7 @@ impl World {
 
 /// An upgrade without a trial.
 pub fn upgrade(strategy: Strategy) -> Command {
-    Command::Upgrade { strategy, canary: None, soak: None }
+    Command::Upgrade { strategy, canary: None, soak: None, timeout: None }
 }
 
 fn exit(pid: Pid, how: u8) -> EventKind {

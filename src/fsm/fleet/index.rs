@@ -32,6 +32,8 @@ pub enum TimerKind {
     Backoff(SlotId),
     /// The trial of a new generation is over.
     Soak,
+    /// The time that the upgrade may take is over.
+    Upgrade,
     /// Nobody has served for another while.
     Down,
 }

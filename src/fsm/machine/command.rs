@@ -24,13 +24,13 @@ impl Supervisor {
             Command::Die { shutdown } => self.die(request, shutdown),
             Command::Signal { signal, pids } => self.signal_workers(request, signal, &pids),
             _ if !running => self.reply(request, Reply::NotRunning),
-            Command::Upgrade { strategy, canary, soak } => {
+            Command::Upgrade { strategy, canary, soak, timeout } => {
                 let (canary, soak) = (canary.unwrap_or_default(), soak.unwrap_or_default());
                 let target = self.fleet.target();
                 if canary > target {
                     return self.reply(request, Reply::CanaryRefused { canary, target });
                 }
-                self.pin_upgrade(Terms { strategy, canary, soak }, Some(request));
+                self.pin_upgrade(Terms { strategy, canary, soak, timeout }, Some(request));
             }
             Command::Abort => self.abort(request),
             Command::Inc => self.answer_target(request, self.fleet.target().saturating_add(1)),
@@ -99,7 +99,8 @@ impl Supervisor {
     pub(super) fn signalled(&mut self, signal: Signal) {
         match signal {
             Signal::Hup if self.life().is_running() => {
-                self.pin_upgrade(Terms { strategy: Strategy::Rolling, canary: 0, soak: Millis(0) }, None);
+                let strategy = Strategy::Rolling;
+                self.pin_upgrade(Terms { strategy, canary: 0, soak: Millis(0), timeout: None }, None);
             }
             Signal::Ttin if self.life().is_running() => {
                 self.step_target(self.fleet.target().saturating_add(1))

@@ -347,11 +347,14 @@ impl Supervisor {
         if self.releases.trial_end().is_some_and(|time| time <= now) {
             self.end_trial();
         }
+        if self.releases.timeout().is_some_and(|time| time <= now) {
+            self.time_out();
+        }
     }
 
     fn fire(&mut self, kind: TimerKind) {
         match kind {
-            TimerKind::Unfinished | TimerKind::Soak | TimerKind::Down => {}
+            TimerKind::Unfinished | TimerKind::Soak | TimerKind::Upgrade | TimerKind::Down => {}
             TimerKind::AckAfter(worker) => {
                 self.change(worker, Change::Ack);
             }

@@ -193,6 +193,13 @@ impl Releases {
         Some(rollout.stage_since + rollout.terms.soak)
     }
 
+    /// When the upgrade under way has taken as long as it may, if that is bounded and it is not trusted yet.
+    #[must_use]
+    pub fn timeout(&self) -> Option<Time> {
+        let coming = self.rollout.as_ref().filter(|rollout| self.is_coming(rollout.generation))?;
+        Some(coming.since + coming.terms.timeout?)
+    }
+
     /// Whether a generation's program may just have been captured, or not.
     #[must_use]
     pub fn is_expected(&self, generation: Generation) -> bool {

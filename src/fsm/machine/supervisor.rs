@@ -163,8 +163,9 @@ impl Supervisor {
     pub fn nearest(&self) -> Option<(Time, TimerKind)> {
         let fleet = self.fleet.index().deadlines.first().copied();
         let trial = self.releases.trial_end().map(|time| (time, TimerKind::Soak));
+        let timeout = self.releases.timeout().map(|time| (time, TimerKind::Upgrade));
         let down = self.outage.map(|outage| (outage.next, TimerKind::Down));
-        fleet.into_iter().chain(trial).chain(down).min()
+        fleet.into_iter().chain(trial).chain(timeout).chain(down).min()
     }
 
     /// Since when nobody serves any more, if that is so.

@@ -55,10 +55,10 @@ impl Supervisor {
                 })
             });
         }
-        let Terms { strategy, canary, soak } = terms;
+        let Terms { strategy, canary, soak, timeout } = terms;
         let canary = Some(canary).filter(|canary| *canary > 0);
         let on_trial = Some(soak).filter(|soak| *soak > Millis(0));
-        self.notice(Notice::Upgrading { generation, strategy, canary, soak: on_trial });
+        self.notice(Notice::Upgrading { generation, strategy, canary, soak: on_trial, timeout });
         self.releases.begin(pinning, self.clock.now());
     }
 
@@ -83,6 +83,13 @@ impl Supervisor {
             let on_trial = self.releases.prolong(self.clock.now());
             self.tell_trial(on_trial);
         }
+    }
+
+    /// The upgrade has taken as long as it may, and is not trusted: go back.
+    pub(super) fn time_out(&mut self) {
+        let slot = self.fleet.index().unready.first(self.wanted());
+        let failure = slot.and_then(|slot| self.fleet.slots().get(&slot)?.past().last_failure);
+        self.set_back(Setback { cause: Cause::TimedOut, slot, failures: None, failure });
     }
 
     /// A worker of the coming generation ended unasked. With a soak that is enough to go back.

@@ -130,6 +130,8 @@ records! {
             canary: Option<u32>,
             /// How long new workers must stay healthy before they are trusted.
             soak: Option<Millis>,
+            /// How long it may take until the new generation is trusted.
+            timeout: Option<Millis>,
         },
         /// Give up the upgrade under way.
         "abort" => Abort,

@@ -191,6 +191,8 @@ records! {
             canary: Option<u32>,
             /// How long new workers must stay healthy before they are trusted.
             soak: Option<Millis>,
+            /// How long it may take.
+            timeout: Option<Millis>,
         },
         /// What there is of a new generation is healthy, and on trial from now on.
         "on-trial" => OnTrial {

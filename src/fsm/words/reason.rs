@@ -83,6 +83,8 @@ words! {
         "gave-up" => GaveUp,
         /// A worker of it ended while it was on trial.
         "died" => Died,
+        /// It was not trusted within the time that the upgrade may take.
+        "timed-out" => TimedOut,
         /// Somebody asked for it.
         "aborted" => Aborted,
     }

@@ -16,6 +16,8 @@ record! {
         pub canary: u32,
         /// How long new workers must stay healthy before they are trusted.
         pub soak: Millis,
+        /// How long it may take until the new generation is trusted, if that is bounded.
+        pub timeout: Option<Millis>,
     }
 }
 

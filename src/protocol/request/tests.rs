@@ -72,7 +72,7 @@ fn arguments_may_be_strings_or_numbers() {
     assert_eq!(
         with_args("upgrade-fleet", "null"),
         Ok(Operation::Upgrade {
-            upgrade: Command::Upgrade { strategy: Strategy::Fleet, canary: None, soak: None },
+            upgrade: Command::Upgrade { strategy: Strategy::Fleet, canary: None, soak: None, timeout: None },
             release: Release::default(),
         })
     );

@@ -144,6 +144,9 @@ fn machine(place: &Place, ahead: Ahead, out: &mut Vec<u8>) {
         put_terms(rollout.terms, out);
         out.extend([rollout.stage as u8, u8::from(rollout.fresh)]);
         out.push(u8::from(rollout.has_served && rollout.stage.is_forward()));
+        if let Some(end) = machine.releases().timeout() {
+            put(out, 1 + end.since(now).0);
+        }
         if rollout.stage.is_trial() {
             put(out, now.since(rollout.stage_since).0);
         }

@@ -219,7 +219,8 @@ fn chatter(place: &Place, worker: &Worker, pid: Pid, out: &mut Vec<Move>) {
 /// Clients ask, and leave.
 fn clients(place: &Place, world: &World, out: &mut Vec<Move>) {
     let left = place.left;
-    let upgrade = |strategy| ask(Command::Upgrade { strategy, canary: None, soak: None }, place);
+    let upgrade =
+        |strategy| ask(Command::Upgrade { strategy, canary: None, soak: None, timeout: None }, place);
     let mut tell = |kind, left| out.push(Move::Tell(kind, left, Sense::Fits));
     if let Some(rolling) = left.rolling.checked_sub(1) {
         tell(upgrade(Strategy::Rolling), Budget { rolling, ..left });

@@ -160,11 +160,12 @@ impl Place {
 
 /// What an upgrade is to be like, if that is what is asked for.
 fn terms(kind: &EventKind) -> Option<Terms> {
-    let EventKind::Requested { command: Command::Upgrade { strategy, canary, soak }, .. } = kind else {
+    let EventKind::Requested { command: Command::Upgrade { strategy, canary, soak, timeout }, .. } = kind
+    else {
         return None;
     };
     let (canary, soak) = (canary.unwrap_or_default(), soak.unwrap_or_default());
-    Some(Terms { strategy: *strategy, canary, soak })
+    Some(Terms { strategy: *strategy, canary, soak, timeout: *timeout })
 }
 
 fn answers(kind: &EventKind, order: &Action) -> bool {

@@ -60,7 +60,7 @@ const NONE: Budget = Budget {
 };
 
 const fn trial(strategy: Strategy, canary: Option<u32>, soak: Option<Millis>) -> Command {
-    Command::Upgrade { strategy, canary, soak }
+    Command::Upgrade { strategy, canary, soak, timeout: None }
 }
 
 const fn config(target: u32, ack: AckMode) -> Config {
@@ -83,7 +83,7 @@ const fn world(name: &'static str, config: Config, budget: Budget) -> World {
 }
 
 /// Worlds that are seen whole in every run of the tests.
-pub const SMALL: [(World, Known); 12] = [
+pub const SMALL: [(World, Known); 13] = [
     (
         World {
             stops: Shutdown::ALL,
@@ -182,6 +182,18 @@ pub const SMALL: [(World, Known); 12] = [
             ..world("canary", config(2, AT_ONCE), Budget { trial: 1, stop: 1, fault: 1, ..NONE })
         },
         Known { states: 41_126, calm: 10 },
+    ),
+    (
+        World {
+            trials: &[Command::Upgrade {
+                strategy: Strategy::Rolling,
+                canary: None,
+                soak: None,
+                timeout: Some(Millis(1_500)),
+            }],
+            ..world("in its time", config(1, MANUAL), Budget { trial: 1, fault: 1, missed: 1, ..NONE })
+        },
+        Known { states: 6_205, calm: 8 },
     ),
     (
         world(

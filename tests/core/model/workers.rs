@@ -363,10 +363,16 @@ impl Model<'_> {
         // After the others: who missed a deadline of its own has not passed the trial.
         match self.upgrade {
             Some(Upgrade { generation, soak, trial_end: Some(end), .. }) if end <= now => {
-                self.end_trial(generation, soak)
+                self.end_trial(generation, soak)?;
+                self.look_whether_proven();
             }
-            _ => Ok(()),
+            _ => {}
         }
+        let timed = self.coming().filter(|upgrade| !upgrade.proven);
+        if timed.and_then(|upgrade| upgrade.timeout).is_some_and(|end| end <= now) {
+            return self.set_back(Cause::TimedOut, None);
+        }
+        Ok(())
     }
 
     /// The trial is passed if all that is on trial is healthy by its end; or else it is held again.
@@ -397,7 +403,9 @@ impl Model<'_> {
                 self.slots.get_mut(&slot).ok_or("no such slot")?.hold = Hold::Ready;
                 Ok(())
             }
-            TimerKind::Unfinished | TimerKind::Soak | TimerKind::Down => Err("that belongs to nobody".into()),
+            TimerKind::Unfinished | TimerKind::Soak | TimerKind::Upgrade | TimerKind::Down => {
+                Err("that belongs to nobody".into())
+            }
         }
     }
 }

@@ -100,7 +100,7 @@ fn occupants(state: &Supervisor) -> Result<(), Violation> {
 pub(super) fn deadlines(state: &Supervisor) -> Result<(), Violation> {
     for (_, kind) in &state.fleet().index().deadlines {
         let alive = match kind {
-            TimerKind::Unfinished | TimerKind::Soak | TimerKind::Down => false,
+            TimerKind::Unfinished | TimerKind::Soak | TimerKind::Upgrade | TimerKind::Down => false,
             TimerKind::AckAfter(worker) | TimerKind::AckTimeout(worker) | TimerKind::Rung(worker) => {
                 state.fleet().worker(*worker).is_some()
             }
