@@ -12,6 +12,9 @@ const INSTEAD: &[(&[&str], &str)] = &[
     (&["replay"], "`einhyrningsinsctl replay FILE` stands alone"),
 ];
 
+/// What a synopsis has in place of options that several commands share.
+const OPTS: &str = "[OPTS]";
+
 impl Entry {
     /// The command as it is typed: `signal SIG [PID...]`.
     #[must_use]
@@ -19,9 +22,17 @@ impl Entry {
         with_arguments(self.name, self.takes)
     }
 
-    /// What it does, for whom if not for people, and whether that takes its time.
+    /// What it does, and what the options do that its synopsis names; those behind `OPTS` are told elsewhere,
+    /// once for all.
     #[must_use]
     pub fn explanation(&self) -> String {
+        let named = self.options.iter().filter(|_| self.takes != OPTS);
+        let options = named.map(|option| format!("; {}: {}", option.synopsis(), option.about));
+        self.clause() + &options.collect::<String>()
+    }
+
+    /// What it does, for whom if not for people, and whether that takes its time.
+    fn clause(&self) -> String {
         let whom = match self.audience {
             Audience::People => "",
             Audience::Workers { .. } => "for workers: ",
@@ -33,8 +44,8 @@ impl Entry {
     /// All that there is to say about it, in lines.
     #[must_use]
     pub fn help(&self) -> String {
-        let mut text = format!("{}\n  {}", self.synopsis(), self.explanation());
-        let heading = if self.takes == "[OPTS]" { "OPTS" } else { "Options" };
+        let mut text = format!("{}\n  {}", self.synopsis(), self.clause());
+        let heading = if self.takes == OPTS { "OPTS" } else { "Options" };
         list_options(&mut text, heading, self.options);
         if let Audience::Workers { fields } = self.audience {
             text += "\nFields of the request: ";
@@ -84,7 +95,7 @@ pub fn options_in_a_line() -> String {
 }
 
 fn opts() -> &'static [CommandOption] {
-    COMMANDS.iter().find(|entry| entry.takes == "[OPTS]").map_or(&[], |entry| entry.options)
+    COMMANDS.iter().find(|entry| entry.takes == OPTS).map_or(&[], |entry| entry.options)
 }
 
 /// The table for people.
@@ -146,6 +157,22 @@ mod tests {
             "  --canary N          so many go ahead",
         ] {
             assert!(help.lines().any(|said| said == line), "{line} is not in:\n{help}");
+        }
+    }
+
+    #[test]
+    fn whoever_reads_a_synopsis_is_told_what_its_options_do() {
+        let all = help();
+        for entry in COMMANDS.iter().filter(|entry| entry.takes != OPTS) {
+            for option in entry.options {
+                let told = format!("; {}: {}", option.synopsis(), option.about);
+                let is_row = |line: &&str| line.trim_start().starts_with(entry.name);
+                assert!(
+                    all.lines().find(is_row).is_some_and(|row| row.ends_with(&told)),
+                    "{told} in:\n{all}"
+                );
+                assert!(!entry.help().contains(&told), "it has a row of its own there");
+            }
         }
     }
 
