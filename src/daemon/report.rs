@@ -166,24 +166,27 @@ pub(crate) struct Unhandled {
     number: i32,
     /// Those that were told of, as long as others of them may follow.
     told: BTreeSet<Generation>,
-    /// Workers that are asked to go without ever having been healthy: they have no connections to finish.
-    unready: BTreeSet<WorkerId>,
+    /// Workers that have been healthy and are there. Any other has no connections to finish.
+    ready: BTreeSet<WorkerId>,
 }
 
 impl Unhandled {
     pub(crate) fn new(signal: Signal, number: i32) -> Self {
-        Self { signal, number, told: BTreeSet::new(), unready: BTreeSet::new() }
+        Self { signal, number, told: BTreeSet::new(), ready: BTreeSet::new() }
     }
 
     /// Takes in what the core has to tell. Returns what to warn of, if there is something new.
     #[expect(clippy::wildcard_enum_match_arm, reason = "most of what there is to tell is not about that")]
     pub(crate) fn note(&mut self, notice: &Notice, program: impl Fn(Generation) -> String) -> Option<String> {
         match notice {
-            Notice::Draining { worker, why: Why::Unacknowledged, .. } => {
-                self.unready.insert(*worker);
+            Notice::Healthy { worker, .. } => {
+                self.ready.insert(*worker);
+            }
+            Notice::Crashed { worker, .. } | Notice::StartFailed { worker, .. } => {
+                self.ready.remove(worker);
             }
             Notice::Gone { worker, generation, pid, status, .. } => {
-                let ready = !self.unready.remove(worker);
+                let ready = self.ready.remove(worker);
                 if ready && *status == ExitStatus::Signal(self.number) && self.told.insert(*generation) {
                     let signal = self.signal;
                     return Some(format!(
@@ -259,37 +262,68 @@ mod tests {
     use super::*;
     use crate::fsm::id::{Pid, SlotId};
 
+    const SLOT: SlotId = SlotId(0);
+    const PID: Pid = Pid(30);
+
+    fn healthy(worker: u64, generation: u32) -> Notice {
+        let (worker, generation, took) = (WorkerId(worker), Generation(generation), Millis(1));
+        Notice::Healthy { worker, slot: SLOT, generation, pid: PID, took }
+    }
+
     fn gone(worker: u64, generation: u32, status: ExitStatus) -> Notice {
         let (worker, generation) = (WorkerId(worker), Generation(generation));
-        Notice::Gone { worker, slot: SlotId(0), generation, pid: Pid(30), status }
+        Notice::Gone { worker, slot: SLOT, generation, pid: PID, status }
     }
 
     #[test]
     fn a_stop_signal_that_nobody_handles_is_told_of_once_for_each_generation() {
         let mut unhandled = Unhandled::new(Signal::Usr2, 12);
-        let mut note = |notice| unhandled.note(&notice, |_| "/bin/a".into());
+        let mut served = |worker, generation, status| {
+            unhandled.note(&healthy(worker, generation), |_| String::new());
+            unhandled.note(&gone(worker, generation, status), |_| "/bin/a".into())
+        };
         let deaf = ExitStatus::Signal(12);
-        assert_eq!(note(gone(1, 1, ExitStatus::Code(0))), None);
-        assert_eq!(note(gone(2, 1, ExitStatus::Signal(15))), None, "that was a harsher one");
-        let told = note(gone(3, 2, deaf)).unwrap();
+        assert_eq!(served(1, 1, ExitStatus::Code(0)), None);
+        assert_eq!(served(2, 1, ExitStatus::Signal(15)), None, "that was a harsher one");
+        let told = served(3, 2, deaf).unwrap();
         assert!(
             told.starts_with("generation 2 (/bin/a): worker pid 30 had no handler for SIGUSR2"),
             "{told}"
         );
         assert!(told.contains("--stop-signal"), "{told}");
-        assert_eq!(note(gone(4, 2, deaf)), None);
-        assert!(note(gone(5, 1, deaf)).is_some(), "of the one that was gone back to");
-        assert_eq!(note(gone(6, 1, deaf)), None);
+        assert_eq!(served(4, 2, deaf), None);
+        assert!(served(5, 1, deaf).is_some(), "of the one that was gone back to");
+        assert_eq!(served(6, 1, deaf), None);
     }
 
     #[test]
-    fn a_worker_that_never_was_ready_has_nothing_to_lose() {
+    fn a_worker_that_never_was_healthy_has_nothing_to_lose_whyever_it_is_to_go() {
         let mut unhandled = Unhandled::new(Signal::Term, 15);
         let mut note = |notice| unhandled.note(&notice, |_| String::new());
-        let (worker, slot, generation) = (WorkerId(1), SlotId(0), Generation(1));
-        let why = Why::Unacknowledged;
-        note(Notice::Draining { worker, slot, generation, pid: Pid(30), why });
-        assert_eq!(note(gone(1, 1, ExitStatus::Signal(15))), None);
-        assert!(note(gone(2, 1, ExitStatus::Signal(15))).is_some());
+        let generation = Generation(1);
+        for (number, why) in (1..).zip([Why::Unacknowledged, Why::Withdrawn, Why::Surplus, Why::Shutdown]) {
+            note(Notice::Draining { worker: WorkerId(number), slot: SLOT, generation, pid: PID, why });
+            assert_eq!(note(gone(number, 1, ExitStatus::Signal(15))), None, "{why}");
+        }
+        note(healthy(9, 1));
+        assert!(note(gone(9, 1, ExitStatus::Signal(15))).is_some());
+    }
+
+    #[test]
+    fn workers_that_are_gone_are_not_remembered() {
+        let mut unhandled = Unhandled::new(Signal::Usr2, 12);
+        let mut note = |notice| unhandled.note(&notice, |_| String::new());
+        let (worker, generation, next) = (WorkerId(1), Generation(1), Next::NotReplaced);
+        let status = ExitStatus::Code(1);
+        let failure = crate::fsm::reason::Failure::Exited(status);
+        for end in [
+            gone(1, 1, status),
+            Notice::Crashed { worker, slot: SLOT, generation, pid: PID, status, next },
+            Notice::StartFailed { worker, slot: SLOT, generation, failure, failures: None, retries: 1, next },
+        ] {
+            note(healthy(1, 1));
+            note(end);
+        }
+        assert!(unhandled.ready.is_empty());
     }
 }
