@@ -8,7 +8,7 @@ use super::{
 use crate::fsm::{
     action::Reply,
     id::{Generation, Pid},
-    reason::Failure,
+    reason::{Cancel, Failure},
     signal::Shutdown,
     time::Millis,
 };
@@ -104,9 +104,9 @@ fn message(reply: &Reply) -> String {
                 span(*took)
             )
         }
-        Reply::NotRestored { generation, cause, slot, failure, healthy, target } => format!(
-            "{}; NOT rolled back everywhere: {healthy} of {target} workers are healthy, of whatever \
-             generation; `retry` tries again, `status` tells more",
+        Reply::NotRestored { generation, serving, cause, slot, failure, healthy, target } => format!(
+            "{}; NOT rolled back everywhere: generation {serving} has {healthy} of {target} workers healthy, \
+             and whatever else is healthy goes on serving; `retry` tries again, `status` tells more",
             setback(*generation, *cause, *slot, None, failure.as_ref())
         ),
         Reply::Aborting { generation } => format!("taking generation {generation} back"),
@@ -114,11 +114,13 @@ fn message(reply: &Reply) -> String {
         Reply::Superseded { generation, by } => {
             format!("the upgrade to generation {generation} was superseded by the one to generation {by}")
         }
-        Reply::Cancelled { generation } => {
+        Reply::Cancelled { generation, cause: Cancel::Aborted } => {
             format!(
-                "the upgrade to generation {generation} was given up before it began, or because the supervisor \
-                 is shutting down"
+                "the upgrade to generation {generation} was aborted before it began; no worker was touched"
             )
+        }
+        Reply::Cancelled { generation, cause: Cancel::Shutdown } => {
+            format!("the upgrade to generation {generation} was given up: the supervisor is shutting down")
         }
     }
 }
@@ -187,9 +189,10 @@ fn fields(reply: &Reply) -> Object {
                 ("took_ms", millis(*took)),
             ])
         }
-        Reply::NotRestored { generation, cause, slot, failure, healthy, target } => members([
+        Reply::NotRestored { generation, serving, cause, slot, failure, healthy, target } => members([
             ("outcome", text("not-restored")),
             ("generation", generation_value(*generation)),
+            ("serving", generation_value(*serving)),
             ("cause", text(cause.word())),
             ("slot", or_null(*slot, |slot| number(slot.0))),
             ("failure", or_null(failure.as_ref(), failure_value)),
@@ -203,9 +206,11 @@ fn fields(reply: &Reply) -> Object {
         ]),
         Reply::Aborting { generation } => members([("generation", generation_value(*generation))]),
         Reply::NothingToAbort => Object::new(),
-        Reply::Cancelled { generation } => {
-            members([("outcome", text("cancelled")), ("generation", generation_value(*generation))])
-        }
+        Reply::Cancelled { generation, cause } => members([
+            ("outcome", text("cancelled")),
+            ("generation", generation_value(*generation)),
+            ("cause", text(cause.word())),
+        ]),
     }
 }
 
@@ -290,6 +295,22 @@ mod tests {
     }
 
     #[test]
+    fn an_upgrade_that_came_to_nothing_says_whether_it_was_aborted_or_a_shutdown_came() {
+        let said = |cause| reply(&Reply::Cancelled { generation: Generation(2), cause }).message;
+        let [aborted, shutdown] = [Cancel::Aborted, Cancel::Shutdown].map(said);
+        assert_eq!(aborted, "the upgrade to generation 2 was aborted before it began; no worker was touched");
+        assert_eq!(shutdown, "the upgrade to generation 2 was given up: the supervisor is shutting down");
+    }
+
+    #[test]
+    fn what_was_not_restored_is_counted_by_the_generation_that_is_to_serve() {
+        let line = "not-restored generation=2 serving=1 cause=aborted healthy=2 target=3";
+        let answer = reply(&Reply::from_line(line).unwrap());
+        let counts = "generation 1 has 2 of 3 workers healthy";
+        assert!(answer.message.contains(counts), "{}", answer.message);
+    }
+
+    #[test]
     fn every_answer_is_a_last_line_with_a_message() {
         let lines = [
             "acked pid=1",
@@ -303,9 +324,10 @@ mod tests {
             "stopping shutdown=kill",
             "not-running",
             "upgraded generation=2 workers=1 took=10",
-            "not-restored generation=2 cause=died slot=1 failure=unacknowledged healthy=1 target=4",
+            "not-restored generation=2 serving=1 cause=died slot=1 failure=unacknowledged healthy=1 target=4",
             "superseded generation=2 by=3",
-            "cancelled generation=2",
+            "cancelled generation=2 cause=aborted",
+            "cancelled generation=2 cause=shutdown",
             "aborting generation=2",
             "nothing-to-abort",
             "rolled-back generation=2 serving=1 cause=aborted healthy=4 target=4 took=10",

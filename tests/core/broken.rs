@@ -227,7 +227,7 @@ I16 serving: an answer to a client that has left
 @20 requested client=1 request=1 upgrade strategy=rolling
 @21 client-gone client=1
 @22 woke
-> reply request=1 cancelled generation=2
+> reply request=1 cancelled generation=2 cause=shutdown
 
 I16 serving: progress of nothing
 @20 woke

@@ -16,7 +16,7 @@ use crate::fsm::{
         event::{SpawnError, Strategy},
         id::{Generation, RequestId, SlotId, WorkerId},
         notice::Notice,
-        reason::{Cause, Failure, Why},
+        reason::{Cancel, Cause, Failure, Why},
         time::Millis,
         upgrade::{Stage, Terms},
     },
@@ -106,7 +106,7 @@ impl Supervisor {
         let reply = if let Some(pinning) = self.releases.drop_pinning() {
             let generation = pinning.generation;
             if let Some(waiting) = pinning.request {
-                self.reply(waiting, Reply::Cancelled { generation });
+                self.reply(waiting, Reply::Cancelled { generation, cause: Cancel::Aborted });
             }
             Reply::Aborting { generation }
         } else if let Some(generation) = self.rollout().map(|rollout| rollout.generation) {
@@ -133,7 +133,7 @@ impl Supervisor {
         let rollout = self.releases.drop_rollout().map(|rollout| (rollout.generation, rollout.request));
         for (generation, request) in pinning.into_iter().chain(rollout) {
             if let Some(request) = request {
-                self.reply(request, Reply::Cancelled { generation });
+                self.reply(request, Reply::Cancelled { generation, cause: Cancel::Shutdown });
             }
         }
     }
@@ -334,8 +334,7 @@ impl Supervisor {
                         took,
                     }
                 } else {
-                    let healthy = self.fleet.healthy();
-                    Reply::NotRestored { generation, cause, slot, failure, healthy, target }
+                    Reply::NotRestored { generation, serving, cause, slot, failure, healthy, target }
                 }
             }
         };

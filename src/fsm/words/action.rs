@@ -5,7 +5,7 @@ use super::{
     event::SpawnError,
     id::{Generation, ListenerId, Pid, RequestId, SlotId, WorkerId},
     notice::Notice,
-    reason::{Cause, Failure},
+    reason::{Cancel, Cause, Failure},
     signal::{Shutdown, Signal},
     text::{records, words},
     time::Millis,
@@ -228,13 +228,15 @@ records! {
         "not-restored" => NotRestored {
             /// The generation that was taken back.
             generation: Generation,
+            /// The one that is to serve.
+            serving: Generation,
             /// Why.
             cause: Cause,
             /// The slot that failed, if one did.
             slot: Option<SlotId>,
             /// How it failed the last time.
             failure: Option<Failure>,
-            /// How many workers serve, of whatever generation.
+            /// How many workers of that one serve.
             healthy: u32,
             /// How many there should be.
             target: u32,
@@ -253,10 +255,12 @@ records! {
             /// The one that comes now.
             by: Generation,
         },
-        /// The supervisor shuts down instead.
+        /// It ends without having come to anything.
         "cancelled" => Cancelled {
             /// The generation that was coming.
             generation: Generation,
+            /// Why.
+            cause: Cancel,
         },
     }
 }

@@ -91,6 +91,16 @@ words! {
 }
 
 words! {
+    /// Why an upgrade ends that has neither succeeded nor failed.
+    pub enum Cancel {
+        /// Somebody asked for it before it had begun.
+        "aborted" => Aborted,
+        /// The supervisor shuts down.
+        "shutdown" => Shutdown,
+    }
+}
+
+words! {
     /// Why a worker is asked to go.
     pub enum Why {
         /// Its replacement is healthy.
