@@ -9,7 +9,7 @@ use crate::{
         event::ExitStatus,
         id::{Errno, Generation, ListenerId, WorkerId},
         notice::Notice,
-        reason::{Next, Why},
+        reason::{Next, Sequel, Why},
         signal::Signal,
         time::Millis,
     },
@@ -71,12 +71,12 @@ pub(crate) fn words(
         Notice::Orphans { worker, pid } => {
             format!("worker {worker}: pid {pid} has left processes behind in its process group; killing them")
         }
-        Notice::GaveUp { slot, generation, failures, failure: why, ending } => format!(
+        Notice::GaveUp { slot, generation, failures, failure: why, then } => format!(
             "slot {slot}: generation {generation} ({}) failed to start {}, at last: {}; given up{}",
             program(*generation),
             times(*failures),
             failure(why),
-            if *ending { "" } else { " until `retry`, `upgrade` or a new number of workers" }
+            sequel(*then)
         ),
         Notice::Failing { slot, generation, failures, failure: why } => format!(
             "slot {slot}: generation {generation} ({}) failed to start {} in a row, at last: {}; it has served \
@@ -213,6 +213,15 @@ fn what_next(done: &str, next: Next) -> String {
     }
 }
 
+fn sequel(then: Sequel) -> &'static str {
+    match then {
+        Sequel::UntilAsked => " until `retry`, `upgrade` or a new number of workers",
+        Sequel::TakenBack => ", and with it its generation",
+        // That is a line of its own.
+        Sequel::Ending => "",
+    }
+}
+
 fn reason(why: Why) -> &'static str {
     match why {
         Why::Replaced => "its replacement is healthy",
@@ -260,7 +269,10 @@ fn level(notice: &Notice) -> Level {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fsm::id::{Pid, SlotId};
+    use crate::fsm::{
+        id::{Pid, SlotId},
+        reason::Failure,
+    };
 
     const SLOT: SlotId = SlotId(0);
     const PID: Pid = Pid(30);
@@ -310,12 +322,28 @@ mod tests {
     }
 
     #[test]
+    fn a_slot_that_was_given_up_is_told_with_what_becomes_of_it() {
+        let said = |then| {
+            let failure = Failure::Exited(ExitStatus::Code(1));
+            let gave_up =
+                Notice::GaveUp { slot: SLOT, generation: Generation(2), failures: 5, failure, then };
+            words(&gave_up, |_, _| String::new(), |_| "/bin/a".into()).1
+        };
+        let start =
+            "slot 0: generation 2 (/bin/a) failed to start 5 times, at last: exited with status 1; given up";
+        let until = " until `retry`, `upgrade` or a new number of workers";
+        assert_eq!(said(Sequel::UntilAsked), format!("{start}{until}"));
+        assert_eq!(said(Sequel::TakenBack), format!("{start}, and with it its generation"));
+        assert_eq!(said(Sequel::Ending), start);
+    }
+
+    #[test]
     fn workers_that_are_gone_are_not_remembered() {
         let mut unhandled = Unhandled::new(Signal::Usr2, 12);
         let mut note = |notice| unhandled.note(&notice, |_| String::new());
         let (worker, generation, next) = (WorkerId(1), Generation(1), Next::NotReplaced);
         let status = ExitStatus::Code(1);
-        let failure = crate::fsm::reason::Failure::Exited(status);
+        let failure = Failure::Exited(status);
         for end in [
             gone(1, 1, status),
             Notice::Crashed { worker, slot: SLOT, generation, pid: PID, status, next },

@@ -183,8 +183,8 @@ fn after_exits(world: &World, pids: [Pid; 2], how: [u8; 2]) -> Result<[Vec<Strin
             name.and_then(|name| name.parse().ok()).is_some_and(|name: u64| name >= known)
         };
         // Nor does it matter which of two slots is the last to be given up.
-        let is_last = |word: &str| word == "ending=yes";
-        line.split(' ').filter(|word| !is_new(word) && !is_last(word)).collect::<Vec<_>>().join(" ")
+        let is_sequel = |word: &str| word.starts_with("then=");
+        line.split(' ').filter(|word| !is_new(word) && !is_sequel(word)).collect::<Vec<_>>().join(" ")
     };
     let mut orders = Vec::new();
     for (pid, how) in pids.into_iter().zip(how) {

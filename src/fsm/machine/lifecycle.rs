@@ -17,7 +17,7 @@ use crate::fsm::{
         event::{ExitStatus, SpawnError},
         id::{Generation, Pid, RequestId, SlotId, WorkerId},
         notice::Notice,
-        reason::{Failure, Next},
+        reason::{Failure, Next, Sequel},
         signal::{Shutdown, Signal},
         time::{Millis, Time},
     },
@@ -181,8 +181,14 @@ impl Supervisor {
             Some(Counted { next: Next::GivenUp { failures }, .. }) => {
                 // A generation that is on its way in is left for the one before.
                 let goes_back = self.releases.is_coming(generation);
-                let ending = abandoned || (self.has_given_up() && !goes_back);
-                self.notice(Notice::GaveUp { slot, generation, failures, failure, ending });
+                let then = if abandoned || (self.has_given_up() && !goes_back) {
+                    Sequel::Ending
+                } else if goes_back {
+                    Sequel::TakenBack
+                } else {
+                    Sequel::UntilAsked
+                };
+                self.notice(Notice::GaveUp { slot, generation, failures, failure, then });
             }
             Some(Counted { failures, .. }) if failures == self.fleet.config().retries => {
                 self.notice(Notice::Failing { slot, generation, failures, failure });

@@ -12,7 +12,7 @@ use crate::fsm::words::{
     event::{Command, Event, EventKind, Strategy},
     id::{ClientId, Generation, ListenerId, Pid, RequestId, SlotId, WorkerId},
     notice::Notice,
-    reason::{Next, Why},
+    reason::{Next, Sequel, Why},
     signal::{Shutdown, Signal},
     time::{Millis, Time},
 };
@@ -299,7 +299,7 @@ impl Monitor {
             Notice::StartFailed {
                 slot, generation, failures: Some(failures), next: Next::In(delay), ..
             } => self.delay(*slot, *generation, *failures, *delay),
-            Notice::GaveUp { slot, generation, ending: false, .. } => {
+            Notice::GaveUp { slot, generation, then, .. } if *then != Sequel::Ending => {
                 let served = *generation == after.stable() && self.served.contains(generation);
                 holds(38, !served, || format!("slot {slot} of {generation} is given up, which has served"))
             }

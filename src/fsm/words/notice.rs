@@ -3,7 +3,7 @@
 use super::{
     event::{ExitStatus, SpawnError, Strategy},
     id::{Errno, Generation, ListenerId, Pid, SlotId, WorkerId},
-    reason::{Cause, Failure, Next, Why},
+    reason::{Cause, Failure, Next, Sequel, Why},
     signal::{Shutdown, Signal},
     text::records,
     time::Millis,
@@ -128,8 +128,8 @@ records! {
             failures: u32,
             /// How it failed the last time.
             failure: Failure,
-            /// Whether that is the end of the supervisor.
-            ending: bool,
+            /// What becomes of it.
+            then: Sequel,
         },
         /// A slot has failed as often as others are given up after. What it runs has served, so it goes on being
         /// tried.

@@ -101,6 +101,18 @@ words! {
 }
 
 words! {
+    /// What becomes of a slot that was given up.
+    pub enum Sequel {
+        /// It stays as it is until somebody asks for more.
+        "until-asked" => UntilAsked,
+        /// Its generation is taken back, and the slot goes back to the one before.
+        "taken-back" => TakenBack,
+        /// It was the last one; the supervisor ends.
+        "ending" => Ending,
+    }
+}
+
+words! {
     /// Why a worker is asked to go.
     pub enum Why {
         /// Its replacement is healthy.

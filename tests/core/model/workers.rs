@@ -11,7 +11,7 @@ use einhyrningsins::fsm::{
     index::TimerKind,
     life::Life,
     notice::Notice,
-    reason::{Cause, Failure, Next, Why},
+    reason::{Cause, Failure, Next, Sequel, Why},
     signal::{Shutdown, Signal},
     slot::{Hold, Tries},
     time::{Millis, Time},
@@ -198,10 +198,11 @@ impl Model<'_> {
         let over = |place: &Place| place.hold == Hold::GaveUp;
         let goes_back = self.is_coming(generation).is_some();
         let lost = !goes_back && (0..self.target).all(|id| self.slots.get(&SlotId(id)).is_some_and(over));
-        let ending = abandoned || lost;
+        let kept = if goes_back { Sequel::TakenBack } else { Sequel::UntilAsked };
+        let then = if abandoned || lost { Sequel::Ending } else { kept };
         match next {
             Next::GivenUp { failures } => {
-                self.must_tell(Notice::GaveUp { slot, generation, failures, failure, ending })
+                self.must_tell(Notice::GaveUp { slot, generation, failures, failure, then })
             }
             Next::In(_) | Next::NotReplaced if failures == Some(self.config.retries) => {
                 let failures = self.config.retries;
