@@ -10,15 +10,13 @@ const FRAME: usize = 3;
 
 /// The bar and the counts behind it, on a terminal of so many columns. The last column stays free: on
 /// some terminals the cursor is on the next line once it is written to. What does not fit is left out: cells
-/// first, then the counts, from their end.
+/// first, then the counts, from their end. Without any there is no bar: it would not say which way it goes.
 #[must_use]
 pub fn bar(progress: &Progress, columns: usize) -> String {
     let room = columns.saturating_sub(1);
-    let counts = progress.to_string();
-    let short = format!("{}/{}", progress.healthy, progress.target);
-    let words = [counts, short].into_iter().find(|words| words.len() <= room).unwrap_or_default();
+    let words = progress.in_short().into_iter().find(|words| words.len() <= room).unwrap_or_default();
     let cells = room.saturating_sub(words.len() + FRAME).min(CELLS);
-    if cells < 3 {
+    if cells < 3 || words.is_empty() {
         return words;
     }
     let full = filled(progress, cells);
@@ -61,6 +59,19 @@ mod tests {
             for progress in [progress(0, 1), progress(9_999, 10_000), progress(u32::MAX, u32::MAX)] {
                 assert!(bar(&progress, columns).len() < columns.max(1), "{columns}");
             }
+        }
+    }
+
+    #[test]
+    fn a_bar_that_goes_back_says_so_however_narrow_the_terminal_is() {
+        let back = Progress { stage: Stage::Back, generation: Generation(1), ..progress(3, 3) };
+        for (columns, shown) in [
+            (80, "[####################] going back to generation 1: 3/3 healthy, 1 retired"),
+            (38, "[###################] going back: 3/3"),
+            (16, "going back: 3/3"),
+            (15, ""),
+        ] {
+            assert_eq!(bar(&back, columns), shown, "{columns}");
         }
     }
 

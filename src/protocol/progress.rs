@@ -35,7 +35,7 @@ impl Progress {
             ("stage", text(self.stage.word())),
         ]);
         Envelope {
-            message: format!("{}generation {}: {self}", self.prefix(), self.generation),
+            message: format!("{}: {self}", self.heading()),
             ok: true,
             request_id: None,
             wait: true,
@@ -43,9 +43,26 @@ impl Progress {
         }
     }
 
-    /// Progress backwards must not read like success.
-    fn prefix(&self) -> &'static str {
-        if self.stage == Stage::Back { "going back to " } else { "" }
+    /// Which generation it is about.
+    fn heading(&self) -> String {
+        let back = if self.is_back() { "going back to " } else { "" };
+        format!("{back}generation {}", self.generation)
+    }
+
+    /// The counts for a place that has no room for more than they need, and then for fewer of them.
+    /// Progress backwards must not read like success there either.
+    #[must_use]
+    pub fn in_short(&self) -> [String; 2] {
+        let short = format!("{}/{}", self.healthy, self.target);
+        if self.is_back() {
+            [format!("{}: {self}", self.heading()), format!("going back: {short}")]
+        } else {
+            [self.to_string(), short]
+        }
+    }
+
+    fn is_back(&self) -> bool {
+        self.stage == Stage::Back
     }
 
     /// Reads it back from a line's fields; `None` if the line tells of something else.

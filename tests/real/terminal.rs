@@ -2,7 +2,7 @@
 
 use crate::{
     harness::{CLIENT, Supervisor, rust_worker},
-    tools::{Release, err, have, is_null, out, python, releases, skip, sleepers},
+    tools::{Release, err, have, is_null, out, python, releases, skip, sleepers, within},
 };
 use std::{
     fs,
@@ -143,6 +143,19 @@ fn on_a_terminal_progress_is_a_bar() {
     assert_eq!(output.status.code(), Some(0), "{shown}{}", err(&output));
     assert!(shown.contains("\r[##########..........] 1/2 healthy, "), "{shown:?}");
     assert!(shown.trim_end().contains("\rgeneration 2 serves with 2 healthy workers"), "{shown:?}");
+}
+
+#[test]
+fn the_bar_of_a_release_that_fails_is_never_full_but_on_the_way_back() {
+    let (supervisor, release, _) = releases(2, &["-r", "2"]);
+    release.switch(&within(&supervisor, "broken"));
+    let Some(output) = on_a_terminal(&supervisor, &["upgrade"], &[]) else { return skip("there is no pty") };
+    let shown = out(&output);
+    assert_eq!(output.status.code(), Some(1), "{shown}{}", err(&output));
+    assert!(shown.starts_with("\r[....................] 0/2 healthy, 0 retired"), "{shown:?}");
+    for bar in shown.split('\r').filter(|drawn| drawn.starts_with("[#")) {
+        assert!(bar.contains("] going back to generation 1: "), "{shown:?}");
+    }
 }
 
 #[test]

@@ -63,6 +63,8 @@ record! {
         pub healthy: u32 = "told_healthy",
         /// Workers that were asked to go.
         pub retired: u32 = "told_retired",
+        /// How far the upgrade is; none before the first line.
+        pub stage: Option<Stage> = "told_stage",
     }
 }
 
@@ -324,7 +326,7 @@ impl Releases {
     /// Notes what a progress line would tell. Returns the upgrade if that is news.
     pub(super) fn tell(&mut self, healthy: u32) -> Option<&Rollout> {
         let rollout = self.rollout.as_mut()?;
-        let told = Told { healthy, retired: rollout.retired };
+        let told = Told { healthy, retired: rollout.retired, stage: Some(rollout.stage) };
         let news = mem::replace(&mut rollout.told, told) != told;
         self.rollout.as_ref().filter(|_| news)
     }
