@@ -77,7 +77,7 @@ pub static COMMAND_LINE: CommandLine<Key> = CommandLine {
             rows: Rows::Here(&[
                 ("0", "Done."),
                 ("1", "A command was refused, or it failed; a replay differs."),
-                ("2", "The command line is wrong; nothing was done."),
+                ("2", "The command line is wrong, and nothing was done; or a line of the input, and nothing from there on."),
                 ("3", "No supervisor could be reached, or its socket is another user's."),
                 ("130", "Interrupted by Ctrl-C; what was begun goes on."),
             ]),

@@ -2,7 +2,8 @@
 //!
 //! Text is split as a shell would split it: white space separates words; `;` and line ends separate
 //! commands; single quotes, double quotes and backslashes take that meaning away from what they enclose;
-//! `#` at the start of a word begins a comment. Nothing is expanded.
+//! `#` at the start of a word begins a comment; a backslash at the end of a line joins it with the next.
+//! Nothing is expanded.
 
 use crate::protocol::command::{self, Awaited, HELP, Served};
 use std::{fmt, iter::Peekable, mem, str::Chars};
@@ -95,7 +96,11 @@ pub fn split(text: &str) -> Result<Vec<Vec<String>>, Unfinished> {
     while let Some(letter) = letters.next() {
         match letter {
             '\'' | '"' => splitter.quoted(letter, &mut letters)?,
-            '\\' => splitter.letter(letters.next().ok_or(Unfinished::Backslash)?),
+            '\\' => match letters.next().ok_or(Unfinished::Backslash)? {
+                // The line goes on.
+                '\n' => {}
+                letter => splitter.letter(letter),
+            },
             '#' if splitter.word.is_none() => while letters.next_if(|letter| *letter != '\n').is_some() {},
             ';' | '\n' => splitter.end_command(),
             _ if letter.is_whitespace() => splitter.end_word(),
@@ -140,7 +145,8 @@ impl Splitter {
             match letters.next().ok_or(Unfinished::Quote(quote))? {
                 letter if letter == quote => return Ok(()),
                 '\\' if quote == '"' => {
-                    match letters.next_if(|next| matches!(next, '"' | '\\' | '$' | '`')) {
+                    match letters.next_if(|next| matches!(next, '"' | '\\' | '$' | '`' | '\n')) {
+                        Some('\n') => {}
                         Some(next) => word.push(next),
                         None => word.push('\\'),
                     }
@@ -176,6 +182,7 @@ mod tests {
             (r#"a "b;\"\\\$\x" c\ d\;e"#, &[&["a", r#"b;"\$\x"#, "c d;e"]]),
             (r"'it'\''s' ''", &[&["it's", ""]]),
             ("a'b'\"c\"d", &[&["abcd"]]),
+            ("in\\\nc \\\n 3\ndec '\\\n' \"a\\\nb\"", &[&["inc", "3"], &["dec", "\\\n", "ab"]]),
             (" ;;\n inc;; dec \r\n;", &[&["inc"], &["dec"]]),
             (
                 "# all of this; is\ninc # and this\ndec a#b '#c' \\#d",

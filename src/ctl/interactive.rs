@@ -2,9 +2,10 @@
 
 use super::{client::Client, outcome::Outcome, render::Screen};
 use crate::{
-    cli::order::{Order, split},
+    cli::order::{Order, Unfinished, split},
     protocol::{
         command::{Audience, COMMANDS},
+        line::REQUEST_MAX,
         words::io_error,
     },
 };
@@ -15,14 +16,23 @@ use rustyline::{
 use std::{
     env,
     ffi::OsString,
-    fs,
-    io::BufRead,
+    fmt, fs,
+    io::{self, BufRead},
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
 };
 
 /// The words that end a session.
 const LEAVE: [&str; 2] = ["quit", "exit"];
+
+/// What a command in a line asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Step {
+    /// A command.
+    Run(Order),
+    /// The end of the session.
+    Leave,
+}
 
 /// What came of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +55,9 @@ pub fn session(client: &mut Client, screen: &mut Screen<'_>) -> Outcome {
     };
     // The answer tells which supervisor this is.
     let greeting: Vec<String> = ["ehlo".to_owned()].into_iter().chain(env::var("USER")).collect();
-    if run_words(&greeting, client, screen) == Outcome::Unreachable {
+    if let Ok(Some(order)) = Order::read(&greeting)
+        && client.run(&order, screen) == Outcome::Unreachable
+    {
         return Outcome::Unreachable;
     }
     let history = history_path(env::var_os("XDG_STATE_HOME"), env::var_os("HOME"));
@@ -63,66 +75,132 @@ pub fn session(client: &mut Client, screen: &mut Screen<'_>) -> Outcome {
             }
         };
         remember(&mut editor, line.trim(), history.as_deref());
-        if execute(&line, client, screen) == LineOutcome::Leave {
-            return Outcome::Done;
+        match split(&line).map_err(Misread::Unfinished).and_then(|commands| steps(&commands)) {
+            Ok(steps) if execute(&steps, client, screen) == LineOutcome::Leave => return Outcome::Done,
+            Ok(_) => {}
+            Err(why) => screen.complain(&format_args!("nothing was done: {why}")),
         }
     }
 }
 
-/// Runs commands from `input`, one line after the other, to its end or to Ctrl-C. Failures do not stop it;
-/// what came of the last command that failed is what comes of all.
-pub fn batch(mut input: impl BufRead, client: &mut Client, screen: &mut Screen<'_>) -> Outcome {
+/// Runs commands from `input`, one line after the other, to its end or to Ctrl-C. A line that goes on in the
+/// next, as to sh, is run with that. Commands that fail do not stop it, and what came of the last of them is
+/// what comes of all; a line that cannot be read does, before anything of it is run, and so does a supervisor
+/// that cannot be reached.
+pub fn batch(input: impl BufRead, client: &mut Client, screen: &mut Screen<'_>) -> Outcome {
+    let mut script = Script { input, line: 0 };
     let mut last_failure = Outcome::Done;
-    let mut line = Vec::new();
     loop {
-        line.clear();
-        match input.read_until(b'\n', &mut line) {
-            Ok(0) => return last_failure,
-            Ok(_) => {}
-            Err(error) => {
+        let steps = match script.next() {
+            Ok(Some(steps)) => steps,
+            Ok(None) => return last_failure,
+            Err(Stop::Input(error)) => {
                 screen.complain(&format_args!("cannot read from standard input: {}", io_error(&error)));
                 return Outcome::Failed;
             }
-        }
-        match execute(&String::from_utf8_lossy(&line), client, screen) {
+            Err(Stop::Misread { line, why }) => {
+                screen.complain(&format_args!("line {line}: {why}; from that line on nothing was done"));
+                return Outcome::Misused;
+            }
+        };
+        match execute(&steps, client, screen) {
             LineOutcome::Ran(Outcome::Done) => {}
-            LineOutcome::Ran(Outcome::Interrupted) => return Outcome::Interrupted,
+            LineOutcome::Ran(outcome @ (Outcome::Interrupted | Outcome::Unreachable)) => return outcome,
             LineOutcome::Ran(outcome) => last_failure = outcome,
             LineOutcome::Leave => return last_failure,
         }
     }
 }
 
-/// Runs the commands of a line, up to the first that fails; none of them if the line is not finished.
-fn execute(line: &str, client: &mut Client, screen: &mut Screen<'_>) -> LineOutcome {
-    let commands = match split(line) {
-        Ok(commands) => commands,
-        Err(unfinished) => {
-            screen.complain(&format_args!("nothing was done: the line {unfinished}"));
-            return LineOutcome::Ran(Outcome::Misused);
+/// Commands line by line.
+struct Script<R> {
+    input: R,
+    /// How many lines were read.
+    line: usize,
+}
+
+/// Why no more commands come.
+enum Stop {
+    /// They cannot be had.
+    Input(io::Error),
+    /// They make no sense.
+    Misread {
+        /// On the line of this number, counted from 1.
+        line: usize,
+        why: Misread,
+    },
+}
+
+/// Why a line is not commands.
+enum Misread {
+    NotUtf8,
+    /// It ends amid something.
+    Unfinished(Unfinished),
+    /// It has a command that there is not, or that takes something else.
+    Unknown(String),
+}
+
+impl fmt::Display for Misread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotUtf8 => f.write_str("the line is not UTF-8"),
+            Self::Unfinished(why) => write!(f, "the line {why}"),
+            Self::Unknown(why) => f.write_str(why),
         }
-    };
-    for words in commands {
+    }
+}
+
+impl<R: BufRead> Script<R> {
+    /// The commands of the next line, and of those in which it goes on; `None` at the end.
+    fn next(&mut self) -> Result<Option<Vec<Step>>, Stop> {
+        let mut text = String::new();
+        let line = self.line + 1;
+        loop {
+            let more = self.read_line(&mut text)?;
+            match split(text.strip_suffix('\n').unwrap_or(&text)) {
+                Ok(_) if !more && text.is_empty() => return Ok(None),
+                Ok(commands) => return steps(&commands).map(Some).map_err(|why| Stop::Misread { line, why }),
+                // What is longer than any request is not going to be one.
+                Err(_) if more && text.len() <= REQUEST_MAX => {}
+                Err(why) => return Err(Stop::Misread { line, why: Misread::Unfinished(why) }),
+            }
+        }
+    }
+
+    /// Appends the next line, with its end. Answers whether there was one.
+    fn read_line(&mut self, text: &mut String) -> Result<bool, Stop> {
+        let mut bytes = Vec::new();
+        let length = self.input.read_until(b'\n', &mut bytes).map_err(Stop::Input)?;
+        self.line += 1;
+        match str::from_utf8(&bytes) {
+            Ok(more) => text.push_str(more),
+            Err(_) => return Err(Stop::Misread { line: self.line, why: Misread::NotUtf8 }),
+        }
+        Ok(length > 0)
+    }
+}
+
+/// What the commands of a line ask for, all of them or none: a line is understood before it is run.
+fn steps(commands: &[Vec<String>]) -> Result<Vec<Step>, Misread> {
+    let step = |words: &Vec<String>| {
         if words.first().is_some_and(|name| LEAVE.contains(&name.as_str())) {
-            return LineOutcome::Leave;
+            return Ok(Some(Step::Leave));
         }
-        let outcome = run_words(&words, client, screen);
+        Order::read(words).map(|order| order.map(Step::Run)).map_err(Misread::Unknown)
+    };
+    commands.iter().filter_map(|words| step(words).transpose()).collect()
+}
+
+/// Runs the commands of a line, up to the first that fails.
+fn execute(steps: &[Step], client: &mut Client, screen: &mut Screen<'_>) -> LineOutcome {
+    for step in steps {
+        let Step::Run(order) = step else { return LineOutcome::Leave };
+        let outcome = client.run(order, screen);
         if outcome != Outcome::Done {
             return LineOutcome::Ran(outcome);
         }
     }
     LineOutcome::Ran(Outcome::Done)
-}
-
-fn run_words(words: &[String], client: &mut Client, screen: &mut Screen<'_>) -> Outcome {
-    match Order::read(words) {
-        Ok(Some(order)) => client.run(&order, screen),
-        Ok(None) => Outcome::Done,
-        Err(why) => {
-            screen.complain(&why);
-            Outcome::Misused
-        }
-    }
 }
 
 fn editor() -> rustyline::Result<Editor<Names, FileHistory>> {
@@ -228,15 +306,48 @@ mod tests {
     }
 
     #[test]
-    fn of_a_line_that_is_not_finished_nothing_is_run() {
+    fn the_first_line_that_cannot_be_read_is_named_and_is_the_end() {
+        for (rest, why) in [
+            ("dec; upgrade --env 'X=a;b\ninc\n", "the line has a ' that is not closed"),
+            ("dec; staus\ninc\n", "unknown command `staus`; did you mean `status`?"),
+            ("dec \\", "the line has nothing behind its last \\"),
+        ] {
+            let fake = Fake::new(&[&[DONE, DONE, DONE]]);
+            let (outcome, out, err) = batch_of(&format!("inc\n\n{rest}"), &fake);
+            assert_eq!((outcome, out.as_str()), (Outcome::Misused, "done\n"), "{rest}");
+            assert_eq!(
+                err,
+                format!("einhyrningsinsctl: line 3: {why}; from that line on nothing was done\n")
+            );
+            assert_eq!(fake.requests().len(), 1, "{rest}");
+        }
+    }
+
+    #[test]
+    fn a_line_goes_on_as_it_would_to_a_shell() {
+        let fake = Fake::new(&[&[DONE, DONE, DONE]]);
+        let (outcome, ..) = batch_of("inc \\\n3 # it's so \\\nupgrade --env 'X=a\nb'\ndec\n", &fake);
+        assert_eq!(outcome, Outcome::Done);
+        let asked = fake.requests();
+        assert_eq!(asked.len(), 3, "{asked:?}");
+        assert!(asked[0].contains("[\"3\"]") && asked[1].contains("\"X=a\\nb\""), "{asked:?}");
+    }
+
+    #[test]
+    fn what_never_closes_is_not_read_without_end() {
         let fake = Fake::new(&[&[DONE]]);
-        let (outcome, out, err) = batch_of("inc; upgrade --env 'X=a;b\n", &fake);
-        assert_eq!((outcome, out.as_str()), (Outcome::Misused, ""));
-        assert_eq!(err, "einhyrningsinsctl: nothing was done: the line has a ' that is not closed\n");
-        assert!(fake.requests().is_empty());
-        let (outcome, _, err) = batch_of("staus\n", &fake);
+        let lines = "'\n".to_owned() + &"a line\n".repeat(REQUEST_MAX);
+        let (outcome, _, err) = batch_of(&lines, &fake);
         assert_eq!(outcome, Outcome::Misused);
-        assert_eq!(err, "einhyrningsinsctl: unknown command `staus`; did you mean `status`?\n");
+        assert!(err.starts_with("einhyrningsinsctl: line 1: the line has a ' that"), "{err}");
+    }
+
+    #[test]
+    fn a_supervisor_that_is_gone_is_not_looked_for_with_every_line() {
+        let fake = Fake::new(&[]);
+        std::fs::remove_file(fake.path()).unwrap();
+        let (outcome, _, err) = batch_of("inc\ndec\n", &fake);
+        assert_eq!((outcome, err.lines().count()), (Outcome::Unreachable, 1), "{err}");
     }
 
     #[test]

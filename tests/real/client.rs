@@ -186,12 +186,17 @@ fn a_supervisor_that_ends_amid_a_command_is_a_failure() {
 fn commands_from_a_pipe_are_run_line_by_line_to_the_end() {
     let (mut supervisor, _) = sleepers(1, &[]);
     let output =
-        fed(&supervisor, &[], "# a comment;\ninc\n\n  frobnicate \r\n # inc\ninc; dec # inc\nset_workers 2");
-    assert_eq!(output.status.code(), Some(2), "there is no such command as one of them");
+        fed(&supervisor, &[], "# a comment;\ninc\n\n  \r\n # inc\ninc; \\\ndec # inc\nset_workers 2");
+    assert_eq!((output.status.code(), err(&output).as_str()), (Some(0), ""));
     let expected = "number of workers: 1 → 2\nnumber of workers: 2 → 3\nnumber of workers: 3 → 2\n\
                     number of workers: 2, as before\n";
     assert_eq!(out(&output), expected, "no prompt, no echo");
-    assert!(err(&output).contains("unknown command `frobnicate`"));
+
+    let output = fed(&supervisor, &[], "version\ninc; frobnicate \r\ninc\n");
+    assert_eq!(output.status.code(), Some(2), "there is no such command as one of them");
+    assert!(out(&output).starts_with("einhyrningsins ") && out(&output).lines().count() == 1);
+    let said = "einhyrningsinsctl: line 2: unknown command `frobnicate`; ";
+    assert!(err(&output).starts_with(said), "{}", err(&output));
 
     let output = fed(&supervisor, &[], "inc\nquit\ninc\n");
     assert_eq!((output.status.code(), out(&output).as_str()), (Some(0), "number of workers: 2 → 3\n"));
