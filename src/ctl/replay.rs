@@ -59,10 +59,15 @@ fn replay_on(screen: &mut Screen<'_>, path: &Path) -> Outcome {
 /// line something is wrong with it.
 fn tell(screen: &mut Screen<'_>, text: &str) -> Result<String, String> {
     let unreadable = |bad: TraceError| format!("line {}: {}", bad.line, visible(&bad.message));
-    let Recording { steps, gaps } = recording(text).map_err(unreadable)?;
+    let (text, torn) = whole(text);
+    let Recording { mut steps, gaps } = recording(text).map_err(unreadable)?;
     let mut run: Option<(Supervisor, Picture)> = None;
     // A trace may consist of its events alone.
     let silent = steps.iter().all(|step| step.followed.is_empty());
+    // The file may end amid an event, as after a power cut; what followed from that is not all there.
+    let is_cut =
+        |step: &mut Recorded| !silent && !step.followed.last().is_some_and(|last| last.starts_with('='));
+    let cut = steps.pop_if(is_cut);
     for step in &steps {
         if let Some(config) = &step.config {
             screen.say(&config.to_line());
@@ -85,10 +90,32 @@ fn tell(screen: &mut Screen<'_>, text: &str) -> Result<String, String> {
         }
     }
     gaps.iter().for_each(|gap| screen.say(&missing(gap)));
+    ending(cut.as_ref(), torn).into_iter().for_each(|line| screen.say(&line));
     let events = number(steps.len(), "event");
     let found = if silent { "with nothing recorded of what followed" } else { "no difference" };
-    let least = if gaps.is_empty() { "" } else { "; the rest is not replayed" };
+    let all = gaps.is_empty() && cut.is_none() && torn.is_none();
+    let least = if all { "" } else { "; the rest is not replayed" };
     Ok(format!("{events}, {found}{least}"))
+}
+
+/// The lines that have an end, and the number of the one that has none: whatever records ends every line, so
+/// that one was torn while it was written.
+fn whole(text: &str) -> (&str, Option<usize>) {
+    match text.rsplit_once('\n') {
+        Some((_, "")) => (text, None),
+        Some((lines, _)) => (lines, Some(lines.lines().count() + 1)),
+        None if text.is_empty() => (text, None),
+        None => ("", Some(1)),
+    }
+}
+
+/// What there is to say about how the file ends, if it does so amid something.
+fn ending(cut: Option<&Recorded>, torn: Option<usize>) -> Vec<String> {
+    let torn = torn.map(|line| format!("line {line}: a torn last line, which has no end; not replayed"));
+    let cut = cut.map(|step| {
+        format!("line {}: not all that followed from this event is recorded; not replayed", step.line)
+    });
+    cut.into_iter().chain(torn).collect()
 }
 
 /// What a gap means.
@@ -285,6 +312,31 @@ mod tests {
             difference_in(&less),
             format!("line 4: {what}\n  recorded: nothing more\n  today:    {state}")
         );
+    }
+
+    #[test]
+    fn a_file_that_ends_amid_something_is_told_up_to_there_and_differs_in_nothing() {
+        let trace = trace();
+        let lines = trace.lines().count();
+        let last_event = (1..).zip(trace.lines()).filter(|(_, line)| line.starts_with('@')).last().unwrap().0;
+        let cut =
+            format!("line {last_event}: not all that followed from this event is recorded; not replayed\n");
+        let torn = |line| format!("line {line}: a torn last line, which has no end; not replayed\n");
+        let rest = "7 events, no difference; the rest is not replayed";
+        // Amid the last line; behind the one before it; amid that; amid the event's own.
+        let without = |lines: usize| trace.split_inclusive('\n').take(lines).collect::<String>();
+        for (text, told_at_end) in [
+            (trace[..trace.len() - 3].to_owned(), cut.clone() + &torn(lines)),
+            (without(lines - 1), cut.clone()),
+            (without(lines - 1).trim_end().to_owned(), cut + &torn(lines - 1)),
+            (without(last_event).trim_end_matches(['g', '\n']).to_owned(), torn(last_event)),
+        ] {
+            let (result, shown) = told(&text);
+            assert_eq!(result.unwrap(), rest, "{text}");
+            assert!(shown.ends_with(&told_at_end), "{shown}");
+        }
+        assert_eq!(whole(""), ("", None));
+        assert_eq!(whole("torn"), ("", Some(1)));
     }
 
     #[test]

@@ -57,7 +57,7 @@ fn a_trace_that_was_tampered_with_is_found_out_at_the_line() {
         for (number, line) in (1..).zip(&lines).filter(|(_, line)| line.starts_with("> ")) {
             let mut tampered = lines.clone();
             tampered[number - 1] = "> exit code=99";
-            fs::write(&path, tampered.join("\n")).expect("a trace can be written");
+            fs::write(&path, tampered.join("\n") + "\n").expect("a trace can be written");
             let (status, out, err) = replay(&path);
             let complaint = format!(
                 "einhyrningsinsctl: {}, line {number}: the machine decides otherwise today\n  recorded: > exit code=99\n  today:    {line}\n",
@@ -108,6 +108,21 @@ fn what_a_supervisor_records_replays() {
 }
 
 #[test]
+fn a_recording_that_was_cut_short_anywhere_replays_up_to_there() {
+    let folder = Folder::new();
+    let path = folder.join("cut");
+    let text = fs::read_to_string(&golden()[0]).expect("the trace can be read");
+    let begin = text.find("@0 start").expect("an event");
+    for end in (begin..text.len()).step_by(7) {
+        fs::write(&path, &text[..end]).expect("a trace can be written");
+        let (status, out, err) = replay(&path);
+        assert_eq!((status, err.as_str()), (Some(0), ""), "{}", &text[..end]);
+        let torn = out.contains("a torn last line");
+        assert_eq!(torn, !text[..end].ends_with('\n'), "{out}");
+    }
+}
+
+#[test]
 fn what_cannot_be_replayed_is_told_with_the_reason() {
     let folder = Folder::new();
     let path = folder.join("trace");
@@ -129,7 +144,7 @@ fn what_cannot_be_replayed_is_told_with_the_reason() {
     for (text, why) in [
         (b"@0 start\n".to_vec(), "line 1: an event before any `config`"),
         (format!("# people\n{config}@0 begin\n").into_bytes(), "line 3: `begin` is none of: start, "),
-        (format!("{config}@0 start\n\n@1 wo").into_bytes(), "line 4: `wo` is none of: "),
+        (format!("{config}@0 start\n\n@1 wo\n").into_bytes(), "line 4: `wo` is none of: "),
         ([config.as_bytes(), b"\xff\x1b[2J\n"].concat(), r"line 2: `�\u{1b}[2J` is none of: config"),
         (
             config.replace("target=1", "target=4000000000").into_bytes(),
