@@ -38,12 +38,13 @@ fn is_ok(reply: &Reply) -> bool {
         | Reply::Pinged { .. }
         | Reply::Status
         | Reply::Target { .. }
-        | Reply::Signalled { .. }
+        | Reply::Signalled { count: 1.., .. }
         | Reply::Retrying { .. }
         | Reply::Stopping { .. }
         | Reply::Aborting { .. }
         | Reply::Upgraded { .. } => true,
         Reply::NoSuchWorker { .. }
+        | Reply::Signalled { count: 0, .. }
         | Reply::NotYours { .. }
         | Reply::TargetRefused { .. }
         | Reply::CanaryRefused { .. }
@@ -77,6 +78,9 @@ fn message(reply: &Reply) -> String {
         Reply::CanaryRefused { canary, target } => format!(
             "--canary: {canary} workers cannot go ahead of {target}; accepted: 1 to {target}; nothing changed"
         ),
+        Reply::Signalled { signal, count: 0 } => {
+            format!("there is no worker to signal: {signal} was sent to nobody")
+        }
         Reply::Signalled { signal, count: workers } => {
             format!("sent {signal} to {}", count(*workers, "worker"))
         }
@@ -233,6 +237,7 @@ mod tests {
         event::{ExitStatus, Prospect, SpawnError, SpawnStage},
         id::{Errno, SlotId},
         reason::Cause,
+        signal::Signal,
         text::Record as _,
     };
 
@@ -284,6 +289,15 @@ mod tests {
         let refused = reply(&Reply::TargetRefused { target: 1, least: 1, most: 10_000 });
         assert!(!refused.ok);
         assert_eq!(refused.message, "number of workers: 1, as before; it can be from 1 to 10000");
+    }
+
+    #[test]
+    fn a_signal_that_nobody_got_is_a_failure() {
+        let signalled = |count| reply(&Reply::Signalled { signal: Signal::Hup, count });
+        assert!(signalled(1).ok && signalled(1).message == "sent HUP to 1 worker");
+        let nobody = signalled(0);
+        assert!(!nobody.ok);
+        assert_eq!(nobody.message, "there is no worker to signal: HUP was sent to nobody");
     }
 
     #[test]
