@@ -242,3 +242,21 @@ config target=1 listeners=0 ack=manual:1000 retries=3 backoff=100 grace=1000 sto
     let more = format!("{done}@20000 exited pid=103 status=signal:9\n@20000 spawned worker=4 pid=104\n");
     assert_eq!(after(&more).0.status().slots, [expected]);
 }
+
+#[test]
+fn a_start_for_which_the_machine_lacks_something_is_no_restart() {
+    let short = "
+config target=1 listeners=0 ack=manual:1000 retries=3 backoff=100 grace=1000 stop=USR2 unacked=1 surge=1
+@0 start
+@0 pinned generation=1
+@0 spawned worker=1 pid=101
+@10 acked pid=101 sender=101
+@20 exited pid=101 status=3
+@20 spawn-failed worker=2 error=fork:11:shortage
+@600 woke
+@600 spawn-failed worker=3 error=fork:11:shortage
+@1200 woke
+@1200 spawned worker=4 pid=104
+";
+    assert_eq!(after(short).0.status().slots[0].restarts, 1);
+}

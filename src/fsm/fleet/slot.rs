@@ -46,7 +46,7 @@ record! {
     /// What there is to tell of a slot's workers of one generation. For people; nothing is decided by it.
     #[derive(Copy, Default)]
     pub struct Past {
-        /// How many were started.
+        /// How many were started, but for those that the machine lacked something for.
         pub starts: u32,
         /// How the last failed start failed.
         pub last_failure: Option<Failure>,
@@ -387,8 +387,11 @@ impl Slot {
         effects.iter().for_each(|effect| self.follow(*effect));
         self.generation = change.generation().unwrap_or(self.generation);
         match change {
-            SlotChange::Fail(failure, _) | SlotChange::Short(failure, _) => {
+            SlotChange::Fail(failure, _) => self.past.last_failure = Some(failure),
+            SlotChange::Short(failure, _) => {
                 self.past.last_failure = Some(failure);
+                // Nothing came to run that the next one would replace.
+                self.past.starts = self.past.starts.saturating_sub(1);
             }
             SlotChange::Revert { serves, .. } => self.served = serves,
             SlotChange::Crash(_)
