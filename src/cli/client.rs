@@ -220,7 +220,7 @@ fn commands(typed: &Typed<Key>) -> Result<Vec<Order>, UsageError> {
             each.into_iter().flatten().collect()
         }
         (false, true) => Vec::new(),
-        (false, false) => vec![typed.words.iter().map(word).collect::<Result<_, _>>()?],
+        (false, false) => vec![command_line(&typed.words)?],
     };
     let orders = words.iter().filter_map(|words| Order::read(words).transpose());
     orders.collect::<Result<_, _>>().map_err(|why| UsageError::Command { why })
@@ -236,13 +236,25 @@ fn split(value: Value<'_>) -> Result<Vec<Vec<String>>, UsageError> {
     Ok(commands)
 }
 
+/// A command that was given as words. Those behind its name may be empty, as a program's arguments may.
+fn command_line(words: &[OsString]) -> Result<Vec<String>, UsageError> {
+    if words.first().is_some_and(|name| name.is_empty()) {
+        return Err(UsageError::BadValue {
+            option: "COMMAND".to_owned(),
+            value: String::new(),
+            why: "is no command".to_owned(),
+            accepted: "a command; --help lists them".to_owned(),
+        });
+    }
+    words.iter().map(word).collect()
+}
+
 /// A word of COMMAND ARGS. Replies and requests are UTF-8, so it must be, too.
 fn word(word: &OsString) -> Result<String, UsageError> {
-    let text = word.to_str().filter(|text| !text.is_empty()).map(str::to_owned);
-    text.ok_or_else(|| UsageError::BadValue {
+    word.to_str().map(str::to_owned).ok_or_else(|| UsageError::BadValue {
         option: "COMMAND".to_owned(),
         value: brief(word),
-        why: "is empty or not UTF-8".to_owned(),
+        why: "is not UTF-8".to_owned(),
         accepted: "words in UTF-8".to_owned(),
     })
 }

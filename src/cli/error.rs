@@ -82,10 +82,10 @@ impl UsageError {
                 write!(out, "--{option}: its value is missing; accepted: --{option} {value}")
             }
             Self::UnexpectedValue { option, value } => {
-                write!(out, "{option}: `{value}` is one value too many; accepted: {option} alone")
+                write!(out, "{option}: {} is one value too many; accepted: {option} alone", quoted(value))
             }
             Self::BadValue { option, value, why, accepted } => {
-                write!(out, "{option}: `{value}` {why}; accepted: {accepted}")
+                write!(out, "{option}: {} {why}; accepted: {accepted}", quoted(value))
             }
             Self::Conflict { one, other, why } => {
                 write!(out, "{one} and {other} do not go together: {why}")
@@ -116,6 +116,11 @@ impl fmt::Write for OneLine<'_, '_> {
     }
 }
 
+/// What was typed, told from the words around it: nothing at all as it would be typed.
+fn quoted(typed: &str) -> String {
+    if typed.is_empty() { "''".to_owned() } else { format!("`{typed}`") }
+}
+
 /// What was typed, short enough for a message.
 pub(super) fn brief(typed: &OsStr) -> String {
     const MOST: usize = 80;
@@ -139,6 +144,7 @@ mod tests {
     #[test]
     fn an_error_names_the_option_the_value_and_what_is_accepted() {
         assert_eq!(bad("3"), "--even: `3` is odd; accepted: 1 to 2");
+        assert_eq!(bad(""), "--even: '' is odd; accepted: 1 to 2");
     }
 
     #[test]

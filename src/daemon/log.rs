@@ -8,7 +8,7 @@
 //! of several processes in one log do not mix, and no client can forge one.
 
 use super::sink::{Lost, Outlet, Sink};
-use crate::protocol::visible::visible;
+use crate::protocol::{visible::visible, words::count};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use simplelog::{Config, ConfigBuilder, WriteLogger};
 use std::{
@@ -107,6 +107,12 @@ impl<S: Sink + Send + 'static> Log for Both<S> {
     fn flush(&self) {}
 }
 
+/// What stands in place of lines that were lost.
+fn confession(lost: u64) -> String {
+    let were = if lost == 1 { "was" } else { "were" };
+    format!("{} of this log {were} lost here", count(u32::try_from(lost).unwrap_or(u32::MAX), "line"))
+}
+
 /// Makes lines of what is written, up to a flush, and counts what is lost.
 struct Lines<S> {
     sink: S,
@@ -135,7 +141,7 @@ impl<S: Sink> Lines<S> {
         if self.lost == 0 {
             return true;
         }
-        let told = self.put(format!("[WARN] {} lines of this log were lost here", self.lost).as_bytes());
+        let told = self.put(format!("[WARN] {}", confession(self.lost)).as_bytes());
         if told {
             self.lost = 0;
         }
@@ -221,8 +227,7 @@ impl Syslog {
     }
 
     fn confess(&mut self) -> bool {
-        let told = self.lost == 0
-            || self.put(Level::Warn, format!("{} lines of this log were lost here", self.lost));
+        let told = self.lost == 0 || self.put(Level::Warn, confession(self.lost));
         if told {
             self.lost = 0;
         }

@@ -134,7 +134,7 @@ impl<'a> Asked<'a> {
     /// A way to shut down, by its signal.
     pub(super) fn die(&self) -> Result<Operation, String> {
         let accepted =
-            "accepted: INT or USR2 (graceful, the default), TERM (fast), QUIT (quick), KILL (kill)";
+            "accepted: INT or USR2 (graceful, the default), TERM (fast), QUIT (quick), KILL (at once)";
         let shutdown = match self.at_most_one(accepted)? {
             None => Shutdown::Graceful,
             Some(name) => Signal::from_name(name)

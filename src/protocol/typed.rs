@@ -11,7 +11,7 @@ pub(super) fn number<T: FromStr>(word: &str) -> Option<T> {
 
 /// What somebody wrote, fit for a message and for a log: short, on one line, nothing invisible.
 pub(super) fn quoted(text: &str) -> String {
-    format!("`{}`", shortened(text))
+    if text.is_empty() { "''".to_owned() } else { format!("`{}`", shortened(text)) }
 }
 
 /// The same for a value, as JSON.

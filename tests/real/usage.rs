@@ -131,9 +131,10 @@ fn a_number_out_of_range_is_told_with_the_range() {
         ("--max-unacked", "--max-unacked"),
         ("--max-upgrade-additional", "--max-upgrade-additional"),
     ] {
-        for value in ["0", "abc", "-1", "1.5", "99999999999", ""] {
+        for value in ["0", "abc", "-1", "1.5", "99999999999"] {
             refused(&[option, value, "true"], &[name, &format!("`{value}`"), "accepted: 1 to "]);
         }
+        refused(&[option, "", "true"], &[name, "''", "accepted: 1 to "]);
     }
 }
 
@@ -214,7 +215,8 @@ fn other_values_that_make_no_sense_are_told_with_what_would() {
         ("--drop-env-var", "A=B", "without ="),
         ("--trace", "", "path"),
     ] {
-        let value_named = format!("`{}", value.get(..value.len().min(20)).unwrap_or(value));
+        let shown = format!("`{}", value.get(..value.len().min(20)).unwrap_or(value));
+        let value_named = if value.is_empty() { "''".to_owned() } else { shown };
         refused(&[option, value, "true"], &[option, &value_named, "accepted: ", accepted]);
     }
 }
@@ -223,6 +225,7 @@ fn other_values_that_make_no_sense_are_told_with_what_would() {
 fn something_to_run_is_needed() {
     refused(&[], &["PROGRAM", "--demo"]);
     refused(&["--"], &["PROGRAM"]);
+    refused(&[""], &["PROGRAM: ''", "accepted: a program to run"]);
 }
 
 #[test]

@@ -58,7 +58,7 @@ fn what_is_no_request_is_refused_with_what_is_accepted_and_the_connection_stays(
         (b"{\"command\":null}", "`command` is missing; accepted: status"),
         (b"{\"command\":7}", "`command` is 7; accepted: status"),
         (b"{\"command\":\"frobnicate\"}", "unknown command `frobnicate`; accepted: status"),
-        (b"{\"command\":\"\"}", "unknown command ``; accepted: status"),
+        (b"{\"command\":\"\"}", "unknown command ''; accepted: status"),
         (b"{\"command\":\"STATUS\"}", "unknown command `STATUS`"),
         (b"{\"command\":\"inc\",\"args\":\"x\"}", "inc: `args` is \"x\"; it must be a list"),
         (b"{\"command\":\"inc\",\"args\":[{}]}", "inc: `args` has {} in it; it must be a list of strings"),

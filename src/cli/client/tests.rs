@@ -155,7 +155,7 @@ fn a_replay_takes_one_file_and_nothing_else() {
     let rest = "accepted: replay FILE";
     for (words, complaint) in [
         (["replay"].as_slice(), "COMMAND: `replay` needs the file of a trace; "),
-        (&["replay", ""], "COMMAND: `` is not the path of a file; "),
+        (&["replay", ""], "COMMAND: '' is not the path of a file; "),
         (&["replay", "one", "two"], "COMMAND: `two` is one word too many; "),
     ] {
         assert_eq!(error(words), format!("{complaint}{rest}"));
@@ -174,9 +174,13 @@ fn a_replay_takes_one_file_and_nothing_else() {
 fn an_empty_command_is_refused() {
     for value in ["", " ", ";", " ; "] {
         let rest = "holds no command; accepted: commands, separated by semicolons";
-        assert_eq!(error(&["-e", value]), format!("--execute: `{value}` {rest}"));
+        let shown = if value.is_empty() { "''".to_owned() } else { format!("`{value}`") };
+        assert_eq!(error(&["-e", value]), format!("--execute: {shown} {rest}"));
     }
-    assert_eq!(error(&[""]), "COMMAND: `` is empty or not UTF-8; accepted: words in UTF-8");
+    assert_eq!(error(&[""]), "COMMAND: '' is no command; accepted: a command; --help lists them");
+    assert!(error(&["inc", ""]).starts_with("inc: '' is not a number of workers"));
+    let words = ["upgrade", "--", "sh", "-c", ""];
+    assert_eq!(sent(&options(&words)), [words], "a program's arguments may be empty");
 }
 
 #[test]

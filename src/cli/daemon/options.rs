@@ -183,6 +183,12 @@ fn workload(typed: &Typed<Key>) -> Result<Option<Workload>, UsageError> {
     let mut words = typed.words.iter().cloned();
     match (built_in, words.next()) {
         (None, None) => Ok(None),
+        (None, Some(program)) if program.is_empty() => Err(UsageError::BadValue {
+            option: "PROGRAM".to_owned(),
+            value: String::new(),
+            why: "has no name".to_owned(),
+            accepted: "a program to run".to_owned(),
+        }),
         (None, Some(program)) => Ok(Some(Workload::Program { program, args: words.collect() })),
         (Some((_, workload)), None) => Ok(Some(workload)),
         (Some((option, _)), Some(word)) => Err(UsageError::BadValue {
@@ -228,9 +234,14 @@ fn bind(value: Value<'_>, family: Family) -> Result<BindSpec, UsageError> {
 /// What einhorn takes behind its `-m`.
 const MANUAL: &str = "manual";
 
-/// Whether a word is a mode of acknowledgement in einhorn's terms: `manual`, or a time in seconds.
+/// Whether a word is a mode of acknowledgement in einhorn's terms: `manual`, or a time in seconds; or a time
+/// with its unit, which is refused as one more clearly than as a program that there is not.
 pub(super) fn is_ack_mode(word: &OsStr) -> bool {
-    word == MANUAL || word.to_str().is_some_and(|word| Millis::from_decimal_seconds(word).is_some())
+    let Some(word) = word.to_str() else { return false };
+    let unit = |unit: &&str| word.ends_with(unit);
+    let unit = ["ms", "sec", "min", "s", "m"].into_iter().find(unit).unwrap_or_default();
+    let number = word.strip_suffix(unit).unwrap_or(word);
+    word == MANUAL || Millis::from_decimal_seconds(number).is_some()
 }
 
 /// How long a worker must have stayed alive, by `--ack-after` or by einhorn's name for it.

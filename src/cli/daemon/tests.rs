@@ -296,6 +296,14 @@ fn what_einhorn_takes_behind_m_means_the_same_unless_it_is_a_program() {
     assert!(
         error("-m 2000000 prog").starts_with("--manual: `2000000` is not a time in seconds; accepted: 0 to")
     );
+    for time in ["2s", "0.5s", "500ms", "1min", "2sec", "3m"] {
+        let said = error(&format!("-m {time} prog"));
+        assert!(
+            said.starts_with(&format!("--manual: `{time}` is not a time in seconds; accepted: 0 to")),
+            "{said}"
+        );
+    }
+    assert_eq!(bare("-m 2stroke").workload, program(&["2stroke"]));
     assert!(error("-m 2 --ack-timeout 5 prog").starts_with("--ack-timeout does nothing without --manual"));
     assert_eq!(options("-m4").family, Family::V4);
     assert!(error("-m -m 2 prog").starts_with("--ack-after and --manual do not go together"));
@@ -341,8 +349,8 @@ fn variables_are_named_without_a_value() {
 
 #[test]
 fn paths_are_not_empty() {
-    assert!(error("--socket-path= prog").starts_with("--socket-path: `` cannot be the path of a socket"));
-    assert!(error("--trace= prog").starts_with("--trace: `` is not a path"));
+    assert!(error("--socket-path= prog").starts_with("--socket-path: '' cannot be the path of a socket"));
+    assert!(error("--trace= prog").starts_with("--trace: '' is not a path"));
 }
 
 #[test]
