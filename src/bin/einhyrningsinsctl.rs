@@ -2,7 +2,7 @@
 
 use einhyrningsins::{
     cli::client::{COMMAND_LINE, Parsed, parse},
-    ctl::{self, Format, Owner, Target, socket_path},
+    ctl::{self, Format, Owner, Patience, Target, socket_path},
 };
 use std::{env, process::ExitCode};
 
@@ -12,7 +12,8 @@ fn main() -> ExitCode {
             let format = if options.json { Format::Json } else { Format::People };
             let owner = if options.any_owner { Owner::Anybody } else { Owner::RootOrSelf };
             let path = socket_path(options.socket_path, env::var_os("EINHORN_SOCK_PATH"));
-            ctl::run(Target { path, owner }, format, &options.commands).into()
+            let patience = Patience::of(options.timeout);
+            ctl::run(Target { path, owner, patience }, format, &options.commands).into()
         }
         Ok(Parsed::Replay(trace)) => ctl::replay(&trace).into(),
         Ok(Parsed::Print(text)) => COMMAND_LINE.print(text),

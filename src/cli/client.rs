@@ -7,9 +7,13 @@ use super::{
     table::{CommandLine, Opt, OptionsEnd, Rows, Section, Text, Topic},
     value::Value,
 };
-use crate::protocol::command::{self, COMMANDS, Entry, options_in_a_line};
+use crate::{
+    fsm::{config::SPAN, time::Millis},
+    protocol::command::{self, COMMANDS, Entry, options_in_a_line},
+};
 use std::{
     ffi::{OsStr, OsString},
+    ops::RangeInclusive,
     path::PathBuf,
 };
 
@@ -21,9 +25,13 @@ pub enum Key {
     SocketPath,
     AnyOwner,
     Json,
+    Timeout,
     Help,
     Version,
 }
+
+/// An answer takes some time.
+const TIMEOUT: RangeInclusive<Millis> = Millis(1)..=*SPAN.end();
 
 /// All about the command line of `einhyrningsinsctl`.
 pub static COMMAND_LINE: CommandLine<Key> = CommandLine {
@@ -58,6 +66,14 @@ pub static COMMAND_LINE: CommandLine<Key> = CommandLine {
                 "Talk to a control socket that neither root nor the own user has made.",
             ),
             Opt::flag(Key::Json, "json", "Print the lines of a reply as they come."),
+            Opt::valued(
+                Key::Timeout,
+                "timeout",
+                "SECS",
+                "How long a connection may take, and then the first line of an answer. Further lines of an \
+                 upgrade's may take as long as they do, unless this is given.",
+            )
+            .defaults_to("10"),
             Opt::flag(Key::Help, "help", "Print this text and exit.").short('h').prints(Text::Help),
             Opt::flag(Key::Version, "version", "Print name and version, and exit.").prints(Text::Version),
         ],
@@ -78,7 +94,7 @@ pub static COMMAND_LINE: CommandLine<Key> = CommandLine {
                 ("0", "Done."),
                 ("1", "A command was refused, or it failed; a replay differs."),
                 ("2", "The command line is wrong, and nothing was done; or a line of the input, and nothing from there on."),
-                ("3", "No supervisor could be reached, or its socket is another user's."),
+                ("3", "No supervisor could be reached, or it does not answer, or its socket is another user's."),
                 ("130", "Interrupted by Ctrl-C; what was begun goes on."),
             ]),
         },
@@ -148,6 +164,8 @@ pub struct Options {
     pub any_owner: bool,
     /// Whether to print replies as they come.
     pub json: bool,
+    /// How long a supervisor may take to answer, if that was said.
+    pub timeout: Option<Millis>,
     /// Commands to run one after the other. None means to ask for them.
     pub commands: Vec<Order>,
 }
@@ -170,6 +188,7 @@ pub fn parse<I: IntoIterator<Item = OsString>>(args: I) -> Result<Parsed, UsageE
         socket_path: typed.value(Key::SocketPath, Value::socket_path)?,
         any_owner: typed.has(Key::AnyOwner),
         json: typed.has(Key::Json),
+        timeout: typed.value(Key::Timeout, |value| value.seconds(TIMEOUT))?,
         commands: commands(&typed)?,
     })))
 }

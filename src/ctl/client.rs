@@ -1,10 +1,13 @@
 //! One command after the other, over a connection that is made when it is needed.
 
 use super::{
+    clock::Clock,
     connection::{Connection, Lost, Target, Unreachable},
     interrupt::{Attended, Interrupts},
     outcome::Outcome,
     owner::Peer,
+    patience::Patience,
+    process,
     render::Screen,
     wait::{self, Back},
 };
@@ -50,7 +53,11 @@ impl Client {
             }
         };
         let attended = self.interrupts.attend();
-        match carry_out(dispatch, &mut connection, &attended, screen) {
+        // Asked for now: once it has ended nobody can tell who it was.
+        let peer = connection.peer().unwrap_or(Peer { pid: None, handle: None });
+        let patience = self.target.patience;
+        let mut talk = Talk { connection: &mut connection, peer: &peer, attended: &attended, patience };
+        match talk.carry_out(dispatch, screen) {
             Ok(outcome) => {
                 drop(attended);
                 self.connection = Some(connection);
@@ -60,6 +67,13 @@ impl Client {
             Err(Lost::Interrupted) => {
                 screen.complain(&format_args!("interrupted; {}", left_behind(dispatch)));
                 Outcome::Interrupted
+            }
+            Err(lost @ (Lost::Silent(_) | Lost::Stalled(_))) => {
+                let who = peer.pid.map(|pid| format!("pid {pid}: ")).unwrap_or_default();
+                let doing = peer.pid.and_then(process::doing).map(|doing| format!("; {doing}"));
+                let (name, doing) = (dispatch.name, doing.unwrap_or_default());
+                screen.complain(&format_args!("{name}: {who}{lost}{doing}; {}", left_behind(dispatch)));
+                Outcome::Unreachable
             }
             Err(lost) => {
                 screen.complain(&format_args!("{}: {lost}", dispatch.name));
@@ -90,52 +104,62 @@ fn left_behind(dispatch: &Dispatch) -> String {
     }
 }
 
-fn carry_out(
-    dispatch: &Dispatch,
-    connection: &mut Connection,
-    attended: &Attended<'_>,
-    screen: &mut Screen<'_>,
-) -> Result<Outcome, Lost> {
-    // Asked for now: once it has ended nobody can tell who it was.
-    let peer = connection.peer().unwrap_or(Peer { pid: None, handle: None });
-    connection.send(dispatch.name, &dispatch.args);
-    let last = follow(connection, attended, screen)?;
-    if !last.ok {
-        return Ok(Outcome::Failed);
-    }
-    match dispatch.awaited {
-        None => {}
-        Some(Awaited::End) => {
-            wait::for_end(&peer, connection, attended)?;
-            let pid = peer.pid.map(|pid| format!(", pid {pid},")).unwrap_or_default();
-            screen.note(&format!("the supervisor{pid} has ended"));
-        }
-        Some(Awaited::TakenBack) => match wait::for_way_back(&last, connection, attended)? {
-            Back::Whole(words) => screen.note(&words),
-            Back::Short(words) => {
-                screen.complain(&words);
-                return Ok(Outcome::Failed);
-            }
-        },
-    }
-    Ok(Outcome::Done)
+/// A command on its way to its end.
+struct Talk<'a> {
+    connection: &'a mut Connection,
+    peer: &'a Peer,
+    attended: &'a Attended<'a>,
+    patience: Patience,
 }
 
-/// Shows the lines of an answer up to the last, and returns that.
-fn follow(
-    connection: &mut Connection,
-    attended: &Attended<'_>,
-    screen: &mut Screen<'_>,
-) -> Result<Envelope, Lost> {
-    loop {
-        match connection.receive(attended, screen.patience())? {
-            Some(reply) => {
-                screen.show(&reply);
-                if !reply.envelope.wait {
-                    return Ok(reply.envelope);
-                }
+impl Talk<'_> {
+    fn carry_out(&mut self, dispatch: &Dispatch, screen: &mut Screen<'_>) -> Result<Outcome, Lost> {
+        self.connection.send(dispatch.name, &dispatch.args);
+        let last = self.follow(screen)?;
+        if !last.ok {
+            return Ok(Outcome::Failed);
+        }
+        let Self { connection, peer, attended, patience } = self;
+        match dispatch.awaited {
+            None => {}
+            Some(Awaited::End) => {
+                wait::for_end(peer, connection, attended)?;
+                let pid = peer.pid.map(|pid| format!(", pid {pid},")).unwrap_or_default();
+                screen.note(&format!("the supervisor{pid} has ended"));
             }
-            None => screen.catch_up(),
+            Some(Awaited::TakenBack) => match wait::for_way_back(&last, connection, attended, patience)? {
+                Back::Whole(words) => screen.note(&words),
+                Back::Short(words) => {
+                    screen.complain(&words);
+                    return Ok(Outcome::Failed);
+                }
+            },
+        }
+        Ok(Outcome::Done)
+    }
+
+    /// Shows the lines of an answer up to the last, and returns that.
+    fn follow(&mut self, screen: &mut Screen<'_>) -> Result<Envelope, Lost> {
+        let clock = Clock::start();
+        let mut silence = Some((self.patience.first, Lost::Silent(self.patience.first)));
+        let mut since = clock.now();
+        loop {
+            let left = silence.as_ref().map(|(most, _)| (since + *most).saturating_sub(clock.now()));
+            let patience = [left, screen.patience()].into_iter().flatten().min();
+            match self.connection.receive(self.attended, patience)? {
+                Some(reply) => {
+                    screen.show(&reply);
+                    if !reply.envelope.wait {
+                        return Ok(reply.envelope);
+                    }
+                    silence = self.patience.next.map(|next| (next, Lost::Stalled(next)));
+                    since = clock.now();
+                }
+                None => screen.catch_up(),
+            }
+            if let Some((_, lost)) = silence.take_if(|(most, _)| clock.now() >= since + *most) {
+                return Err(lost);
+            }
         }
     }
 }

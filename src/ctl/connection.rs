@@ -3,20 +3,37 @@
 use super::{
     interrupt::{Attended, Waited},
     owner::{self, Foreign, Owner, Peer},
+    patience::Patience,
 };
-use crate::protocol::{
-    BadReply, Envelope, LineBuffer, Overlong,
-    json::{list, members, text},
-    line::REPLY_MAX,
-    words::io_error,
+use crate::{
+    fsm::time::Millis,
+    protocol::{
+        BadReply, Envelope, LineBuffer, Overlong,
+        json::{list, members, text},
+        line::REPLY_MAX,
+        words::{file_kind, io_error, span},
+    },
 };
 use core::fmt;
 use miniserde::json;
+use nix::{
+    errno::Errno,
+    sys::{
+        socket::{
+            AddressFamily, SockFlag, SockType, UnixAddr, connect, setsockopt, socket, sockopt::SendTimeout,
+        },
+        time::{TimeVal, TimeValLike as _},
+    },
+};
 use std::{
     collections::VecDeque,
+    fs::FileType,
     io::{self, Read as _, Write as _},
-    os::{fd::AsFd as _, unix::net::UnixStream},
-    path::PathBuf,
+    os::{
+        fd::{AsFd as _, AsRawFd as _},
+        unix::{fs::FileTypeExt as _, net::UnixStream},
+    },
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -27,6 +44,8 @@ pub struct Target {
     pub path: PathBuf,
     /// Whose that may be.
     pub owner: Owner,
+    /// How long it may take to answer.
+    pub patience: Patience,
 }
 
 /// No supervisor could be reached.
@@ -39,6 +58,10 @@ pub struct Unreachable {
 #[derive(Debug)]
 enum Why {
     System(io::Error),
+    /// Something else is there.
+    NoSocket(FileType),
+    /// Whoever listens has not taken the connection in that time.
+    Busy(Duration),
     Foreign(Foreign),
 }
 
@@ -47,6 +70,21 @@ impl fmt::Display for Unreachable {
         let path = self.path.display();
         let error = match &self.why {
             Why::System(error) => error,
+            Why::NoSocket(kind) => {
+                let kind = file_kind(*kind);
+                return write!(
+                    f,
+                    "cannot reach a supervisor at {path}: what is there is {kind}, not a socket"
+                );
+            }
+            Why::Busy(time) => {
+                return write!(
+                    f,
+                    "the supervisor at {path} has taken no connection for {}: too many wait already; it is \
+                     stopped, or hangs",
+                    shown(*time)
+                );
+            }
             Why::Foreign(foreign) => return write!(f, "refused the control socket {path}: {foreign}"),
         };
         write!(f, "cannot reach a supervisor at {path}: {}", io_error(error))?;
@@ -73,8 +111,16 @@ pub enum Lost {
     Overlong(Overlong),
     /// A line is not a reply.
     BadReply(BadReply),
+    /// Not a line of the answer came, for so long.
+    Silent(Duration),
+    /// Nothing more came, for so long.
+    Stalled(Duration),
     /// Somebody pressed Ctrl-C.
     Interrupted,
+}
+
+fn shown(time: Duration) -> String {
+    span(Millis(time.as_millis().try_into().unwrap_or(u64::MAX)))
 }
 
 impl fmt::Display for Lost {
@@ -84,6 +130,18 @@ impl fmt::Display for Lost {
             Self::Broken(error) => write!(f, "the connection to the supervisor broke: {}", io_error(error)),
             Self::Overlong(error) => write!(f, "the answer cannot be understood: {error}"),
             Self::BadReply(error) => write!(f, "the answer cannot be understood: {error}"),
+            Self::Silent(time) => write!(
+                f,
+                "the supervisor accepted the connection but does not answer: nothing came for {}",
+                shown(*time)
+            ),
+            Self::Stalled(time) => {
+                write!(
+                    f,
+                    "the supervisor does not go on with its answer: nothing more came for {}",
+                    shown(*time)
+                )
+            }
             Self::Interrupted => f.write_str("interrupted"),
         }
     }
@@ -129,10 +187,20 @@ impl Connection {
     /// If nobody can be reached there, or only somebody whose socket it may not be, with the path and the
     /// reason.
     pub fn open(target: &Target) -> Result<Self, Unreachable> {
-        let Target { path, owner } = target;
+        let Target { path, owner, patience } = target;
         let failed = |why| Unreachable { path: path.clone(), why };
         let system = |error| failed(Why::System(error));
-        let stream = UnixStream::connect(path).map_err(system)?;
+        let stream = match open(path, patience.first) {
+            Ok(stream) => stream,
+            Err(Errno::EAGAIN) => return Err(failed(Why::Busy(patience.first))),
+            // The system says so of whatever is no socket, too.
+            Err(errno @ Errno::ECONNREFUSED) => {
+                let kind = path.metadata().map(|metadata| metadata.file_type());
+                let other = kind.ok().filter(|kind| !kind.is_socket());
+                return Err(failed(other.map_or_else(|| Why::System(errno.into()), Why::NoSocket)));
+            }
+            Err(errno) => return Err(system(errno.into())),
+        };
         let foreign = match owner {
             Owner::RootOrSelf => owner::foreign(path, &stream).map_err(system)?,
             Owner::Anybody => None,
@@ -179,6 +247,16 @@ impl Connection {
         let _ = self.stream.write_all(line.as_bytes());
     }
 
+    /// Waits for the next line of the answer for as long as a supervisor may take that is not busy with
+    /// anything long.
+    ///
+    /// # Errors
+    /// If none comes by then, or one that makes no sense.
+    pub fn receive_soon(&mut self, attended: &Attended<'_>, patience: &Patience) -> Result<ReplyLine, Lost> {
+        let reply = self.receive(attended, Some(patience.first))?;
+        reply.ok_or(Lost::Silent(patience.first))
+    }
+
     /// Waits for the next line of the answer; `None` if it has not come within `patience`.
     ///
     /// # Errors
@@ -212,4 +290,19 @@ impl Connection {
             }
         }
     }
+}
+
+/// Connects, and gives up after a while: who is stopped takes no connection once enough of them wait.
+/// From then on it also limits how long a request may take to be written.
+fn open(path: &Path, patience: Duration) -> Result<UnixStream, Errno> {
+    let fd = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    let limit = TimeVal::milliseconds(i64::try_from(patience.as_millis()).unwrap_or(i64::MAX));
+    setsockopt(&fd, SendTimeout, &limit)?;
+    let address = UnixAddr::new(path)?;
+    while let Err(errno) = connect(fd.as_raw_fd(), &address) {
+        if errno != Errno::EINTR {
+            return Err(errno);
+        }
+    }
+    Ok(fd.into())
 }

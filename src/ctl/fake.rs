@@ -1,6 +1,6 @@
 //! A supervisor that only follows a script. For tests.
 
-use super::{connection::Target, owner::Owner};
+use super::{connection::Target, owner::Owner, patience::Patience};
 use std::{
     env, fs,
     io::{BufRead as _, BufReader, Write as _},
@@ -53,7 +53,7 @@ impl Fake {
 
     /// The same for a client.
     pub(crate) fn target(&self) -> Target {
-        Target { path: self.path(), owner: Owner::RootOrSelf }
+        Target { path: self.path(), owner: Owner::RootOrSelf, patience: Patience::of(None) }
     }
 
     /// The lines that came since the last call.

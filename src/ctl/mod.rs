@@ -9,7 +9,8 @@
 //! [`order`](crate::cli::order).
 //!
 //! Who answers is not taken on trust ([`owner`]), nothing that is answered gives orders to the terminal
-//! ([`render`]), and Ctrl-C ends the wait for an answer and nothing else ([`interrupt`]).
+//! ([`render`]), and Ctrl-C ends the wait for an answer and nothing else ([`interrupt`]). Nor is the wait without end
+//! ([`patience`]): of a supervisor that does not answer it is told what it is doing ([`process`]).
 //!
 //! [`replay()`] is apart from all that: it needs no supervisor, only what one has recorded.
 
@@ -22,6 +23,8 @@ pub mod interrupt;
 mod outcome;
 pub mod owner;
 pub mod pace;
+pub mod patience;
+pub mod process;
 pub mod render;
 pub mod replay;
 pub mod run;
@@ -34,5 +37,6 @@ mod fake;
 pub use connection::Target;
 pub use outcome::Outcome;
 pub use owner::Owner;
+pub use patience::Patience;
 pub use replay::replay;
 pub use run::{Format, run, socket_path};

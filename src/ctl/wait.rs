@@ -4,11 +4,13 @@ use super::{
     connection::{Connection, Lost},
     interrupt::{Attended, Waited},
     owner::Peer,
+    patience::Patience,
+    process,
 };
 use crate::protocol::Envelope;
 use miniserde::json::{Number, Object, Value};
 use nix::{errno::Errno, sys::signal::kill, unistd::Pid};
-use std::{fs, os::fd::AsFd as _, time::Duration};
+use std::{os::fd::AsFd as _, time::Duration};
 
 /// How often a supervisor is asked how far it is on its way back.
 const ASK: Duration = Duration::from_millis(200);
@@ -56,25 +58,24 @@ fn pause(waited: Waited) -> Result<(), Lost> {
 }
 
 fn exists(pid: i32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // The state is behind the name, which may hold anything; proc_pid_stat(5).
-    let ended = stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with(['Z', 'X']));
+    let ended = matches!(process::state(pid), Some('Z' | 'X'));
     kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH) && !ended
 }
 
 /// Waits until the upgrade to that generation is no more.
 ///
 /// # Errors
-/// If the connection is lost, or waiting is interrupted.
+/// If the connection is lost, the supervisor does not answer, or waiting is interrupted.
 pub fn for_way_back(
     aborting: &Envelope,
     connection: &mut Connection,
     attended: &Attended<'_>,
+    patience: &Patience,
 ) -> Result<Back, Lost> {
     let generation = number(&aborting.fields, "generation");
     loop {
         connection.send("status", &[]);
-        let Some(reply) = connection.receive(attended, None)? else { continue };
+        let reply = connection.receive_soon(attended, patience)?;
         let Some(status) = object(&reply.envelope.fields, "status") else {
             return Ok(Back::Short(reply.envelope.message));
         };

@@ -8,7 +8,7 @@ use crate::fsm::{
     time::Millis,
 };
 use miniserde::json::Value;
-use std::io;
+use std::{fs::FileType, io, os::unix::fs::FileTypeExt as _};
 
 /// How a start failed, such as `exited with status 1`.
 #[must_use]
@@ -85,6 +85,19 @@ pub fn errno(Errno(number): Errno) -> String {
 #[must_use]
 pub fn io_error(error: &io::Error) -> String {
     error.raw_os_error().map_or_else(|| error.to_string(), |number| errno(Errno(number)))
+}
+
+/// What kind of file that is, such as `a directory`.
+#[must_use]
+pub fn file_kind(kind: FileType) -> &'static str {
+    let kinds = [
+        (kind.is_dir(), "a directory"),
+        (kind.is_symlink(), "a symbolic link"),
+        (kind.is_fifo(), "a named pipe"),
+        (kind.is_char_device() || kind.is_block_device(), "a device"),
+        (kind.is_socket(), "a socket"),
+    ];
+    kinds.iter().find(|(is_one, _)| *is_one).map_or("a regular file", |(_, name)| name)
 }
 
 /// A span of time to two figures' worth, such as `350 ms`, `3.2 s`, `2 min 5 s`, `4 d 3 h`.

@@ -1,13 +1,18 @@
 //! The client program: its ways to take commands, what it shows, its exit status.
 
 use crate::{
-    harness::{CLIENT, Folder, Supervisor, is_ok, number, text},
+    harness::{CLIENT, Folder, Supervisor, is_ok, number, rust_worker, text},
     tools::{err, out, releases, sleepers, within},
 };
 use miniserde::json::{self, Value};
+use nix::sys::{
+    signal::Signal,
+    socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket},
+};
 use std::{
     fs,
-    io::Write as _,
+    io::{self, Write as _},
+    os::fd::{AsRawFd as _, OwnedFd},
     process::{Command, Output, Stdio},
 };
 
@@ -85,9 +90,12 @@ fn nobody_there_is_exit_status_3_with_the_path_and_why() {
     drop(std::os::unix::net::UnixListener::bind(&stale).expect("a socket"));
     let file = folder.join("file");
     fs::write(&file, "").expect("a file");
-    for (path, why) in
-        [(&missing, "No such file"), (&stale, "Connection refused"), (&file, "Connection refused")]
-    {
+    for (path, why) in [
+        (&missing, "No such file"),
+        (&stale, "Connection refused"),
+        (&file, "what is there is a regular file, not a socket"),
+        (&folder.join(""), "what is there is a directory, not a socket"),
+    ] {
         for args in [["status"].as_slice(), &["-e", "status;inc"], &["--json", "upgrade"]] {
             let output = run(path, args, Stdio::null());
             assert_eq!(output.status.code(), Some(3), "{args:?}: {}", err(&output));
@@ -226,5 +234,66 @@ fn output_that_nobody_reads_or_that_fails_does_not_stop_a_command() {
             err(&output)
         );
         supervisor.await_healthy(5);
+    }
+}
+
+#[test]
+fn a_supervisor_that_does_not_answer_is_told_with_what_it_is_doing() {
+    let (supervisor, _) = sleepers(1, &[]);
+    supervisor.signal(Signal::SIGSTOP);
+    let pid = supervisor.pid();
+    for args in [["--timeout", "0.2", "status"].as_slice(), &["-e", "status; inc", "--timeout=0.2"]] {
+        let output = supervisor.ctl(args);
+        let said = err(&output);
+        assert_eq!((output.status.code(), out(&output).as_str()), (Some(3), ""), "{said}");
+        let lost = "the supervisor accepted the connection but does not answer: nothing came for 200 ms";
+        assert!(
+            said.starts_with(&format!("einhyrningsinsctl: status: pid {pid}: {lost}; it is stopped")),
+            "{said}"
+        );
+        assert!(said.contains(&format!("`kill -CONT {pid}` continues it; whether `status` was")), "{said}");
+    }
+    // A backlog that is full takes no connection at all.
+    let crowd: Vec<_> = std::iter::from_fn(|| try_connect(&supervisor)).collect();
+    assert!(!crowd.is_empty());
+    let output = supervisor.ctl(&["--timeout", "0.2", "status"]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(err(&output).contains("has taken no connection for 200 ms"), "{}", err(&output));
+    drop(crowd);
+    supervisor.signal(Signal::SIGCONT);
+    supervisor.ctl_ok(&["status"]);
+}
+
+/// A connection that is not waited for.
+fn try_connect(supervisor: &Supervisor) -> Option<OwnedFd> {
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None).expect("a socket");
+    let address = UnixAddr::new(&supervisor.socket()).expect("an address");
+    connect(fd.as_raw_fd(), &address).ok().map(|()| fd)
+}
+
+#[test]
+fn an_upgrade_may_take_longer_than_its_first_line_unless_a_time_is_given() {
+    let (mut supervisor, release, _) = releases(1, &[]);
+    let slow = format!("#!/bin/sh\nsleep 1\nexec {}\n", rust_worker());
+    release.switch(&supervisor.folder.script("slow", &slow));
+    let output = supervisor.ctl(&["upgrade", "--timeout", "0.3"]);
+    assert_eq!(output.status.code(), Some(3));
+    let said = err(&output);
+    assert!(said.contains("does not go on with its answer: nothing more came for 300 ms; it "), "{said}");
+    assert!(said.contains("; the upgrade goes on: `status` shows it"), "{said}");
+    supervisor.await_log("upgrade to generation 2 is complete");
+}
+
+#[test]
+fn a_reader_who_has_seen_enough_ends_the_client_without_a_word() {
+    let (supervisor, _) = sleepers(1, &[]);
+    for args in [["status"].as_slice(), &["upgrade"], &["--json", "status"], &["help"]] {
+        let (reader, writer) = io::pipe().expect("a pipe");
+        drop(reader);
+        let mut client = Command::new(CLIENT);
+        client.arg("-d").arg(supervisor.socket()).args(args).stdin(Stdio::null()).stdout(writer);
+        let output = client.stderr(Stdio::piped()).output().expect("the client can be run");
+        assert_eq!((output.status.code(), err(&output).as_str()), (Some(0), ""), "{args:?}");
     }
 }

@@ -32,7 +32,8 @@ fn error(words: &[&str]) -> String {
 
 #[test]
 fn without_a_command_the_client_is_interactive() {
-    let nothing = Options { socket_path: None, any_owner: false, json: false, commands: vec![] };
+    let nothing =
+        Options { socket_path: None, any_owner: false, json: false, timeout: None, commands: vec![] };
     assert_eq!(options(&[]), nothing);
 }
 
@@ -149,6 +150,15 @@ fn a_command_is_given_one_way_or_the_other() {
 }
 
 #[test]
+fn a_time_for_the_answer_is_in_seconds_and_not_none_at_all() {
+    assert_eq!(options(&["--timeout", "2.5", "status"]).timeout, Some(Millis(2_500)));
+    assert_eq!(options(&["status", "--timeout=2"]).timeout, Some(Millis(2_000)));
+    for time in ["0", "2s", "-1"] {
+        assert!(error(&["--timeout", time, "status"]).contains("is not a time in seconds"), "{time}");
+    }
+}
+
+#[test]
 fn a_replay_takes_one_file_and_nothing_else() {
     let file = || OsString::from_vec(b"/tmp/\xff".to_vec());
     assert_eq!(parse(["replay".into(), file()]), Ok(Parsed::Replay(file().into())));
@@ -226,6 +236,7 @@ fn every_option_of_the_table_has_an_effect() {
         let sample = match option.key {
             Key::Execute => "status",
             Key::SocketPath => "/run/x",
+            Key::Timeout => "2.5",
             Key::AnyOwner | Key::Json | Key::Help | Key::Version => "",
         };
         let long = format!("--{}", option.long);

@@ -124,6 +124,25 @@ fn the_way_back_is_waited_for_and_told() {
 }
 
 #[test]
+fn an_answer_that_does_not_come_is_not_waited_for_without_end() {
+    let begun = "{\"message\":\"generation 2: 0/1\",\"ok\":true,\"wait\":true}\n";
+    let soon = Patience::of(Some(crate::fsm::time::Millis(50)));
+    let usual = Patience { first: soon.first, next: None };
+    // The rest comes when the next request does, which is never.
+    for (said, patience, lost) in [
+        ("", usual, "accepted the connection but does not answer: nothing came for 50 ms; it "),
+        (begun, soon, "does not go on with its answer: nothing more came for 50 ms; it "),
+    ] {
+        let fake = Fake::new(&[&[said, ""]]);
+        let mut client = Client::new(Target { patience, ..fake.target() }, Interrupts::leave());
+        let (outcome, _, err) = run(&mut client, "upgrade");
+        assert_eq!(outcome, Outcome::Unreachable, "{err}");
+        let who = format!("einhyrningsinsctl: upgrade: pid {}: the supervisor {lost}", std::process::id());
+        assert!(err.starts_with(&who), "{err}");
+    }
+}
+
+#[test]
 fn help_needs_no_supervisor() {
     let fake = Fake::new(&[]);
     let mut client = Client::new(Target { path: "/nowhere".into(), ..fake.target() }, Interrupts::leave());

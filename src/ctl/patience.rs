@@ -1,0 +1,38 @@
+//! How long a client waits.
+
+use crate::fsm::time::Millis;
+use std::time::Duration;
+
+/// For a connection and the beginning of an answer, unless `--timeout` says otherwise.
+const USUAL: Duration = Duration::from_secs(10);
+
+/// How long a supervisor may keep a client waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// For a connection, and then for the first line of an answer.
+    pub first: Duration,
+    /// For each further line; `None` is for ever: an upgrade takes its time.
+    pub next: Option<Duration>,
+}
+
+impl Patience {
+    /// As `--timeout` says, if it was given.
+    #[must_use]
+    pub fn of(given: Option<Millis>) -> Self {
+        let next = given.map(|Millis(ms)| Duration::from_millis(ms));
+        Self { first: next.unwrap_or(USUAL), next }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn between_two_lines_nothing_is_limited_unless_a_time_was_given() {
+        let usual = Patience { first: Duration::from_secs(10), next: None };
+        assert_eq!(Patience::of(None), usual);
+        let given = Duration::from_millis(2_500);
+        assert_eq!(Patience::of(Some(Millis(2_500))), Patience { first: given, next: Some(given) });
+    }
+}
