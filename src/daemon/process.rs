@@ -12,7 +12,7 @@
 
 pub(crate) use inherited::{FileLimit, Hangup, open_standard_fds, reset_signals_at_start};
 pub(crate) use interrupt::arm_interrupt;
-pub(crate) use reap::ended;
+pub(crate) use reap::{ended, stopped};
 pub(crate) use send::{group_of, number, signal, sweep};
 pub(crate) use verdicts::Ticket;
 

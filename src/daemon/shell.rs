@@ -405,6 +405,7 @@ impl<'a> Shell<'a> {
             version: env!("CARGO_PKG_VERSION"),
             uptime: self.clock.now().since(Time(0)),
             listeners: self.sockets.addresses(),
+            stopped: process::stopped(&self.children),
         }
     }
 

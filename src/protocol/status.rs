@@ -6,15 +6,15 @@ use super::{
     words::{count, exit_status, exit_value, failure, failure_value, span, times},
 };
 use crate::fsm::{
-    id::SlotId,
+    id::{Pid, SlotId},
     status::{SlotStatus, Status, UpgradeStatus, WorkerStatus},
     time::Millis,
     upgrade::Stage,
     worker::PhaseTag,
 };
 use core::fmt::Write as _;
-use miniserde::json::Value;
-use std::collections::BTreeMap;
+use miniserde::json::{Object, Value};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What there is to say about the supervisor itself, which only the shell knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +27,14 @@ pub struct About<'a> {
     pub uptime: Millis,
     /// The addresses it listens on, in the order of the `--bind` options.
     pub listeners: Vec<String>,
+    /// Workers that are stopped, as by SIGSTOP: whatever their phase, they do nothing.
+    pub stopped: BTreeSet<Pid>,
+}
+
+impl About<'_> {
+    fn is_stopped(&self, worker: &WorkerStatus) -> bool {
+        worker.pid.is_some_and(|pid| self.stopped.contains(&pid))
+    }
 }
 
 /// The answer to `status`, but for the request's id.
@@ -41,7 +49,7 @@ pub fn envelope(status: &Status, about: &About<'_>) -> Envelope {
 pub fn table(status: &Status, about: &About<'_>) -> String {
     let mut lines: Vec<String> = alarm(status).into_iter().collect();
     lines.extend(heading(status, about));
-    lines.extend(rows(status));
+    lines.extend(rows(status, about));
     lines.extend(status.slots.iter().filter_map(trouble));
     lines.join("\n")
 }
@@ -108,7 +116,7 @@ fn waiting_for(upgrade: &UpgradeStatus) -> String {
 const COLUMNS: [&str; 8] =
     ["SLOT", "PID", "GENERATION", "PHASE", "AGE", "RESTARTS", "LAST PING", "LAST EXIT"];
 
-fn rows(status: &Status) -> Vec<String> {
+fn rows(status: &Status, about: &About<'_>) -> Vec<String> {
     let slots = by_number(&status.slots);
     let mut workers: Vec<&WorkerStatus> = status.workers.iter().collect();
     workers.sort_by_key(|worker| (worker.slot, worker.worker));
@@ -119,7 +127,7 @@ fn rows(status: &Status) -> Vec<String> {
             worker.slot.to_string(),
             worker.pid.map_or_else(dash, |pid| pid.to_string()),
             worker.generation.to_string(),
-            worker.phase.to_string(),
+            format!("{}{}", worker.phase, if about.is_stopped(worker) { ", stopped" } else { "" }),
             span(worker.age),
             slot.map_or_else(dash, |slot| slot.restarts.to_string()),
             worker.pinged.map_or_else(dash, |pinged| format!("{} ago", span(pinged))),
@@ -177,7 +185,11 @@ fn trouble(slot: &SlotStatus) -> Option<String> {
 #[must_use]
 pub fn value(status: &Status, about: &About<'_>) -> Value {
     let slots = by_number(&status.slots);
-    let worker = |worker: &WorkerStatus| worker_value(worker, slots.get(&worker.slot).copied());
+    let worker = |worker: &WorkerStatus| {
+        let mut fields = worker_fields(worker, slots.get(&worker.slot).copied());
+        fields.insert("stopped".into(), Value::Bool(about.is_stopped(worker)));
+        Value::Object(fields)
+    };
     Value::Object(members([
         ("pid", number(about.pid)),
         ("version", text(about.version)),
@@ -221,9 +233,9 @@ fn slot_value(slot: &SlotStatus) -> Value {
     ]))
 }
 
-fn worker_value(worker: &WorkerStatus, slot: Option<&SlotStatus>) -> Value {
+fn worker_fields(worker: &WorkerStatus, slot: Option<&SlotStatus>) -> Object {
     let (phase, detail) = phase(worker.phase);
-    Value::Object(members([
+    members([
         ("worker", number(worker.worker.0)),
         ("slot", number(worker.slot.0)),
         ("pid", or_null(worker.pid, |pid| number(pid.0))),
@@ -234,7 +246,7 @@ fn worker_value(worker: &WorkerStatus, slot: Option<&SlotStatus>) -> Value {
         ("restarts", or_null(slot, |slot| number(slot.restarts))),
         ("last_exit", exit_value(slot.and_then(|slot| slot.last_exit))),
         ("last_ping_ms", or_null(worker.pinged, |pinged| number(pinged.0))),
-    ]))
+    ])
 }
 
 /// One of the five phases, and what the table tells apart within it.
@@ -254,7 +266,7 @@ mod tests {
     use super::*;
     use crate::fsm::{
         event::{ExitStatus, Strategy},
-        id::{Generation, Pid, WorkerId},
+        id::{Generation, WorkerId},
         reason::Failure,
     };
     use miniserde::json;
@@ -273,7 +285,13 @@ mod tests {
 
     fn about() -> About<'static> {
         let listeners = vec!["127.0.0.1:8080".into(), "[::1]:8080".into()];
-        About { pid: 4_242, version: "0.1.0", uptime: Millis(10_920_000), listeners }
+        About {
+            pid: 4_242,
+            version: "0.1.0",
+            uptime: Millis(10_920_000),
+            listeners,
+            stopped: BTreeSet::new(),
+        }
     }
 
     fn amid_an_upgrade() -> Status {
@@ -349,13 +367,26 @@ slot 2: given up after 5 failed starts, at last: exited with status 1; `retry` t
              \"unready\":1,\"untouched\":1,\"waiting_for\":\"1 worker to become healthy\"}",
             "{\"age_ms\":1500,\"detail\":null,\"generation\":1,\"last_exit\":{\"kind\":\"killed\",\
              \"message\":\"killed by SIGSEGV (signal 11)\",\"signal\":11},\"last_ping_ms\":40,\
-             \"phase\":\"healthy\",\"pid\":10002,\"restarts\":2,\"slot\":0,\"worker\":2}",
+             \"phase\":\"healthy\",\"pid\":10002,\"restarts\":2,\"slot\":0,\"stopped\":false,\"worker\":2}",
             "\"detail\":\"term\"",
             "\"gave_up\":true",
             "\"retry_in_ms\":225",
         ] {
             assert!(text.contains(part), "{part} is not in {text}");
         }
+    }
+
+    #[test]
+    fn a_worker_that_is_stopped_is_told_from_one_that_works() {
+        let about = About { stopped: [Pid(10_002)].into(), ..about() };
+        let table = table(&amid_an_upgrade(), &about);
+        let rows: Vec<&str> = table.lines().filter(|line| line.contains(", stopped ")).collect();
+        assert!(
+            matches!(rows.as_slice(), [row] if row.starts_with("0     10002  1           healthy, stopped  ")),
+            "{table}"
+        );
+        let data = json::to_string(&value(&amid_an_upgrade(), &about));
+        assert_eq!(data.matches("\"stopped\":true").count(), 1, "{data}");
     }
 
     #[test]

@@ -145,10 +145,17 @@ fn stop_cont_and_kill_can_be_sent_to_a_worker() {
     let name = pids[0].to_string();
     assert!(is_ok(&command(&supervisor, &["signal", "STOP", &name])));
     supervisor.eventually("it is stopped", |_| (state(pids[0])? == "T").then_some(()));
-    assert_eq!(state(pids[1]).as_deref(), Some("S"), "the other one is not");
+    supervisor.eventually("the other one is not", |_| (state(pids[1])? == "S").then_some(()));
+    let stopped = |worker: &miniserde::json::Value| {
+        matches!(member(worker, "stopped"), miniserde::json::Value::Bool(true))
+    };
+    let told: Vec<i64> = supervisor.workers(stopped).iter().map(|worker| number(worker, "pid")).collect();
+    assert_eq!(told, [i64::from(pids[0])], "the status tells of it");
+    assert!(supervisor.ctl_ok(&["status"]).contains(&format!("{name}  1           healthy, stopped  ")));
     assert_eq!(supervisor.await_healthy(2), pids, "and the supervisor makes nothing of it");
     assert!(is_ok(&command(&supervisor, &["signal", "CONT", &name])));
     supervisor.eventually("it goes on", |_| (state(pids[0])? == "S").then_some(()));
+    assert!(supervisor.workers(stopped).is_empty());
     assert!(is_ok(&command(&supervisor, &["signal", "KILL", &name])));
     supervisor.eventually("it is replaced", |me| {
         let now = me.healthy();

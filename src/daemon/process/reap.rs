@@ -14,7 +14,7 @@ use nix::{
     libc::{self, c_int, id_t, idtype_t, siginfo_t},
     unistd,
 };
-use std::{mem, ptr};
+use std::{collections::BTreeSet, mem, ptr};
 
 /// A child that has ended and is not reaped.
 #[derive(Debug, PartialEq, Eq)]
@@ -83,6 +83,16 @@ fn look(kind: idtype_t, number: id_t, states: c_int) -> Result<Option<Ended>, Sy
     let status =
         if found.si_code == libc::CLD_EXITED { ExitStatus::Code(status) } else { ExitStatus::Signal(status) };
     Ok((pid != 0).then(|| Ended { pid: known(unistd::Pid::from_raw(pid)), status }))
+}
+
+/// The workers that are stopped, as by SIGSTOP or by a terminal.
+pub(crate) fn stopped(workers: &Children) -> BTreeSet<Pid> {
+    let is_there = |kind, number| look(kind, number, libc::WSTOPPED).is_ok_and(|found| found.is_some());
+    // Nearly always none is, and that is known at once. Nobody takes the news of it away.
+    if !is_there(libc::P_ALL, 0) {
+        return BTreeSet::new();
+    }
+    workers.keys().copied().filter(|pid| is_there(libc::P_PID, pid.0)).collect()
 }
 
 fn reap(pid: Pid) {
