@@ -88,6 +88,13 @@ pub(crate) fn name(pid: Pid) -> String {
     if name.is_empty() { "?".into() } else { name.escape_debug().to_string() }
 }
 
+/// A variable in the environment that a process was started with, if it has it and we may know.
+pub(crate) fn variable(pid: Pid, name: &str) -> Option<Vec<u8>> {
+    let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let value = |pair: &[u8]| Some(pair.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?.to_vec());
+    environment.split(|byte| *byte == 0).find_map(value)
+}
+
 /// All processes that we can see, us included.
 pub(crate) fn processes() -> impl Iterator<Item = Pid> {
     let entries = fs::read_dir("/proc").into_iter().flatten();
@@ -171,6 +178,9 @@ mod tests {
         let inode = socket_inode(link.as_os_str().as_bytes()).unwrap();
         assert!(sockets(us).any(|found| found == inode));
         assert!(!name(us).is_empty());
+        let path = std::env::var_os("PATH").map(|path| path.as_bytes().to_vec());
+        assert_eq!(variable(us, "PATH"), path);
+        assert_eq!((variable(us, "PAT"), variable(Pid(0), "PATH")), (None, None));
         assert_eq!(name(Pid(0)), "?");
     }
 }

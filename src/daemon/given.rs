@@ -32,9 +32,9 @@ const SOCK_PATH: &str = "EINHORN_SOCK_PATH";
 /// The descriptor of the worker's own connection to the supervisor.
 const SOCK_FD: &str = "EINHORN_SOCK_FD";
 /// The supervisor's process.
-const MASTER_PID: &str = "EINHORN_MASTER_PID";
+pub(crate) const MASTER_PID: &str = "EINHORN_MASTER_PID";
 /// The number of the worker's slot.
-const CHILD_INDEX: &str = "EINHORN_CHILD_INDEX";
+pub(crate) const CHILD_INDEX: &str = "EINHORN_CHILD_INDEX";
 
 /// How all names that are ours begin. Left-overs of another supervisor further up would contradict what
 /// we say ourselves.

@@ -97,7 +97,7 @@ fn find(sockets: &Sockets, workers: &Children) -> Vec<Holder> {
 }
 
 /// Whether a process is in no worker's group and descends from none.
-fn is_left(pid: Pid, workers: &Children) -> bool {
+pub(crate) fn is_left(pid: Pid, workers: &Children) -> bool {
     let mut next = pid;
     for _ in 0..ANCESTORS {
         // One that has ended meanwhile is not left either.

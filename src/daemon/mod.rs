@@ -11,6 +11,7 @@
 //! | `shell` | the loop: gather facts, tell the core, perform its actions |
 //! | `signals` | which signals are taken, and which of them are orders |
 //! | `release`, `history` | what each generation runs, from being asked for to what came of it |
+//! | `background` | whether a start that failed was that of a daemon |
 //! | `leftovers` | telling of processes that keep a socket without a worker |
 //! | `control` | the control socket: requests and answers |
 //! | `refused` | telling of reports that were refused, which their senders do not read |
@@ -32,6 +33,7 @@
 //! | `sink` | writing that never waits |
 //! | `clock`, `token` | the one clock; what the loop waits for |
 
+mod background;
 mod claim;
 mod client;
 mod clock;

@@ -5,10 +5,12 @@
 //! what was captured is the [`process`](super::process) room's.
 
 use super::{
+    background::Background,
     clock::time_of_day,
     directory::{self, Whereabouts},
     given,
     history::History,
+    process::Children,
     program::{PinError, Program, spawn_error},
 };
 use crate::{
@@ -43,6 +45,7 @@ pub(crate) struct Releases<'a> {
     captured: BTreeMap<Generation, Captured>,
     unrunnable: Option<Unrunnable>,
     unheard: Option<Unheard>,
+    background: Background,
     history: History,
     directory: Whereabouts,
 }
@@ -90,6 +93,7 @@ impl<'a> Releases<'a> {
             captured: BTreeMap::new(),
             unrunnable: None,
             unheard: None,
+            background: Background::default(),
             history: History::default(),
             directory: Whereabouts::at_start(options.chdir.as_deref(), env::var_os(directory::VARIABLE)),
         }
@@ -184,9 +188,10 @@ impl<'a> Releases<'a> {
         last.map(|last| last.path.as_str())
     }
 
-    /// Takes in what the core has to tell.
-    pub(crate) fn note(&mut self, notice: &Notice) {
+    /// Takes in what the core has to tell. `workers` are those that run.
+    pub(crate) fn note(&mut self, notice: &Notice, workers: &Children) {
         self.history.note(notice);
+        self.background.note(notice, workers);
         if let Notice::StartFailed { generation, failure: Failure::Spawn(error), .. } = notice {
             self.look_into(*generation, *error);
         }
@@ -214,16 +219,11 @@ impl<'a> Releases<'a> {
     #[expect(clippy::wildcard_enum_match_arm, reason = "most of what there is to tell is not about that")]
     pub(crate) fn behind(&self, notice: &Notice) -> String {
         match notice {
-            Notice::PinFailed { generation, error }
-            | Notice::StartFailed { generation, failure: Failure::Spawn(error), .. }
-            | Notice::GaveUp { generation, failure: Failure::Spawn(error), .. }
-            | Notice::RollingBack { generation, failure: Some(Failure::Spawn(error)), .. } => {
-                self.clause(*generation, *error)
-            }
-            Notice::StartFailed { generation, failure: Failure::Unacknowledged, .. }
-            | Notice::GaveUp { generation, failure: Failure::Unacknowledged, .. }
-            | Notice::RollingBack { generation, failure: Some(Failure::Unacknowledged), .. } => {
-                self.silence(*generation)
+            Notice::PinFailed { generation, error } => self.clause(*generation, *error),
+            Notice::StartFailed { generation, failure, .. }
+            | Notice::GaveUp { generation, failure, .. }
+            | Notice::RollingBack { generation, failure: Some(failure), .. } => {
+                self.behind_failure(*generation, failure)
             }
             _ => String::new(),
         }
@@ -233,14 +233,10 @@ impl<'a> Releases<'a> {
     #[expect(clippy::wildcard_enum_match_arm, reason = "most answers are not about that")]
     pub(crate) fn behind_answer(&self, reply: &Reply) -> String {
         match reply {
-            Reply::UpgradeRefused { generation, error }
-            | Reply::RolledBack { generation, failure: Some(Failure::Spawn(error)), .. }
-            | Reply::NotRestored { generation, failure: Some(Failure::Spawn(error)), .. } => {
-                self.clause(*generation, *error)
-            }
-            Reply::RolledBack { generation, failure: Some(Failure::Unacknowledged), .. }
-            | Reply::NotRestored { generation, failure: Some(Failure::Unacknowledged), .. } => {
-                self.silence(*generation)
+            Reply::UpgradeRefused { generation, error } => self.clause(*generation, *error),
+            Reply::RolledBack { generation, failure: Some(failure), .. }
+            | Reply::NotRestored { generation, failure: Some(failure), .. } => {
+                self.behind_failure(*generation, failure)
             }
             _ => String::new(),
         }
@@ -249,6 +245,14 @@ impl<'a> Releases<'a> {
     fn silence(&self, generation: Generation) -> String {
         let known = self.unheard.as_ref().filter(|last| last.generation == generation);
         known.map(|Unheard { why, .. }| format!("; {why}")).unwrap_or_default()
+    }
+
+    fn behind_failure(&self, generation: Generation, failure: &Failure) -> String {
+        match failure {
+            Failure::Spawn(error) => self.clause(generation, *error),
+            Failure::Exited(_) => self.background.clause(generation, failure),
+            Failure::Unacknowledged => self.silence(generation) + &self.background.clause(generation, failure),
+        }
     }
 
     fn clause(&self, generation: Generation, error: SpawnError) -> String {

@@ -410,7 +410,7 @@ impl<'a> Shell<'a> {
     }
 
     fn report(&mut self, notice: &Notice) {
-        self.releases.note(notice);
+        self.releases.note(notice, &self.children);
         if let Notice::Draining { generation, pid, why: Why::Unacknowledged, .. } = notice {
             self.releases
                 .unheard(*generation, self.refused.silence(*pid, self.control.path(), self.reporting));

@@ -36,7 +36,8 @@ fn a_hangup_that_was_ignored_at_the_start_deploys_nothing() {
     supervisor.signal(Signal::SIGHUP);
     // Whoever is heard after a signal would have seen what comes of it.
     assert_eq!(generations(&supervisor), 1);
-    assert!(ignores_hangup(supervisor.pid()) && !ignores_hangup(pids[0]));
+    assert!(ignores_hangup(supervisor.pid()));
+    supervisor.eventually("its worker does not", |_| (!ignores_hangup(pids[0])).then_some(()));
     assert!(supervisor.log().contains("SIGHUP was ignored at the start"), "{}", supervisor.log());
     supervisor.ctl_ok(&["upgrade"]);
     assert_eq!(generations(&supervisor), 2);
@@ -68,6 +69,30 @@ fn a_first_start_that_fails_gives_no_advice_that_cannot_be_followed() {
     for advice in ["until `retry`", "`upgrade`", "retry"] {
         assert!(!ended.stderr.contains(advice), "{advice}: {}", ended.stderr);
     }
+}
+
+#[test]
+fn a_worker_that_goes_into_the_background_is_told_to_stay_in_the_foreground() {
+    let folder = Folder::new();
+    let left = folder.join("left");
+    // Ends once its copy has a session of its own, as daemons do.
+    let copy = format!("echo $$ >{0}.new; mv {0}.new {0}; exec sleep 600", left.display());
+    let script = format!(
+        "#!/bin/sh\nsetsid sh -c '{copy}' &\nwhile ! [ -e {} ]; do sleep 0.01; done\nexit 0\n",
+        left.display()
+    );
+    let ended = run(&["-r", "1", "--ack-after", "60", "--", &folder.script("daemon", &script)]);
+    let pid: u32 = fs::read_to_string(&left).expect("its pid").trim().parse().expect("a number");
+    kill(raw(pid), Signal::SIGKILL).expect("it is there");
+    assert_eq!(ended.code, 1, "{}", ended.stderr);
+    let said = format!(
+        "exited with status 0 (failure 1 of 1 in a row); not tried again; it looks as if it went into the \
+         background, since it left pid {pid} (sleep) behind: a worker must stay in the foreground"
+    );
+    assert!(ended.stderr.contains(&said), "{}", ended.stderr);
+
+    let ended = run(&["-r", "1", "--ack-after", "60", "--", "true"]);
+    assert!(!ended.stderr.contains("background"), "{}", ended.stderr);
 }
 
 #[test]
