@@ -74,6 +74,13 @@ impl fmt::Display for ClaimError {
     }
 }
 
+impl ClaimError {
+    /// Why not, without what to do about it.
+    pub(crate) fn reason(&self) -> String {
+        self.0.reason()
+    }
+}
+
 impl std::error::Error for ClaimError {}
 
 #[cfg(test)]

@@ -81,7 +81,7 @@ impl Door {
         if self.lost.is_none() {
             warn!("control socket {path} was removed or replaced while in use; binding it again");
         }
-        let bound = self.claim.rebind().map_err(|error| error.to_string());
+        let bound = self.claim.rebind().map_err(|error| error.reason());
         match bound.and_then(|_| self.listen_anew().map_err(|error| error.to_string())) {
             Ok(()) if self.lost.take().is_some() => info!("control socket {path} is bound again"),
             Ok(()) => {}
@@ -95,8 +95,9 @@ impl Door {
             Some(Lost { pause, .. }) => LONGEST_PAUSE.min(Millis(pause.0.saturating_mul(2))),
             None => {
                 warn!(
-                    "control socket cannot be bound again: {why}; until it can, which is tried again and \
-                     again, workers cannot acknowledge and no command can be given"
+                    "control socket cannot be bound again: {why} ({}); it is, by itself, once that is out of the \
+                     way; until then workers cannot acknowledge and no command can be given",
+                    self.path().display()
                 );
                 FIRST_PAUSE
             }

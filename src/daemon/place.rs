@@ -5,7 +5,7 @@
 //! has just bound; and a socket that is bound but does not listen yet looks stale to others. So all of
 //! looking, removing, binding and listening happens under a [`lock`].
 
-use crate::cli::LONGEST_SOCKET_PATH;
+use crate::{cli::LONGEST_SOCKET_PATH, protocol::words::file_kind};
 use lock::{Busy, PATIENCE_MS};
 use nix::{
     errno::Errno,
@@ -16,7 +16,9 @@ use nix::{
     unistd::unlink,
 };
 use std::{
-    fmt, io,
+    fmt,
+    fs::FileType,
+    io,
     os::{fd::AsRawFd, unix::fs::FileTypeExt},
     path::{Path, PathBuf, absolute},
 };
@@ -123,7 +125,7 @@ fn make_room(path: &Path) -> Result<(), Why> {
         Err(error) => return Err(Why::Bind(error)),
     };
     if !kind.is_socket() {
-        return Err(Why::NotASocket);
+        return Err(Why::NotASocket(kind));
     }
     match knock(path) {
         Ok(pid) => Err(Why::Live(pid)),
@@ -170,8 +172,8 @@ enum Why {
     Directory(Errno),
     /// A process of ours does not let go of the lock in that file.
     Locked(PathBuf),
-    /// There is something that is not a socket.
-    NotASocket,
+    /// There is something else.
+    NotASocket(FileType),
     /// Somebody listens there.
     Live(Option<i32>),
     /// There is a socket that cannot be asked.
@@ -196,42 +198,56 @@ impl PlaceError {
 /// The reason and what to do about it, to go behind words on what the path was for.
 impl fmt::Display for PlaceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.reason(), self.advice())
+    }
+}
+
+impl PlaceError {
+    /// Why the path could not be taken, without what to do about it.
+    pub(crate) fn reason(&self) -> String {
         let directory = self.path.parent().unwrap_or(&self.path).display();
         match &self.why {
-            Why::Path(error) => write!(f, "{error}; give an absolute path"),
+            Why::Path(error) => error.to_string(),
             Why::TooLong(length) => {
-                write!(f, "the path is {length} bytes long; at most {LONGEST_SOCKET_PATH} are possible")
+                format!("the path is {length} bytes long; at most {LONGEST_SOCKET_PATH} are possible")
             }
-            Why::NoFile => write!(f, "the path names no file; give that of a socket to be made"),
-            Why::Directory(Errno::ENOENT) => {
-                write!(f, "there is no directory `{directory}`; create it, or choose another path")
-            }
-            Why::Directory(errno) => write!(f, "`{directory}` is of no use: {}", errno.desc()),
-            Why::Locked(lock) => write!(
-                f,
+            Why::NoFile => "the path names no file".into(),
+            Why::Directory(Errno::ENOENT) => format!("there is no directory `{directory}`"),
+            Why::Directory(errno) => format!("`{directory}` is of no use: {}", errno.desc()),
+            Why::Locked(lock) => format!(
                 "another process of yours has kept the lock on `{lock}` for {} s; find it with `fuser -v {lock}`",
                 PATIENCE_MS / 1_000,
                 lock = lock.display()
             ),
-            Why::NotASocket => {
-                write!(f, "what is there is not a socket; remove it yourself, or choose another path")
-            }
-            Why::Live(Some(pid)) => {
-                write!(f, "a supervisor with pid {pid} serves it; stop that, or choose another path")
-            }
-            Why::Live(None) => {
-                write!(f, "a supervisor serves it, look with `ss -lxp`; stop that, or choose another path")
-            }
+            Why::NotASocket(kind) => format!("what is there is {}, not a socket", file_kind(*kind)),
+            Why::Live(Some(pid)) => format!("a supervisor with pid {pid} serves it"),
+            Why::Live(None) => "a supervisor serves it, look with `ss -lxp`".into(),
             Why::Foreign(errno) => {
-                write!(f, "there is a socket that cannot be asked whose it is: {}", errno.desc())
+                format!("there is a socket that cannot be asked whose it is: {}", errno.desc())
             }
-            Why::Stale(errno) => {
-                write!(f, "nobody listens there, but it cannot be removed: {}", errno.desc())
-            }
+            Why::Stale(errno) => format!("nobody listens there, but it cannot be removed: {}", errno.desc()),
             Why::Bind(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                write!(f, "no permission to create it in `{directory}`; choose another path")
+                format!("no permission to create it in `{directory}`")
             }
-            Why::Bind(error) => write!(f, "{error}"),
+            Why::Bind(error) => error.to_string(),
+        }
+    }
+
+    /// What to do at a start, where another path is as good: a clause with `; ` in front, or nothing.
+    fn advice(&self) -> &'static str {
+        match &self.why {
+            Why::Path(_) => "; give an absolute path",
+            Why::NoFile => "; give that of a socket to be made",
+            Why::Directory(Errno::ENOENT) => "; create it, or choose another path",
+            Why::NotASocket(_) => "; remove it yourself, or choose another path",
+            Why::Live(_) => "; stop that, or choose another path",
+            Why::Bind(error) if error.kind() == io::ErrorKind::PermissionDenied => "; choose another path",
+            Why::TooLong(_)
+            | Why::Directory(_)
+            | Why::Locked(_)
+            | Why::Foreign(_)
+            | Why::Stale(_)
+            | Why::Bind(_) => "",
         }
     }
 }

@@ -96,6 +96,22 @@ fn a_worker_that_goes_into_the_background_is_told_to_stay_in_the_foreground() {
 }
 
 #[test]
+fn what_keeps_the_control_socket_out_is_named_and_removing_it_is_enough() {
+    let (mut supervisor, _) = sleepers(1, &[]);
+    let socket = supervisor.socket();
+    // At once, so that it is there before the socket is bound again.
+    let file = supervisor.folder.join("file");
+    fs::write(&file, "").expect("a file");
+    fs::rename(&file, &socket).expect("it takes the place");
+    let what = format!("what is there is a regular file, not a socket ({})", socket.display());
+    supervisor
+        .await_log(&format!("cannot be bound again: {what}; it is, by itself, once that is out of the way"));
+    assert!(!supervisor.log().contains("choose another path"), "{}", supervisor.log());
+    fs::remove_file(&socket).expect("it can be removed");
+    supervisor.eventually("it answers", |me| me.request(r#"{"command":"version"}"#).ok());
+}
+
+#[test]
 fn the_status_says_first_that_nobody_serves_and_why() {
     let mut supervisor =
         Supervisor::start(&["-n", "2", "-r", "3", "-s", "30", "--", "/bin/sh", "-c", "exit 7"]);
