@@ -251,7 +251,9 @@ impl<'a> Releases<'a> {
         match failure {
             Failure::Spawn(error) => self.clause(generation, *error),
             Failure::Exited(_) => self.background.clause(generation, failure),
-            Failure::Unacknowledged => self.silence(generation) + &self.background.clause(generation, failure),
+            Failure::Unacknowledged => {
+                self.silence(generation) + &self.background.clause(generation, failure)
+            }
         }
     }
 

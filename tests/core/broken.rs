@@ -268,7 +268,7 @@ I29 replaced: released, while somebody is still on the way out
 
 I38 serving: given up, and it has served
 @20 woke
-> notice gave-up slot=0 generation=1 failures=3 failure=exited:1
+> notice gave-up slot=0 generation=1 failures=3 failure=exited:1 then=until-asked
 
 I39 superseded: for one that nobody wants any more
 @60 woke

@@ -182,8 +182,9 @@ fn after_exits(world: &World, pids: [Pid; 2], how: [u8; 2]) -> Result<[Vec<Strin
             let name = ["worker=", "current="].iter().find_map(|key| word.strip_prefix(key));
             name.and_then(|name| name.parse().ok()).is_some_and(|name: u64| name >= known)
         };
-        // Nor does it matter which of two slots is the last to be given up.
-        let is_sequel = |word: &str| word.starts_with("then=");
+        // Nor does it matter which of two slots is the last to be given up, or which of two ends that come late
+        // removes the deadline that they are late for.
+        let is_sequel = |word: &str| word.starts_with("then=") || word == "late=yes";
         line.split(' ').filter(|word| !is_new(word) && !is_sequel(word)).collect::<Vec<_>>().join(" ")
     };
     let mut orders = Vec::new();
