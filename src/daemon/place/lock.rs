@@ -6,18 +6,18 @@
 //! that nobody else can open is a lock; whatever else is there holds up nobody, at the price that two who
 //! start at that very moment are not kept apart.
 
-use super::{Identity, Why};
+use super::Why;
 use log::debug;
 use nix::{
     errno::Errno,
-    fcntl::{Flock, FlockArg, OFlag, open},
+    fcntl::{FlockArg, OFlag, open},
     libc::S_IFREG,
     sys::stat::{FileStat, Mode, SFlag, fstat},
     unistd::{geteuid, unlink},
 };
 use std::{
     ffi::OsString,
-    os::fd::OwnedFd,
+    os::fd::{AsRawFd as _, OwnedFd},
     path::{Path, PathBuf},
     thread,
     time::Duration,
@@ -41,45 +41,115 @@ pub(super) enum Busy {
 pub(super) struct Lock {
     path: PathBuf,
     /// Never read: the lock lives as long as it.
-    _file: Flock<OwnedFd>,
+    _file: OwnedFd,
 }
 
-/// Takes the lock for the socket at `path`; `None` if what is there in its place is not ours.
+/// Takes the lock for the socket at `path`; `None` if what is there in its place is not ours, or cannot be
+/// locked.
 pub(super) fn lock(path: &Path, busy: Busy) -> Result<Option<Lock>, Why> {
     let path = beside(path);
-    let mut tries = match busy {
+    let tries = match busy {
         Busy::Wait => PATIENCE_MS / PAUSE_MS,
         Busy::Fail => 1,
     };
-    loop {
-        let fd = match open(&path, flags(), Mode::S_IRUSR | Mode::S_IWUSR) {
-            Ok(fd) => fd,
-            Err(errno @ (Errno::ENOENT | Errno::ENOTDIR)) => return Err(Why::Directory(errno)),
-            // Also if nothing can be made here at all: then the socket cannot either, and that is told.
-            Err(errno) => return Ok(foreign(&path, errno.desc())),
-        };
-        let stat = fstat(&fd).map_err(Why::Directory)?;
-        if stat.st_nlink == 0 {
-            continue;
-        }
-        if !is_private(&stat) {
-            return Ok(foreign(&path, "somebody else has put it there, or can open it"));
-        }
-        match Flock::lock(fd, FlockArg::LockExclusiveNonblock) {
-            Ok(file) if super::identify(&path) == Ok(Identity::from(stat)) => {
-                return Ok(Some(Lock { path, _file: file }));
+    for number in 1..=tries {
+        match attempt(&path) {
+            Ok(Some(file)) => return Ok(Some(Lock { path, _file: file })),
+            Ok(None) if number < tries => thread::sleep(Duration::from_millis(PAUSE_MS)),
+            Ok(None) => {}
+            Err(Obstacle::Directory(errno)) => return Err(Why::Directory(errno)),
+            Err(Obstacle::File(why)) => {
+                debug!("{} is no lock of ours, so none is taken: {why}", path.display());
+                return Ok(None);
             }
-            // Its holder has removed it meanwhile.
-            Ok(_) => continue,
-            Err((_, Errno::EWOULDBLOCK)) => {}
-            Err((_, errno)) => return Ok(foreign(&path, errno.desc())),
         }
-        tries -= 1;
-        if tries == 0 {
-            return Err(Why::Locked(path));
-        }
-        thread::sleep(Duration::from_millis(PAUSE_MS));
     }
+    Err(Why::Locked(path))
+}
+
+/// Why no further try would help.
+enum Obstacle {
+    /// There is no directory for it.
+    Directory(Errno),
+    /// What is there is not ours, or the system does not lock it.
+    File(&'static str),
+}
+
+impl From<Errno> for Obstacle {
+    fn from(errno: Errno) -> Self {
+        Self::File(errno.desc())
+    }
+}
+
+/// Tries once; `None` if another process of ours holds the lock, or has just removed it.
+fn attempt(path: &Path) -> Result<Option<OwnedFd>, Obstacle> {
+    let Some(Opened { fd, origin }) = open_or_make(path)? else {
+        return Ok(None);
+    };
+    let tried = try_lock(&fd);
+    if tried.is_err() && origin == Origin::Made {
+        // It is no use to anybody, and nobody else would remove it.
+        let _ = unlink(path);
+    }
+    Ok((tried? == Held::ByUs).then_some(fd))
+}
+
+/// A file, and where it comes from.
+struct Opened {
+    fd: OwnedFd,
+    origin: Origin,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    Found,
+    Made,
+}
+
+/// `None` if it was there and is gone.
+fn open_or_make(path: &Path) -> Result<Option<Opened>, Obstacle> {
+    match open(path, flags() | OFlag::O_CREAT | OFlag::O_EXCL, Mode::S_IRUSR | Mode::S_IWUSR) {
+        Ok(fd) => return Ok(Some(Opened { fd, origin: Origin::Made })),
+        Err(Errno::EEXIST) => {}
+        Err(errno @ (Errno::ENOENT | Errno::ENOTDIR)) => return Err(Obstacle::Directory(errno)),
+        // Nothing can be made here at all: then the socket cannot either, and that is told.
+        Err(errno) => return Err(errno.into()),
+    }
+    match open(path, flags(), Mode::empty()) {
+        Ok(fd) => Ok(Some(Opened { fd, origin: Origin::Found })),
+        Err(Errno::ENOENT) => Ok(None),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Who has a lock, or had it a moment ago.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Held {
+    ByUs,
+    ByAnother,
+}
+
+fn try_lock(fd: &OwnedFd) -> Result<Held, Obstacle> {
+    let stat = fstat(fd)?;
+    if stat.st_nlink == 0 {
+        return Ok(Held::ByAnother);
+    }
+    if !is_private(&stat) {
+        return Err(Obstacle::File("somebody else has put it there, or can open it"));
+    }
+    match flock(fd) {
+        // Its holder may have removed it meanwhile; what is there now is another file, or none.
+        Ok(()) if fstat(fd)?.st_nlink == 0 => Ok(Held::ByAnother),
+        Ok(()) => Ok(Held::ByUs),
+        Err(Errno::EWOULDBLOCK) => Ok(Held::ByAnother),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Locks a file until it is closed.
+#[expect(deprecated, reason = "what is to be used instead asks for the release, and panics if that fails")]
+fn flock(fd: &OwnedFd) -> Result<(), Errno> {
+    nix::fcntl::flock(fd.as_raw_fd(), FlockArg::LockExclusiveNonblock)
 }
 
 /// `.NAME.lock` in the socket's directory.
@@ -91,12 +161,7 @@ fn beside(path: &Path) -> PathBuf {
 }
 
 fn flags() -> OFlag {
-    OFlag::O_RDWR
-        | OFlag::O_CREAT
-        | OFlag::O_NOFOLLOW
-        | OFlag::O_NONBLOCK
-        | OFlag::O_NOCTTY
-        | OFlag::O_CLOEXEC
+    OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC
 }
 
 /// A plain file of ours with this one name, that nobody else can open and nobody keeps anything in.
@@ -108,13 +173,8 @@ fn is_private(stat: &FileStat) -> bool {
         && stat.st_size == 0
 }
 
-fn foreign(path: &Path, why: &str) -> Option<Lock> {
-    debug!("{} is no lock of ours, so none is taken: {why}", path.display());
-    None
-}
-
 impl Drop for Lock {
-    /// While it is still held.
+    /// While it is still held: the file is closed after that.
     fn drop(&mut self) {
         let _ = unlink(&self.path);
     }
