@@ -13,7 +13,7 @@ use nix::{
         socket::{self, AddressFamily, SockFlag, SockType, UnixAddr, sockopt::PeerCredentials},
         stat::{FileStat, lstat},
     },
-    unistd::unlink,
+    unistd::{getpid, unlink},
 };
 use std::{
     fmt,
@@ -64,9 +64,13 @@ impl<S> Place<S> {
         &self.path
     }
 
-    /// Whether the path still leads to our socket.
+    /// Whether the path still leads to our socket. If its file cannot be looked at, who listens there is
+    /// asked: else it would be taken for lost while it serves, and stay behind in the end.
     pub(crate) fn is_ours(&self) -> bool {
-        identify(&self.path) == Ok(self.identity)
+        match identify(&self.path) {
+            Ok(identity) => identity == self.identity,
+            Err(_) => knock(&self.path) == Ok(Some(getpid().as_raw())),
+        }
     }
 
     /// Takes the path again with a new socket, if it is not ours any more. The old socket and the
@@ -112,9 +116,12 @@ fn take<S>(path: &Path, bind: impl FnOnce(&Path) -> io::Result<S>, busy: Busy) -
     }
     let _lock = lock::lock(path, busy)?;
     make_room(path)?;
-    let socket = bind(path).map_err(Why::Bind)?;
-    let identity = identify(path).map_err(|errno| Why::Bind(errno.into()))?;
-    Ok(Taken { socket, identity })
+    let taken = bind(path).and_then(|socket| Ok(Taken { identity: identify(path)?, socket }));
+    taken.map_err(|error| {
+        // What was bound before the step that failed is stale by now.
+        let _ = make_room(path);
+        Why::Bind(error)
+    })
 }
 
 /// Sees to it that nothing is at `path`.

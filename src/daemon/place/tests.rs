@@ -36,6 +36,26 @@ fn a_place_that_is_given_back_or_dropped_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_place_whose_taking_fails_midway_is_left_as_it_was() {
+    let scratch = Scratch::new();
+    let path = scratch.join("socket");
+    let failing = |path: &Path| {
+        stale(path);
+        Err::<UnixListener, _>(io::ErrorKind::AddrInUse.into())
+    };
+    Place::take(&path, failing).unwrap_err();
+    assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0);
+    // Also while it serves, and what is not ours stays.
+    let mut place = take(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    place.retake(failing).unwrap_err();
+    assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0);
+    fs::write(&path, "precious").unwrap();
+    place.retake(failing).unwrap_err();
+    assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+}
+
+#[test]
 fn a_live_supervisor_keeps_its_path() {
     let scratch = Scratch::new();
     let place = take(&scratch.join("socket")).unwrap();
