@@ -1,8 +1,9 @@
 //! The control socket's own file: a [`Place`] with a listener for its owner alone.
 
 use super::place::{Place, PlaceError};
+use mio::net::UnixListener;
 use nix::sys::stat::{Mode, umask};
-use std::{fmt, io, os::unix::net::UnixListener, path::Path, sync::Mutex};
+use std::{fmt, io, os::unix::net, path::Path, sync::Mutex};
 
 /// A control socket that is ours.
 #[derive(Debug)]
@@ -48,16 +49,16 @@ impl Claim {
 fn listen(path: &Path) -> io::Result<UnixListener> {
     let listener = bind(path)?;
     listener.set_nonblocking(true)?;
-    Ok(listener)
+    Ok(UnixListener::from_std(listener))
 }
 
 /// Binds with the umask that gives mode 0600. That belongs to the whole process, which has one thread
 /// only; where tests have several, they take turns.
-fn bind(path: &Path) -> io::Result<UnixListener> {
+fn bind(path: &Path) -> io::Result<net::UnixListener> {
     static UMASK: Mutex<()> = Mutex::new(());
     let turn = UMASK.lock();
     let before = umask(Mode::from_bits_truncate(0o177));
-    let listener = UnixListener::bind(path);
+    let listener = net::UnixListener::bind(path);
     umask(before);
     drop(turn);
     listener

@@ -7,11 +7,8 @@
 use super::{claim::Claim, token::CONTROL, watch::Watch};
 use crate::fsm::time::{Millis, Time};
 use log::{info, warn};
-use mio::{
-    Interest, Registry,
-    net::{UnixListener, UnixStream},
-};
-use std::{io, path::Path};
+use mio::{Interest, Registry, net::UnixStream, unix::SourceFd};
+use std::{io, os::fd::AsRawFd as _, path::Path};
 
 /// The pause before a second try, and the longest.
 const FIRST_PAUSE: Millis = Millis(500);
@@ -21,13 +18,14 @@ const LONGEST_PAUSE: Millis = Millis(5_000);
 #[derive(Debug)]
 pub(crate) struct Door {
     claim: Claim,
-    listener: UnixListener,
     registry: Registry,
     watch: Option<Watch>,
+    /// Whether the event loop tells of those who knock.
+    heard: bool,
     lost: Option<Lost>,
 }
 
-/// The path leads elsewhere or nowhere, and that could not be helped yet.
+/// The path leads elsewhere or nowhere, or nobody hears who takes it, and that could not be helped yet.
 #[derive(Clone, Copy, Debug)]
 struct Lost {
     pause: Millis,
@@ -43,8 +41,9 @@ impl Door {
                 warn!("the control socket is not watched, its removal is noticed late: {error}");
             })
             .ok();
-        let listener = listener(&claim, &registry)?;
-        Ok(Self { claim, listener, registry, watch, lost: None })
+        let mut door = Self { claim, registry, watch, heard: false, lost: None };
+        door.listen()?;
+        Ok(door)
     }
 
     /// The absolute path.
@@ -54,7 +53,7 @@ impl Door {
 
     /// Lets the next one in.
     pub(crate) fn accept(&self) -> io::Result<UnixStream> {
-        self.listener.accept().map(|(stream, _)| stream)
+        self.claim.listener().accept().map(|(stream, _)| stream)
     }
 
     /// When to look again, whatever happens.
@@ -62,12 +61,12 @@ impl Door {
         self.lost.map(|lost| lost.again)
     }
 
-    /// Whether the path leads to us, as of now.
+    /// Whether the path leads to us, and we hear who takes it, as of now.
     pub(crate) fn is_in_place(&mut self) -> bool {
         if let Some(watch) = &mut self.watch {
             watch.drain();
         }
-        let there = self.claim.still_there();
+        let there = self.heard && self.claim.still_there();
         if there && self.lost.take().is_some() {
             info!("control socket {} is there again", self.path().display());
             self.follow();
@@ -81,13 +80,18 @@ impl Door {
         if self.lost.is_none() {
             warn!("control socket {path} was removed or replaced while in use; binding it again");
         }
-        let bound = self.claim.rebind().map_err(|error| error.reason());
-        match bound.and_then(|_| self.listen_anew().map_err(|error| error.to_string())) {
+        match self.bind_again() {
             Ok(()) if self.lost.take().is_some() => info!("control socket {path} is bound again"),
             Ok(()) => {}
             Err(why) => self.lose(&why, now),
         }
         self.follow();
+    }
+
+    fn bind_again(&mut self) -> Result<(), String> {
+        let is_new = self.claim.rebind().map_err(|error| error.reason())?;
+        self.heard &= !is_new;
+        self.listen().map_err(|error| error.to_string())
     }
 
     fn lose(&mut self, why: &str, now: Time) {
@@ -105,8 +109,13 @@ impl Door {
         self.lost = Some(Lost { pause, again: now + pause });
     }
 
-    fn listen_anew(&mut self) -> io::Result<()> {
-        self.listener = listener(&self.claim, &self.registry)?;
+    /// Has the event loop tell of those who knock, if it does not yet.
+    fn listen(&mut self) -> io::Result<()> {
+        if !self.heard {
+            let fd = self.claim.listener().as_raw_fd();
+            self.registry.register(&mut SourceFd(&fd), CONTROL, Interest::READABLE)?;
+            self.heard = true;
+        }
         Ok(())
     }
 
@@ -120,10 +129,4 @@ impl Door {
     pub(crate) fn close(&self) {
         self.claim.release();
     }
-}
-
-fn listener(claim: &Claim, registry: &Registry) -> io::Result<UnixListener> {
-    let mut listener = UnixListener::from_std(claim.listener().try_clone()?);
-    registry.register(&mut listener, CONTROL, Interest::READABLE)?;
-    Ok(listener)
 }
