@@ -138,13 +138,24 @@ impl Control {
         self.door.path()
     }
 
-    /// Puts the socket back if somebody has removed it.
+    /// Puts the socket back if somebody has removed it; after a try that failed not before its pause is over.
     pub(crate) fn look(&mut self, now: Time) {
-        if !self.door.is_in_place() {
-            // Whoever connected before that would be lost with the old listener.
-            self.accept(now);
-            self.door.mend(now);
+        if !self.door.is_in_place() && self.door.is_due(now) {
+            self.put_back(now);
         }
+    }
+
+    /// The same whatever was tried before: somebody is about to need it.
+    pub(crate) fn look_at_once(&mut self, now: Time) {
+        if !self.door.is_in_place() {
+            self.put_back(now);
+        }
+    }
+
+    fn put_back(&mut self, now: Time) {
+        // Whoever connected before that would be lost with the old listener.
+        self.accept(now);
+        self.door.mend(now);
     }
 
     /// Gives the path back. Called once, at the end.

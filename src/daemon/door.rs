@@ -61,6 +61,12 @@ impl Door {
         self.lost.map(|lost| lost.again)
     }
 
+    /// Whether no pause is to be kept any more after a try that failed. What a try makes and removes the
+    /// watch tells of as well, so nothing that it tells may end a pause.
+    pub(crate) fn is_due(&self, now: Time) -> bool {
+        self.deadline().is_none_or(|again| again <= now)
+    }
+
     /// Whether the path leads to us, and we hear who takes it, as of now.
     pub(crate) fn is_in_place(&mut self) -> bool {
         if let Some(watch) = &mut self.watch {
@@ -128,5 +134,36 @@ impl Door {
     /// Gives the path back. Called once, at the end.
     pub(crate) fn close(&self) {
         self.claim.release();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::scratch::Scratch, *};
+    use mio::Poll;
+    use std::fs;
+
+    #[test]
+    fn after_each_try_that_failed_a_longer_pause_is_kept_whatever_is_seen_meanwhile() {
+        let scratch = Scratch::new();
+        let poll = Poll::new().unwrap();
+        let claim = Claim::new(&scratch.join("socket")).unwrap();
+        let mut door = Door::new(claim, poll.registry().try_clone().unwrap()).unwrap();
+        fs::remove_file(door.path()).unwrap();
+        scratch.file("socket", "precious", 0o600);
+        let mut now = Time(7);
+        assert!(door.is_due(now));
+        for pause in [500, 1_000, 2_000, 4_000, 5_000, 5_000] {
+            door.mend(now);
+            assert!(!door.is_in_place());
+            assert!(!door.is_due(now + Millis(pause - 1)));
+            now = now + Millis(pause);
+            assert!(door.is_due(now));
+            assert_eq!(door.deadline(), Some(now));
+        }
+        fs::remove_file(door.path()).unwrap();
+        door.mend(now);
+        assert!(door.is_in_place());
+        assert_eq!(door.deadline(), None);
     }
 }

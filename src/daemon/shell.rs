@@ -174,14 +174,14 @@ impl<'a> Shell<'a> {
         for event in events {
             match event.token() {
                 SIGNALS | TERMINAL => self.take_signals(),
-                WATCH => self.look(),
+                WATCH => self.control.look(self.clock.now()),
                 CONTROL => {}
                 _ => self.control.note(event),
             }
         }
         if self.deaf {
             self.take_signals();
-            self.look();
+            self.control.look(self.clock.now());
             self.control.stir();
         }
         self.reap();
@@ -205,10 +205,11 @@ impl<'a> Shell<'a> {
         }
     }
 
-    /// Sees to it that the control socket is where it belongs: once a turn is enough.
+    /// Sees to it that the control socket is where it belongs, for those who are about to need it: once a
+    /// turn is enough.
     fn look(&mut self) {
         if !mem::replace(&mut self.looked, true) {
-            self.control.look(self.clock.now());
+            self.control.look_at_once(self.clock.now());
         }
     }
 

@@ -1,11 +1,14 @@
 //! The control socket's file: who may hold it up, and what becomes of it when its folder goes.
 
-use crate::harness::{Connection, Folder, Supervisor, is_ok, raw, rust_worker};
+use crate::{
+    harness::{Connection, Folder, Supervisor, is_ok, raw, rust_worker},
+    tools::{sleepers, status_field},
+};
 use nix::{
     fcntl::{Flock, FlockArg},
     sys::signal::{Signal, kill},
 };
-use std::{fs, path::Path};
+use std::{fs, path::Path, thread, time::Duration};
 
 #[test]
 fn a_lock_on_the_folder_that_somebody_keeps_holds_up_no_start() {
@@ -72,4 +75,23 @@ fn a_worker_that_is_started_finds_the_socket_whatever_became_of_its_folder_meanw
     supervisor.eventually("its successor has reported", |me| {
         (me.log().matches("is healthy after").count() == 2).then_some(())
     });
+}
+
+#[test]
+fn what_has_taken_the_socket_s_place_is_looked_at_again_after_pauses_only() {
+    let (mut supervisor, _) = sleepers(1, &[]);
+    let other = supervisor.folder.join("other");
+    fs::write(&other, "precious").expect("a file can be written");
+    fs::rename(&other, supervisor.socket()).expect("it takes the place");
+    supervisor.await_log("control socket cannot be bound again: ");
+    let pid = supervisor.pid();
+    let turns = || status_field(pid, "voluntary_ctxt_switches").expect("a number");
+    let before = turns();
+    // Not a wait for anything: the time in which hardly anything may happen.
+    thread::sleep(Duration::from_secs(1));
+    let more = turns() - before;
+    assert!(more < 20, "it woke up {more} times");
+    assert_eq!(fs::read_to_string(supervisor.socket()).expect("it is left alone"), "precious");
+    fs::remove_file(supervisor.socket()).expect("it can be removed");
+    supervisor.eventually("it listens again", |me| me.request(r#"{"command":"version"}"#).ok());
 }
