@@ -158,7 +158,8 @@ impl Client {
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => {
-                    self.ended |= error.kind() != ErrorKind::WouldBlock;
+                    // What one that reads no answers has said is done. It may stay, and say no more, for ever.
+                    self.ended |= error.kind() != ErrorKind::WouldBlock || self.hung_up;
                     return false;
                 }
             }

@@ -232,6 +232,17 @@ fn a_last_request_without_a_line_end_is_answered() {
 }
 
 #[test]
+fn a_client_that_reads_no_more_is_hung_up_on_once_what_it_asked_for_is_done() {
+    let (mut supervisor, _) = sleepers(1, &[]);
+    let mut stream = UnixStream::connect(supervisor.socket()).expect("a connection");
+    stream.shutdown(Shutdown::Read).expect("half of it can be closed");
+    stream.write_all(b"{\"command\":\"version\"}\n{\"command\":\"inc\"}\n").expect("it is sent");
+    // It stays, and could say more; that it may not tells that nobody listens.
+    supervisor.eventually("it is hung up on", |_| stream.write_all(b"\n").is_err().then_some(()));
+    supervisor.await_healthy(2);
+}
+
+#[test]
 fn what_a_client_asked_for_before_it_left_is_done() {
     let (mut supervisor, pids) = sleepers(1, &[]);
     let send = |bytes: &[u8]| {
