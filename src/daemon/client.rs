@@ -6,8 +6,9 @@ use crate::{
 };
 use miniserde::json::Value;
 use mio::net::UnixStream;
+use nix::errno::Errno;
 use std::{
-    io::{ErrorKind, Read, Write},
+    io::{self, ErrorKind, Read, Write},
     mem,
 };
 
@@ -20,6 +21,10 @@ const SPARE: usize = 1024;
 /// How much may wait to be sent before a client counts as one that does not read. A single answer
 /// may be longer.
 const UNSENT_MAX: usize = 256 * 1024;
+
+/// How often in a row the system may lack the memory to send an answer before that is given up; it is tried
+/// a few times a second.
+const SETBACKS_MAX: u32 = 25;
 
 /// Who is at the other end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +85,8 @@ pub(crate) struct Client {
     input: LineBuffer,
     unread: Vec<u8>,
     unsent: Vec<u8>,
+    /// How often in a row what is unsent could not be sent, though there was room for it.
+    setbacks: u32,
 }
 
 impl Client {
@@ -95,6 +102,7 @@ impl Client {
             input: LineBuffer::new(REQUEST_MAX),
             unread: Vec::new(),
             unsent: Vec::new(),
+            setbacks: 0,
         }
     }
 
@@ -107,6 +115,11 @@ impl Client {
     /// Whether nothing is left to do for it.
     pub(crate) fn is_finished(&self) -> bool {
         self.ended && self.in_flight.is_none() && (self.unsent.is_empty() || self.hung_up)
+    }
+
+    /// Whether something is to be sent to it once more, which no event will tell of.
+    pub(crate) fn is_held_up(&self) -> bool {
+        self.setbacks > 0
     }
 
     /// Whether it could be sent away without losing anything that was asked for and not answered.
@@ -184,20 +197,27 @@ impl Client {
             self.give_up();
         } else if !self.hung_up {
             self.unsent.extend_from_slice(line.as_bytes());
-            self.flush();
+            if !self.is_held_up() {
+                self.flush();
+            }
         }
     }
 
-    /// Sends what waits, as far as it goes.
+    /// Sends what waits, as far as it goes. Gives up on one to which nothing can be sent for long.
     pub(crate) fn flush(&mut self) {
         while !self.unsent.is_empty() {
             match self.stream.write(&self.unsent) {
                 Ok(0) => return self.hang_up(),
                 Ok(count) => {
                     self.unsent.drain(..count);
+                    self.setbacks = 0;
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if is_passing(&error) && self.setbacks < SETBACKS_MAX => {
+                    self.setbacks += 1;
+                    return;
+                }
                 // It left without reading, as some clients do.
                 Err(_) => return self.hang_up(),
             }
@@ -209,5 +229,12 @@ impl Client {
     fn hang_up(&mut self) {
         self.hung_up = true;
         self.unsent = Vec::new();
+        self.setbacks = 0;
     }
+}
+
+/// Whether the system had no memory to send with, which it may have a moment later: send(2).
+fn is_passing(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    errno.is_some_and(|errno| [Errno::ENOMEM, Errno::ENOBUFS].contains(&errno))
 }

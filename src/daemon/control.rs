@@ -48,7 +48,8 @@ const CLIENTS_MIN: usize = 8;
 /// socket need some.
 const KEPT_BACK: RawFd = 32;
 
-/// How long to wait before connections are taken again that could not be taken.
+/// How long to wait before connections are taken again that could not be taken, and answers sent again that
+/// could not be sent.
 const PAUSE: Millis = Millis(200);
 
 /// How many connections are taken at a time, so that a flood of them delays nothing else.
@@ -113,6 +114,8 @@ pub(crate) struct Control {
     backlog: bool,
     /// When to look for them again, since it cannot be known whether any are there.
     accept_again: Option<Time>,
+    /// What is held up is not sent again before that.
+    earliest_resend: Time,
     /// For how many clients there is room: until descriptors became few, or again once half of them are gone,
     /// as many as there may be.
     room: usize,
@@ -130,6 +133,7 @@ impl Control {
             next_request: RequestId(1),
             backlog: false,
             accept_again: None,
+            earliest_resend: Time(0),
             room: CLIENTS_MAX,
         })
     }
@@ -163,9 +167,27 @@ impl Control {
         self.door.close();
     }
 
-    /// When there is something to do, whatever happens: [`look`](Self::look) and [`accept`](Self::accept).
+    /// When there is something to do, whatever happens: [`look`](Self::look), [`accept`](Self::accept) and
+    /// [`resend`](Self::resend).
     pub(crate) fn next_deadline(&self) -> Option<Time> {
-        [self.door.deadline(), self.accept_again].into_iter().flatten().min()
+        let resend = self.crowd.is_held_up().then_some(self.earliest_resend);
+        [self.door.deadline(), self.accept_again, resend].into_iter().flatten().min()
+    }
+
+    /// Sends what could not be sent for lack of memory, if the last try is long enough ago.
+    pub(crate) fn resend(&mut self, now: Time) {
+        if now < self.earliest_resend {
+            return;
+        }
+        self.earliest_resend = now + PAUSE;
+        for id in self.crowd.held_up() {
+            if let Some(client) = self.crowd.get_mut(id) {
+                client.flush();
+            }
+            self.crowd.weigh(id);
+            // It may have been given up.
+            self.crowd.stir(id);
+        }
     }
 
     /// Whether there is work that no event will tell of.

@@ -17,6 +17,8 @@ const WORTH: usize = 4 * 1024;
 #[derive(Debug)]
 pub(crate) struct Crowd {
     clients: BTreeMap<ClientId, Client>,
+    /// Clients to which something is to be sent once more.
+    held_up: BTreeSet<ClientId>,
     /// Clients that may have sent something.
     ready: BTreeSet<ClientId>,
     /// Clients that may have to go, by when they last said something; the number only grows.
@@ -36,6 +38,7 @@ impl Crowd {
     pub(crate) fn new() -> Self {
         Self {
             clients: BTreeMap::new(),
+            held_up: BTreeSet::new(),
             ready: BTreeSet::new(),
             silent: BTreeMap::new(),
             spoke: BTreeMap::new(),
@@ -125,8 +128,24 @@ impl Crowd {
         find(Client::is_idle).or_else(|| find(|client| client.in_flight.is_none()))
     }
 
-    /// Takes note of what a client weighs now.
+    /// Those to which something is to be sent once more, as of when they were weighed.
+    pub(crate) fn held_up(&self) -> Vec<ClientId> {
+        self.held_up.iter().copied().collect()
+    }
+
+    /// Whether there are any.
+    pub(crate) fn is_held_up(&self) -> bool {
+        !self.held_up.is_empty()
+    }
+
+    /// Takes note of what a client weighs now, and of whether it is held up. To be called after whatever
+    /// was said by it or to it.
     pub(crate) fn weigh(&mut self, id: ClientId) {
+        if self.clients.get(&id).is_some_and(Client::is_held_up) {
+            self.held_up.insert(id);
+        } else {
+            self.held_up.remove(&id);
+        }
         let now = self.clients.get(&id).map_or(0, Client::weight);
         let before = if now == 0 { self.weights.remove(&id) } else { self.weights.insert(id, now) };
         self.weight = self.weight.saturating_sub(before.unwrap_or(0)).saturating_add(now);

@@ -190,6 +190,7 @@ impl<'a> Shell<'a> {
         let due = self.control.next_deadline().is_some_and(|deadline| deadline <= now);
         if due {
             self.control.look(now);
+            self.control.resend(now);
         }
         if due || self.deaf || !events.is_empty() || self.control.has_more() {
             self.control.accept(now);

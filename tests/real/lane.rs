@@ -16,7 +16,7 @@ mod scenario;
 mod tracer;
 
 use crate::{
-    harness::{CLIENT, Folder, Supervisor, raw, rust_worker},
+    harness::{CLIENT, Connection, Folder, Supervisor, is_ok, raw, rust_worker},
     probe::{processes_of, start_through},
     tools::{BROKEN, Release, descriptors, skip, state, ticks},
 };
@@ -27,6 +27,7 @@ use scenario::{Scenario, Stage};
 use std::{
     collections::BTreeMap,
     env, fs,
+    io::ErrorKind,
     panic::{AssertUnwindSafe, catch_unwind},
     process::{Command, Stdio},
     sync::{
@@ -352,4 +353,39 @@ fn whatever_system_call_fails_the_service_goes_on() {
         Some("full") => all(&norms()),
         Some(named) => only(&named.parse().unwrap_or_else(|why: String| panic!("FAULT_LANE: {why}"))),
     }
+}
+
+/// A supervisor that answers nobody, as the case has it, and what a client has asked it.
+fn asked_in_vain(case: &str) -> (Stage, Tracer, Connection) {
+    let case: Case = case.parse().expect("a case");
+    let (stage, tracer) = set_up(case.scenario, Some(&case), 0);
+    let mut connection = Connection::open(&stage.supervisor.socket()).expect("a connection");
+    connection.send(r#"{"command":"version"}"#).expect("it is sent");
+    (stage, tracer, connection)
+}
+
+#[test]
+fn an_answer_that_cannot_be_sent_is_sent_when_there_is_memory_again() {
+    if !tracer::is_possible() {
+        return skip("there is no strace that can make system calls fail, or it may not");
+    }
+    for case in ["serve:sendto:ENOBUFS:1", "serve:sendto:ENOMEM:1+"] {
+        let (mut stage, mut tracer, mut connection) = asked_in_vain(case);
+        let tries = if case.ends_with('+') { 3 } else { 1 };
+        stage.supervisor.eventually("it has tried", |_| (tracer.seen().failed.len() >= tries).then_some(()));
+        tracer.release(stage.supervisor.pid());
+        assert!(is_ok(&connection.line().expect("an answer")), "{case}");
+    }
+}
+
+#[test]
+fn a_client_to_which_nothing_can_be_sent_for_long_is_hung_up_on() {
+    if !tracer::is_possible() {
+        return skip("there is no strace that can make system calls fail, or it may not");
+    }
+    let (_stage, tracer, mut connection) = asked_in_vain("serve:sendto:ENOMEM:1+");
+    let end = connection.line().expect_err("nothing can be sent");
+    assert_eq!(end.kind(), ErrorKind::UnexpectedEof, "{end}");
+    let tries = tracer.seen().failed.len();
+    assert!((10..50).contains(&tries), "{tries} tries");
 }
