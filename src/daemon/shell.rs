@@ -148,7 +148,7 @@ impl<'a> Shell<'a> {
         self.looked = false;
         let decision = self.supervisor.next_deadline().map(|(deadline, _)| deadline);
         let wake = [decision, self.control.next_deadline(), self.leftovers.due()];
-        let timeout = if self.control.has_more() {
+        let timeout = if self.control.has_more() || self.signals.note() {
             Some(Duration::ZERO)
         } else {
             wake.into_iter().flatten().min().map(|deadline| self.clock.until(deadline))
@@ -179,8 +179,10 @@ impl<'a> Shell<'a> {
                 _ => self.control.note(event),
             }
         }
-        if self.deaf {
+        if self.deaf || self.signals.have_come() {
             self.take_signals();
+        }
+        if self.deaf {
             self.control.look(self.clock.now());
             self.control.stir();
         }

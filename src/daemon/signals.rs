@@ -4,6 +4,10 @@
 //! process in the background that reads from it, or that writes to it after `stty tostop`; blocked, TTOU is
 //! not even made, and the write goes through (tcsetattr(3), "SIGTTOU"). And the descriptor tells who has
 //! sent one: what comes from the terminal, on behalf of others in our process group, is nobody's order.
+//!
+//! The others are caught. Their handler notes them and wakes the loop by a write to a socket, which can fail,
+//! send(2). So whoever is about to sleep asks whether any have come, and one that comes in the sleep ends it,
+//! signal(7); only one that comes between the two may have to wait for the next turn then.
 
 use super::{
     process::{self, Hangup, arm_interrupt},
@@ -20,7 +24,8 @@ use nix::{
 };
 use signal_hook_mio::v1_0;
 use std::{
-    io,
+    collections::BTreeSet,
+    io, mem,
     os::fd::{AsFd as _, AsRawFd as _},
 };
 
@@ -46,6 +51,8 @@ fn of_terminals() -> SigSet {
 /// The signals that have come and were not taken yet.
 pub(crate) struct Signals {
     caught: v1_0::Signals,
+    /// Numbers of those that were caught and looked at.
+    come: BTreeSet<i32>,
     of_terminals: SignalFd,
 }
 
@@ -62,13 +69,26 @@ impl Signals {
         let of_terminals = SignalFd::with_flags(&of_terminals(), flags)?;
         let fd = of_terminals.as_fd().as_raw_fd();
         registry.register(&mut SourceFd(&fd), TERMINAL, Interest::READABLE)?;
-        Ok(Self { caught, of_terminals })
+        Ok(Self { caught, come: BTreeSet::new(), of_terminals })
+    }
+
+    /// Takes note of those that were caught, which no event tells of any more then. Answers whether there are
+    /// any, also such as the core is not told of: the end of a child is one.
+    pub(crate) fn note(&mut self) -> bool {
+        self.come.extend(self.caught.pending());
+        self.have_come()
+    }
+
+    /// Whether there are any that were noted and not taken.
+    pub(crate) fn have_come(&self) -> bool {
+        !self.come.is_empty()
     }
 
     /// Takes those that the core is told of.
     pub(crate) fn take(&mut self) -> Vec<Signal> {
         let is = |number: i32| move |signal: &&Signal| process::number(**signal) as i32 == number;
-        let caught = self.caught.pending();
+        self.note();
+        let caught = mem::take(&mut self.come).into_iter();
         let mut taken: Vec<Signal> =
             caught.filter_map(|number| CAUGHT.iter().find(is(number)).copied()).collect();
         while let Ok(Some(info)) = self.of_terminals.read_signal() {
