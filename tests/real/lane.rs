@@ -131,7 +131,7 @@ fn check(
     } else {
         stage.settle()?;
         // One that could not be had for a moment is tried for again after a pause.
-        stage.await_that("its control socket is there", |me| me.supervisor.socket().exists())?;
+        stage.await_that("its control socket is there", has_socket)?;
         stage.upgrade()?;
         descriptors = settled_descriptors(stage, &seen, norm)?;
         rests(stage.supervisor.pid())?;
@@ -145,6 +145,13 @@ fn check(
     nothing_left(stage, &seen)?;
     replays(stage)?;
     Ok(Run { seen, lines, descriptors })
+}
+
+/// Whether the control socket is there, and not just being bound: then it may not listen yet, or be given
+/// up.
+fn has_socket(stage: &mut Stage) -> bool {
+    let is_there = || stage.supervisor.socket().exists();
+    is_there() && state(stage.supervisor.pid()).as_deref() == Some("S") && is_there()
 }
 
 /// A start that was given up.
