@@ -114,11 +114,13 @@ fn check(
     if played.is_ok() && matches!(case, Some(Case { uses: Uses::From(_), .. })) {
         thread::sleep(LASTING.saturating_sub(begun.elapsed()));
     }
+    // Amid a call that is about to fail it would see another error, and nobody would know of the fault.
+    let rested = stage.await_that("it has nothing to do", |me| me.supervisor.has_exited() || rests(me));
     tracer.release(stage.supervisor.pid());
     if stage.supervisor.has_exited() && scenario == Scenario::Start {
         return refused(stage, tracer);
     }
-    played?;
+    played.and(rested)?;
     stage.calm();
     let seen = tracer.seen();
     let lines = stage.supervisor.log().lines().count();
@@ -134,7 +136,7 @@ fn check(
         stage.await_that("its control socket is there", has_socket)?;
         stage.upgrade()?;
         descriptors = settled_descriptors(stage, &seen, norm)?;
-        rests(stage.supervisor.pid())?;
+        costs_nothing(stage.supervisor.pid())?;
         kill(raw(stage.supervisor.pid()), Signal::SIGTERM).map_err(|error| format!("it is gone: {error}"))?;
         stage.await_that("it ends when told to", |me| me.supervisor.has_exited())?;
     }
@@ -151,7 +153,12 @@ fn check(
 /// up.
 fn has_socket(stage: &mut Stage) -> bool {
     let is_there = || stage.supervisor.socket().exists();
-    is_there() && state(stage.supervisor.pid()).as_deref() == Some("S") && is_there()
+    is_there() && rests(stage) && is_there()
+}
+
+/// Whether it waits for something.
+fn rests(stage: &Stage) -> bool {
+    state(stage.supervisor.pid()).as_deref() == Some("S")
 }
 
 /// A start that was given up.
@@ -227,7 +234,7 @@ fn kind(link: &str) -> String {
 }
 
 /// Nobody who has nothing to do is busy.
-fn rests(pid: u32) -> Result<(), String> {
+fn costs_nothing(pid: u32) -> Result<(), String> {
     let before = ticks(pid).ok_or("it is gone")?;
     thread::sleep(IDLE);
     let used = ticks(pid).ok_or("it is gone")?.saturating_sub(before);
