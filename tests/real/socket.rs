@@ -8,7 +8,12 @@ use nix::{
     fcntl::{Flock, FlockArg},
     sys::signal::{Signal, kill},
 };
-use std::{fs, path::Path, thread, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
 
 #[test]
 fn a_lock_on_the_folder_that_somebody_keeps_holds_up_no_start() {
@@ -94,4 +99,36 @@ fn what_has_taken_the_socket_s_place_is_looked_at_again_after_pauses_only() {
     assert_eq!(fs::read_to_string(supervisor.socket()).expect("it is left alone"), "precious");
     fs::remove_file(supervisor.socket()).expect("it can be removed");
     supervisor.eventually("it listens again", |me| me.request(r#"{"command":"version"}"#).ok());
+}
+
+#[test]
+fn a_worker_that_is_started_does_not_wait_for_the_end_of_a_pause() {
+    let folder = Folder::new();
+    let place = folder.join("run");
+    fs::create_dir(&place).expect("a folder can be made");
+    let path = place.join("ctl").display().to_string();
+    let args = ["-v", "-m", "-b", "127.0.0.1:0", "-d", &path, "--", &rust_worker()];
+    let mut supervisor = Supervisor::start_in(folder, &args, |_| {});
+    supervisor.await_log("up: 1 healthy worker");
+    fs::remove_dir_all(&place).expect("it can be removed");
+    supervisor.await_log("control socket cannot be bound again: ");
+    // A try each, and a longer pause: of five seconds in the end.
+    for count in 1..=5 {
+        supervisor.signal(Signal::SIGUSR1);
+        supervisor.eventually("it has the signal", |me| {
+            (me.log().matches("got SIGUSR1").count() == count).then_some(())
+        });
+    }
+    fs::create_dir(&place).expect("a folder can be made");
+    // Not a wait for anything: the time in which nothing may happen.
+    thread::sleep(Duration::from_secs(1));
+    assert!(!place.join("ctl").exists(), "there is no pause");
+    let worker = supervisor.eventually("there is a worker", |me| me.children().first().copied());
+    let begun = Instant::now();
+    kill(raw(worker), Signal::SIGKILL).expect("the worker is there");
+    supervisor.await_log("is bound again");
+    assert!(begun.elapsed() < Duration::from_secs(3), "only after {:?}", begun.elapsed());
+    supervisor.eventually("its successor has reported", |me| {
+        (me.log().matches("is healthy after").count() == 2).then_some(())
+    });
 }
