@@ -11,6 +11,7 @@ use super::{
     door::Door,
     process,
     refused::{Refusal, Sent},
+    reserve::{self, can_be_had, is_kept_back},
     token::FIRST_CLIENT,
 };
 use crate::{
@@ -24,15 +25,14 @@ use log::{debug, warn};
 use mio::{Interest, Registry, Token, event::Event, net::UnixStream};
 use nix::{
     errno::Errno,
-    sys::resource::{Resource, getrlimit},
     sys::socket::{getsockopt, sockopt::PeerCredentials},
-    unistd::{dup, geteuid},
+    unistd::geteuid,
 };
 use std::{
     collections::BTreeMap,
     io::{self, ErrorKind},
     os::{
-        fd::{AsFd as _, AsRawFd, BorrowedFd, OwnedFd, RawFd},
+        fd::{AsFd as _, BorrowedFd, OwnedFd},
         unix::net,
     },
     path::Path,
@@ -43,10 +43,6 @@ const CLIENTS_MAX: usize = 1_000;
 
 /// How many there may be in any case: also where there are hardly any descriptors, workers report.
 const CLIENTS_MIN: usize = 8;
-
-/// How many of the highest descriptors clients do not get: new generations, new workers and a new control
-/// socket need some.
-const KEPT_BACK: RawFd = 32;
 
 /// How long to wait before connections are taken again that could not be taken, and answers sent again that
 /// could not be sent.
@@ -238,7 +234,7 @@ impl Control {
     /// that many can be had. Answers whether they can.
     pub(crate) fn spare_descriptors(&mut self) -> bool {
         loop {
-            if self.crowd.is_empty() || can_be_had(KEPT_BACK / 2) {
+            if self.crowd.is_empty() || can_be_had(reserve::KEPT_BACK / 2) {
                 return true;
             }
             if !self.send_one_away() {
@@ -488,16 +484,4 @@ impl Control {
         self.crowd.stir(id);
         self.requests.remove(&in_flight.request).is_some()
     }
-}
-
-/// Whether a connection has got one of the descriptors that are kept back.
-fn is_kept_back(stream: &impl AsRawFd) -> bool {
-    let Ok((limit, _)) = getrlimit(Resource::RLIMIT_NOFILE) else { return false };
-    RawFd::try_from(limit).is_ok_and(|limit| stream.as_raw_fd() >= limit.saturating_sub(KEPT_BACK))
-}
-
-/// Whether so many descriptors are to be had.
-fn can_be_had(count: RawFd) -> bool {
-    let some: Result<Vec<OwnedFd>, Errno> = (0..count).map(|_| dup(io::stderr())).collect();
-    some.is_ok()
 }

@@ -17,6 +17,7 @@
 //! | `refused` | telling of reports that were refused, which their senders do not read |
 //! | `crowd`, `client` | who is connected to the control socket, and one of them |
 //! | `door`, `claim` | the control socket's listener, and the file that leads to it |
+//! | `reserve` | the descriptors that the supervisor keeps back for itself |
 //! | `watch` | learning that the file or its folder was removed |
 //! | `process` | fork, exec, signals, reaping; the one room with `unsafe` |
 //! | `program` | what is executed, captured once |
@@ -56,6 +57,7 @@ mod recorder;
 mod refused;
 mod release;
 mod report;
+mod reserve;
 mod resolve;
 #[cfg(test)]
 mod rooms;
