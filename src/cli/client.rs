@@ -71,7 +71,8 @@ pub static COMMAND_LINE: CommandLine<Key> = CommandLine {
                 "timeout",
                 "SECS",
                 "How long a connection may take, and then the first line of an answer. Further lines of an \
-                 upgrade's may take as long as they do, unless this is given.",
+                 upgrade's may take as long as they do, unless this is given. Behind `upgrade` it is the \
+                 upgrade's own.",
             )
             .defaults_to("10"),
             Opt::flag(Key::Help, "help", "Print this text and exit.").short('h').prints(Text::Help),
@@ -99,15 +100,19 @@ pub static COMMAND_LINE: CommandLine<Key> = CommandLine {
             ]),
         },
     ],
-    options_end: OptionsEnd::Dashes { takes_next },
+    options_end: OptionsEnd::Dashes { is_theirs },
     foreign: instead,
 };
 
-/// Whether the last of a command's words is an option that takes the next one.
-fn takes_next(words: &[OsString]) -> bool {
-    let option = |entry: &Entry| entry.option(words.last()?.to_str()?);
-    let entry = words.first().and_then(|name| command::find(name.to_str()?));
-    entry.and_then(option).is_some_and(|option| option.value.is_some())
+/// Whether the next word is an option of the command itself, or the value of the one before.
+fn is_theirs(words: &[OsString], next: &OsStr) -> bool {
+    let Some(entry) = words.first().and_then(|name| command::find(name.to_str()?)) else {
+        return false;
+    };
+    let option = |name: &str| entry.option(name);
+    let last = words.last().and_then(|last| option(last.to_str()?));
+    let own = next.to_str().and_then(|next| option(next.split('=').next()?));
+    last.is_some_and(|option| option.value.is_some()) || own.is_some()
 }
 
 /// What to do instead of an option that there is not.

@@ -88,8 +88,8 @@ impl<K: Copy + PartialEq> Typed<K> {
             }
             let option = next.as_encoded_bytes().starts_with(b"-") && next != "-";
             match line.options_end {
-                OptionsEnd::Dashes { takes_next } if !self.words.is_empty() => {
-                    if option && !takes_next(&self.words) && is_ours(line, next) {
+                OptionsEnd::Dashes { is_theirs } if !self.words.is_empty() => {
+                    if option && !is_theirs(&self.words, next) && is_ours(line, next) {
                         return Next::Option;
                     }
                     self.words.extend(rest.next());
@@ -224,7 +224,7 @@ mod tests {
     /// The same for words of which some take whatever follows.
     static AMONG_WORDS: CommandLine<Key> = CommandLine {
         options_end: OptionsEnd::Dashes {
-            takes_next: |words| words.last().is_some_and(|word| word == "--take"),
+            is_theirs: |words, _| words.last().is_some_and(|word| word == "--take"),
         },
         ..LINE
     };

@@ -31,8 +31,9 @@ pub enum OptionsEnd {
     FirstWord,
     /// To `--`. Behind the first word, what is no option of ours is a word as well.
     Dashes {
-        /// Whether the last of these words takes whatever follows it, be it written like an option.
-        takes_next: fn(&[OsString]) -> bool,
+        /// Whether the next word is one of these words' own, whatever it looks like: an option that they take
+        /// themselves, or the value of one.
+        is_theirs: fn(&[OsString], &OsStr) -> bool,
     },
 }
 

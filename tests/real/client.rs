@@ -277,7 +277,7 @@ fn an_upgrade_may_take_longer_than_its_first_line_unless_a_time_is_given() {
     let (mut supervisor, release, _) = releases(1, &[]);
     let slow = format!("#!/bin/sh\nsleep 1\nexec {}\n", rust_worker());
     release.switch(&supervisor.folder.script("slow", &slow));
-    let output = supervisor.ctl(&["upgrade", "--timeout", "0.3"]);
+    let output = supervisor.ctl(&["--timeout", "0.3", "upgrade"]);
     assert_eq!(output.status.code(), Some(3));
     let said = err(&output);
     assert!(said.contains("does not go on with its answer: nothing more came for 300 ms; it "), "{said}");

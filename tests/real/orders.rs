@@ -127,7 +127,8 @@ fn another_program_can_be_named_and_stays_until_it_is_taken_back() {
 #[test]
 fn what_an_upgrade_does_not_understand_it_refuses_with_what_it_accepts() {
     let (mut supervisor, _, old) = releases(1, &[]);
-    let accepted = "accepted: --canary N, --soak SECS, --env VAR=VALUE (repeats), -- PROGRAM ARGS...";
+    let accepted =
+        "accepted: --canary N, --soak SECS, --timeout SECS, --env VAR=VALUE (repeats), -- PROGRAM ARGS...";
     for (words, named) in [
         (&["now"][..], accepted),
         (&["--fast"], accepted),
@@ -136,6 +137,8 @@ fn what_an_upgrade_does_not_understand_it_refuses_with_what_it_accepts() {
         (&["--canary", "1"], "--canary needs --soak"),
         (&["--canary", "0", "--soak", "1"], "it can be from 1 to 10000"),
         (&["--soak", "-1"], "accepted: 0 to 86400, decimals allowed"),
+        (&["--timeout", "soon"], "--timeout: `soon` is not a time in seconds"),
+        (&["--soak", "2", "--timeout", "2"], "is not more than the 2.0 s that the trials take"),
         (&["--env", "V"], "`V` is not VAR=VALUE"),
     ] {
         for name in ["upgrade", "upgrade_fleet"] {

@@ -240,6 +240,16 @@ fn a_release_that_hangs_before_it_acknowledges_is_taken_back() {
 }
 
 #[test]
+fn an_upgrade_that_takes_longer_than_it_may_is_taken_back() {
+    let (mut supervisor, release, old) = releases(2, &["--ack-timeout", LONG]);
+    release.switch(&supervisor.folder.script("bad", HANGS));
+    let said = complaint(&supervisor, &["upgrade", "--timeout", "0.4"]);
+    assert!(said.contains("the upgrade to generation 2 has taken as long as it may"), "{said}");
+    assert!(said.contains("rolled back: generation 1 serves with 2 healthy workers"), "{said}");
+    assert_eq!(supervisor.await_healthy(2), old, "the very same processes");
+}
+
+#[test]
 fn a_release_whose_interpreter_is_missing_is_tried_once_and_taken_back() {
     // Were it tried again, that would take longer than the test may.
     let limits = ["-r", "1000", "--max-unacked", "1"];

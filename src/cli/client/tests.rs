@@ -153,6 +153,12 @@ fn a_command_is_given_one_way_or_the_other() {
 fn a_time_for_the_answer_is_in_seconds_and_not_none_at_all() {
     assert_eq!(options(&["--timeout", "2.5", "status"]).timeout, Some(Millis(2_500)));
     assert_eq!(options(&["status", "--timeout=2"]).timeout, Some(Millis(2_000)));
+    // Behind an upgrade it is how long that may take.
+    for words in [&["upgrade", "--timeout", "9"][..], &["upgrade_fleet", "--timeout=9"]] {
+        let options = options(&[&["--timeout", "2"], words, &["-d", "/run/x"]].concat());
+        assert_eq!(options.timeout, Some(Millis(2_000)));
+        assert!(options.socket_path.is_some());
+    }
     for time in ["0", "2s", "-1"] {
         assert!(error(&["--timeout", time, "status"]).contains("is not a time in seconds"), "{time}");
     }
