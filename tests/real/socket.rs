@@ -27,6 +27,11 @@ fn a_lock_on_the_folder_that_somebody_keeps_holds_up_no_start() {
     drop(held);
 }
 
+/// Removes a folder with the socket in it, which may be bound again before the folder itself is removed.
+fn remove(supervisor: &mut Supervisor, folder: &Path) {
+    supervisor.eventually("it can be removed", |_| fs::remove_dir_all(folder).ok());
+}
+
 #[test]
 fn a_folder_that_was_removed_or_renamed_and_made_again_gets_a_socket_again() {
     for renamed in [false, true] {
@@ -49,8 +54,7 @@ fn a_folder_that_was_removed_or_renamed_and_made_again_gets_a_socket_again() {
             fs::rename(supervisor.folder.join("app"), supervisor.folder.join("old")).expect("a new name");
             supervisor.signal(Signal::SIGUSR1);
         } else {
-            // Not while something is being made in it.
-            supervisor.eventually("it can be removed", |_| fs::remove_dir_all(&place).ok());
+            remove(&mut supervisor, &place);
         }
         supervisor.await_log("control socket cannot be bound again: ");
         fs::create_dir_all(&place).expect("a folder can be made");
@@ -114,7 +118,7 @@ fn a_worker_that_is_started_does_not_wait_for_the_end_of_a_pause() {
     let args = ["-v", "-m", "-b", "127.0.0.1:0", "-d", &path, "--", &rust_worker()];
     let mut supervisor = Supervisor::start_in(folder, &args, |_| {});
     supervisor.await_log("up: 1 healthy worker");
-    fs::remove_dir_all(&place).expect("it can be removed");
+    remove(&mut supervisor, &place);
     supervisor.await_log("control socket cannot be bound again: ");
     // A try each, and a longer pause: of five seconds in the end.
     for count in 1..=5 {
