@@ -116,8 +116,9 @@ fn the_socket_of_a_supervisor_that_was_killed_is_replaced() {
     first.signal(Signal::SIGKILL);
     first.eventually("it is gone", |me| me.has_exited().then_some(()));
     let [orphan] = orphan.as_slice() else { panic!("one worker") };
-    let orphan = raw(*orphan);
-    killpg(orphan, Signal::SIGKILL).expect("workers outlive a supervisor that was killed");
+    killpg(raw(*orphan), Signal::SIGKILL).expect("workers outlive a supervisor that was killed");
+    // Until it has executed its program it has a copy of the listener.
+    eventually("the worker is gone", || (!is_alive(*orphan)).then_some(()));
 
     let path = first.socket().display().to_string();
     assert!(first.socket().exists(), "nobody has removed it");
