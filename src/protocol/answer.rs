@@ -19,13 +19,7 @@ use miniserde::json::{Object, Value};
 /// [`Reply::Status`] carries nothing; [`super::status::envelope`] is the answer to it.
 #[must_use]
 pub fn reply(reply: &Reply) -> Envelope {
-    Envelope {
-        message: message(reply),
-        ok: is_ok(reply),
-        request_id: None,
-        wait: false,
-        fields: fields(reply),
-    }
+    Envelope { message: message(reply), ok: is_ok(reply), fields: fields(reply), ..Envelope::default() }
 }
 
 /// Whether what was asked for is so now, or will be. An ack that comes too late or twice is no
@@ -84,7 +78,7 @@ fn message(reply: &Reply) -> String {
         Reply::Signalled { signal, count: workers } => {
             format!("sent {signal} to {}", count(*workers, "worker"))
         }
-        Reply::Retrying { slots: 0 } => "no slot was given up; there is nothing to retry".into(),
+        Reply::Retrying { slots: 0 } => "no slot has failed; there is nothing to retry".into(),
         Reply::Retrying { slots } => format!("trying again to fill {}", count(*slots, "slot")),
         Reply::Stopping { shutdown } => stopping(*shutdown).into(),
         Reply::NotRunning => "refused: the supervisor is starting up or shutting down".into(),

@@ -143,7 +143,7 @@ pub const COMMANDS: &[Entry] = &[
     entry("signal", "send a signal to all workers or to those named", |asked| asked.signal())
         .takes("SIG [PID...]")
         .elsewhere(&["kill", "send"]),
-    entry("retry", "try again to fill slots that were given up", |asked| asked.machine(Command::Retry))
+    entry("retry", "try at once to fill slots that have failed", |asked| asked.machine(Command::Retry))
         .elsewhere(&["again", "reset", "reset_failed"]),
     entry(
         "die",

@@ -37,9 +37,9 @@ impl Progress {
         Envelope {
             message: format!("{}: {self}", self.heading()),
             ok: true,
-            request_id: None,
             wait: true,
             fields: members([("upgrade", Value::Object(upgrade))]),
+            ..Envelope::default()
         }
     }
 

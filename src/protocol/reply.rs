@@ -22,6 +22,8 @@ pub struct Envelope {
     pub wait: bool,
     /// What else there is to tell, for programs. The envelope's own names are not for use in it.
     pub fields: Object,
+    /// The same, written down already: what is long takes less memory so. Not set in what was read.
+    pub written: Vec<(&'static str, String)>,
 }
 
 impl Envelope {
@@ -62,6 +64,12 @@ impl Envelope {
             line.push(':');
             line.push_str(&json::to_string(value));
         }
+        for (name, text) in &self.written {
+            line.push_str(",\"");
+            line.push_str(name);
+            line.push_str("\":");
+            line.push_str(text);
+        }
         line.push_str("}\n");
         line
     }
@@ -81,7 +89,7 @@ impl Envelope {
         let ok = flag(fields.remove("ok"), true, BadReply("its `ok` is neither true nor false"))?;
         let wait = flag(fields.remove("wait"), false, BadReply("its `wait` is neither true nor false"))?;
         let request_id = fields.remove("request_id");
-        Ok(Self { message, ok, request_id, wait, fields })
+        Ok(Self { message, ok, request_id, wait, fields, written: Vec::new() })
     }
 }
 
@@ -132,6 +140,7 @@ mod tests {
             request_id: Some(Value::Null),
             wait: true,
             fields: members([("target", number(2_u32)), ("message", text("not for use"))]),
+            written: Vec::new(),
         };
         let line = envelope.encode();
         assert_eq!(

@@ -13,8 +13,8 @@ use crate::fsm::{
     worker::PhaseTag,
 };
 use core::fmt::Write as _;
-use miniserde::json::{Object, Value};
-use std::collections::{BTreeMap, BTreeSet};
+use miniserde::json::{self, Object, Value};
+use std::collections::BTreeSet;
 
 /// What there is to say about the supervisor itself, which only the shell knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,8 +40,7 @@ impl About<'_> {
 /// The answer to `status`, but for the request's id.
 #[must_use]
 pub fn envelope(status: &Status, about: &About<'_>) -> Envelope {
-    let fields = members([("status", value(status, about))]);
-    Envelope { fields, ..Envelope::done(table(status, about)) }
+    Envelope { written: vec![("status", data(status, about))], ..Envelope::done(table(status, about)) }
 }
 
 /// For people. Several lines, the last one without a line end.
@@ -49,7 +48,7 @@ pub fn envelope(status: &Status, about: &About<'_>) -> Envelope {
 pub fn table(status: &Status, about: &About<'_>) -> String {
     let mut lines: Vec<String> = alarm(status).into_iter().collect();
     lines.extend(heading(status, about));
-    lines.extend(rows(status, about));
+    lines.push(rows(status, about));
     lines.extend(status.slots.iter().filter_map(trouble));
     lines.join("\n")
 }
@@ -109,20 +108,20 @@ fn waiting_for(upgrade: &UpgradeStatus) -> String {
         (_, Some(left)) => format!("the trial of all workers to end, {} to go", span(*left)),
         _ if *unready > 0 => format!("{} to become healthy", count(*unready, "worker")),
         _ if *untouched > 0 => format!("room to replace {}", count(*untouched, "worker")),
-        _ => "old workers that cannot be spared yet".into(),
+        _ => "old workers to go".into(),
     }
 }
 
 const COLUMNS: [&str; 8] =
     ["SLOT", "PID", "GENERATION", "PHASE", "AGE", "RESTARTS", "LAST PING", "LAST EXIT"];
 
-fn rows(status: &Status, about: &About<'_>) -> Vec<String> {
-    let slots = by_number(&status.slots);
+/// A row for each worker. Nothing of a row is kept while the next is made, which is what makes a long table cheap.
+fn rows(status: &Status, about: &About<'_>) -> String {
     let mut workers: Vec<&WorkerStatus> = status.workers.iter().collect();
     workers.sort_by_key(|worker| (worker.slot, worker.worker));
     let dash = || "-".to_owned();
     let cells = |worker: &WorkerStatus| {
-        let slot = slots.get(&worker.slot);
+        let slot = slot_of(status, worker.slot);
         [
             worker.slot.to_string(),
             worker.pid.map_or_else(dash, |pid| pid.to_string()),
@@ -135,30 +134,27 @@ fn rows(status: &Status, about: &About<'_>) -> Vec<String> {
         ]
     };
     if workers.is_empty() {
-        return vec!["no workers".into()];
+        return "no workers".into();
     }
-    let titles = COLUMNS.map(str::to_owned);
-    aligned(&core::iter::once(titles).chain(workers.into_iter().map(cells)).collect::<Vec<_>>())
-}
-
-/// Lines with their cells below one another.
-fn aligned<const N: usize>(rows: &[[String; N]]) -> Vec<String> {
-    let mut widths = [0; N];
-    for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
+    let rows = || core::iter::once(COLUMNS.map(str::to_owned)).chain(workers.iter().copied().map(cells));
+    let mut widths = [0; COLUMNS.len()];
+    for row in rows() {
+        for (width, cell) in widths.iter_mut().zip(&row) {
             *width = cell.len().max(*width);
         }
     }
-    let line = |row: &[String; N]| {
-        let mut line = String::new();
-        for (width, cell) in widths.iter().zip(row) {
-            // Writing to a String cannot fail.
-            let _ = write!(line, "{cell:width$}  ");
+    let mut out = String::new();
+    for row in rows() {
+        if !out.is_empty() {
+            out.push('\n');
         }
-        line.truncate(line.trim_end().len());
-        line
-    };
-    rows.iter().map(line).collect()
+        for (width, cell) in widths.iter().zip(&row) {
+            // Writing to a String cannot fail.
+            let _ = write!(out, "{cell:width$}  ");
+        }
+        out.truncate(out.trim_end().len());
+    }
+    out
 }
 
 /// What people must know about a slot that fails.
@@ -183,14 +179,13 @@ fn trouble(slot: &SlotStatus) -> Option<String> {
 
 /// For programs.
 #[must_use]
-pub fn value(status: &Status, about: &About<'_>) -> Value {
-    let slots = by_number(&status.slots);
+pub fn data(status: &Status, about: &About<'_>) -> String {
     let worker = |worker: &WorkerStatus| {
-        let mut fields = worker_fields(worker, slots.get(&worker.slot).copied());
+        let mut fields = worker_fields(worker, slot_of(status, worker.slot));
         fields.insert("stopped".into(), Value::Bool(about.is_stopped(worker)));
         Value::Object(fields)
     };
-    Value::Object(members([
+    let head = Value::Object(members([
         ("pid", number(about.pid)),
         ("version", text(about.version)),
         ("uptime_ms", number(about.uptime.0)),
@@ -200,9 +195,26 @@ pub fn value(status: &Status, about: &About<'_>) -> Value {
         ("upgrade", or_null(status.upgrade.as_ref(), upgrade_value)),
         ("stopping", or_null(status.stopping, |shutdown| text(shutdown.word()))),
         ("listeners", list(about.listeners.iter().map(|address| text(address)))),
-        ("slots", list(status.slots.iter().map(slot_value))),
-        ("workers", list(status.workers.iter().map(worker))),
-    ]))
+    ]));
+    let mut out = json::to_string(&head);
+    out.pop();
+    out.push_str(",\"slots\":");
+    put_list(&mut out, status.slots.iter().map(slot_value));
+    out.push_str(",\"workers\":");
+    put_list(&mut out, status.workers.iter().map(worker));
+    out.push('}');
+    out
+}
+
+fn put_list(out: &mut String, values: impl Iterator<Item = Value>) {
+    out.push('[');
+    for (number, value) in values.enumerate() {
+        if number > 0 {
+            out.push(',');
+        }
+        out.push_str(&json::to_string(&value));
+    }
+    out.push(']');
 }
 
 fn upgrade_value(upgrade: &UpgradeStatus) -> Value {
@@ -257,8 +269,10 @@ fn phase(tag: PhaseTag) -> (&'static str, Option<&'static str>) {
     }
 }
 
-fn by_number(slots: &[SlotStatus]) -> BTreeMap<SlotId, &SlotStatus> {
-    slots.iter().map(|slot| (slot.slot, slot)).collect()
+/// A slot; they are in the order of their numbers.
+fn slot_of(status: &Status, number: SlotId) -> Option<&SlotStatus> {
+    let at = status.slots.binary_search_by_key(&number, |slot| slot.slot).ok()?;
+    status.slots.get(at)
 }
 
 #[cfg(test)]
@@ -269,7 +283,6 @@ mod tests {
         id::{Generation, WorkerId},
         reason::Failure,
     };
-    use miniserde::json;
 
     fn slot(number: u32) -> SlotStatus {
         SlotStatus {
@@ -356,7 +369,10 @@ slot 2: given up after 5 failed starts, at last: exited with status 1; `retry` t
 
     #[test]
     fn the_data_say_the_same() {
-        let text = json::to_string(&value(&amid_an_upgrade(), &about()));
+        let line = envelope(&amid_an_upgrade(), &about()).encode();
+        let read = Envelope::parse(line.as_bytes()).unwrap();
+        assert!(matches!(read.fields.get("status"), Some(Value::Object(_))), "{line}");
+        let text = data(&amid_an_upgrade(), &about());
         for part in [
             "\"pid\":4242",
             "\"uptime_ms\":10920000",
@@ -385,7 +401,7 @@ slot 2: given up after 5 failed starts, at last: exited with status 1; `retry` t
             matches!(rows.as_slice(), [row] if row.starts_with("0     10002  1           healthy, stopped  ")),
             "{table}"
         );
-        let data = json::to_string(&value(&amid_an_upgrade(), &about));
+        let data = data(&amid_an_upgrade(), &about);
         assert_eq!(data.matches("\"stopped\":true").count(), 1, "{data}");
     }
 
