@@ -29,6 +29,7 @@ mod load;
 mod loaded;
 mod orders;
 mod output;
+mod poison;
 mod probe;
 mod progress;
 mod readme;
