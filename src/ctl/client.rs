@@ -72,7 +72,19 @@ impl Client {
                 let who = peer.pid.map(|pid| format!("pid {pid}: ")).unwrap_or_default();
                 let doing = peer.pid.and_then(process::doing).map(|doing| format!("; {doing}"));
                 let (name, doing) = (dispatch.name, doing.unwrap_or_default());
-                screen.complain(&format_args!("{name}: {who}{lost}{doing}; {}", left_behind(dispatch)));
+                let unheard_of = matches!(lost, Lost::Silent(_));
+                let behind =
+                    if unheard_of { unheard(dispatch) } else { format!("; {}", left_behind(dispatch)) };
+                screen.complain(&format_args!("{name}: {who}{lost}{doing}{behind}"));
+                Outcome::Unreachable
+            }
+            Err(lost @ (Lost::Closed | Lost::Broken(_))) => {
+                let ended = peer.pid.filter(|pid| !wait::exists(*pid));
+                let what = match ended {
+                    Some(pid) => format!("the supervisor, pid {pid}, has ended before its last word"),
+                    None => lost.to_string(),
+                };
+                screen.complain(&format_args!("{}: {what}{}", dispatch.name, unheard(dispatch)));
                 Outcome::Unreachable
             }
             Err(lost) => {
@@ -100,7 +112,15 @@ fn left_behind(dispatch: &Dispatch) -> String {
         None if command::find(dispatch.name).is_some_and(|entry| entry.waits) => {
             "the upgrade goes on: `status` shows it, `abort` gives it up".to_owned()
         }
-        None => format!("whether `{}` was carried out is not known", dispatch.name),
+        None => format!("whether `{}` is carried out is not known", dispatch.name),
+    }
+}
+
+/// What becomes of a command of which nothing was heard; a clause, or nothing if it changes nothing.
+fn unheard(dispatch: &Dispatch) -> String {
+    match dispatch.name {
+        "status" | "history" | "version" | "ehlo" | "help" => String::new(),
+        name => format!("; whether `{name}` is carried out is not known"),
     }
 }
 

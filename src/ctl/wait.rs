@@ -57,7 +57,9 @@ fn pause(waited: Waited) -> Result<(), Lost> {
     }
 }
 
-fn exists(pid: i32) -> bool {
+/// Whether there is a process of that number that has not ended.
+#[must_use]
+pub fn exists(pid: i32) -> bool {
     let ended = matches!(process::state(pid), Some('Z' | 'X'));
     kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH) && !ended
 }

@@ -62,7 +62,7 @@ pub(crate) fn words(
             )
         }
         Notice::Escalated { worker, pid, signal } => {
-            format!("worker {worker}: pid {pid} has not gone in time; sending {signal}")
+            format!("worker {worker}: pid {pid} is still there; sending {signal}")
         }
         Notice::Stuck { worker, pid } => format!(
             "worker {worker}: pid {pid} is still there after KILL; nothing more can be done to it, \
@@ -79,8 +79,8 @@ pub(crate) fn words(
             sequel(*then)
         ),
         Notice::Failing { slot, generation, failures, failure: why } => format!(
-            "slot {slot}: generation {generation} ({}) failed to start {} in a row, at last: {}; it has served \
-             before, so it goes on being tried, every {} at least",
+            "slot {slot}: generation {generation} ({}) failed to start {} in a row, at last: {}; its \
+             generation has served, so the slot goes on being tried, every {} at least",
             program(*generation),
             times(*failures),
             failure(why),
@@ -215,7 +215,9 @@ fn what_next(done: &str, next: Next) -> String {
 
 fn sequel(then: Sequel) -> &'static str {
     match then {
-        Sequel::UntilAsked => " until `retry`, `upgrade` or a new number of workers",
+        Sequel::UntilAsked => {
+            " until a worker is healthy, or until `retry`, `upgrade` or a new number of workers"
+        }
         Sequel::TakenBack => ", and with it its generation",
         // That is a line of its own.
         Sequel::Ending => "",
@@ -331,7 +333,7 @@ mod tests {
         };
         let start =
             "slot 0: generation 2 (/bin/a) failed to start 5 times, at last: exited with status 1; given up";
-        let until = " until `retry`, `upgrade` or a new number of workers";
+        let until = " until a worker is healthy, or until `retry`, `upgrade` or a new number of workers";
         assert_eq!(said(Sequel::UntilAsked), format!("{start}{until}"));
         assert_eq!(said(Sequel::TakenBack), format!("{start}, and with it its generation"));
         assert_eq!(said(Sequel::Ending), start);

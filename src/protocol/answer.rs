@@ -81,7 +81,7 @@ fn message(reply: &Reply) -> String {
         Reply::Retrying { slots: 0 } => "no slot has failed; there is nothing to retry".into(),
         Reply::Retrying { slots } => format!("trying again to fill {}", count(*slots, "slot")),
         Reply::Stopping { shutdown } => stopping(*shutdown).into(),
-        Reply::NotRunning => "refused: the supervisor is starting up or shutting down".into(),
+        Reply::NotRunning => "refused: the supervisor is shutting down".into(),
         Reply::Upgraded { generation, workers, took } => format!(
             "generation {generation} serves with {}, after {}",
             count(*workers, "healthy worker"),

@@ -313,7 +313,7 @@ fn a_slot_that_fails_does_not_take_the_others_along_and_goes_on_being_tried() {
     let mut supervisor = Supervisor::start_in(folder, &[&options[..], &[&program]].concat(), |_| {});
     let healthy = supervisor.await_healthy(2);
     supervisor.await_log("slot 1: generation 1");
-    supervisor.await_log("it has served before, so it goes on being tried");
+    supervisor.await_log("has served, so the slot goes on being tried");
     supervisor.await_log("(failure 4 in a row)");
     supervisor.signal(Signal::SIGTERM);
     assert_eq!(supervisor.await_exit(), 0);
@@ -344,7 +344,7 @@ fn of_something_that_is_away(options: &[&str]) -> (Supervisor, PathBuf) {
 #[test]
 fn a_service_that_has_been_healthy_outlives_what_it_needs() {
     let (mut supervisor, database) = of_something_that_is_away(&[]);
-    supervisor.await_log("it has served before, so it goes on being tried");
+    supervisor.await_log("has served, so the slot goes on being tried");
     supervisor.await_log("(failure 4 in a row)");
     fs::write(&database, "").expect("a file can be written");
     supervisor.await_healthy(1);

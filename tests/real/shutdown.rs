@@ -126,7 +126,7 @@ fn workers_that_ignore_everything_are_killed_when_their_time_is_up() {
         supervisor.eventually("what they started is gone too", |_| {
             (!pids.iter().any(|pid| is_alive(*pid))).then_some(())
         });
-        supervisor.await_log("has not gone in time; sending KILL");
+        supervisor.await_log("is still there; sending KILL");
     }
 }
 

@@ -50,14 +50,15 @@ fn progress_is_shown_line_by_line_until_the_last_one() {
 }
 
 #[test]
-fn an_end_before_the_last_line_is_a_failure() {
+fn an_end_before_the_last_line_is_no_answer() {
     let progress = "{\"message\":\"still at it\",\"ok\":true,\"wait\":true}\n{\"mess";
     let fake = Fake::new(&[&[progress]]);
     let (outcome, out, err) = run(&mut client(&fake), "upgrade");
-    assert_eq!((outcome, out.as_str()), (Outcome::Failed, "still at it\n"));
+    assert_eq!((outcome, out.as_str()), (Outcome::Unreachable, "still at it\n"));
     assert_eq!(
         err,
-        "einhyrningsinsctl: upgrade: the supervisor closed the connection before its last word\n"
+        "einhyrningsinsctl: upgrade: the supervisor closed the connection before its last word; whether \
+         `upgrade` is carried out is not known\n"
     );
 }
 
@@ -77,7 +78,7 @@ fn a_lost_connection_is_made_anew_for_the_next_command() {
     assert_eq!(run(&mut client, "inc").0, Outcome::Done);
     assert_eq!(run(&mut client, "dec").0, Outcome::Done);
     fake.wait_for_hang_ups(1);
-    assert_eq!(run(&mut client, "status").0, Outcome::Failed, "lost amid a command: never sent twice");
+    assert_eq!(run(&mut client, "status").0, Outcome::Unreachable, "lost amid a command: never sent twice");
     assert_eq!(run(&mut client, "status").0, Outcome::Done);
     assert_eq!(fake.requests().len(), 4);
 }

@@ -132,9 +132,12 @@ impl Supervisor {
         }
     }
 
-    /// Begins the shutdown, or makes it harsher.
+    /// Begins the shutdown, or makes it as harsh as that.
     fn die(&mut self, request: RequestId, shutdown: Shutdown) {
-        self.live(LifeChange::Stop(shutdown));
+        // Who asks for no more than is under way may only want to wait for it, or ask again for want of an answer.
+        if self.life().shutdown().is_none_or(|under_way| under_way < shutdown) {
+            self.live(LifeChange::Stop(shutdown));
+        }
         if let Some(shutdown) = self.life().shutdown() {
             self.reply(request, Reply::Stopping { shutdown });
         }

@@ -117,7 +117,7 @@ pub const SMALL: [(World, Known); 13] = [
             chatter: true,
             ..world("stopped", config(2, TIMER), Budget { rolling: 1, stop: 2, ..NONE })
         },
-        Known { states: 11_153, calm: 10 },
+        Known { states: 16_785, calm: 10 },
     ),
     (
         World {
@@ -125,7 +125,7 @@ pub const SMALL: [(World, Known); 13] = [
             chatter: true,
             ..world("stopped as a fleet", config(2, AT_ONCE), Budget { fleet: 1, stop: 2, fault: 1, ..NONE })
         },
-        Known { states: 75_894, calm: 8 },
+        Known { states: 112_903, calm: 8 },
     ),
     (
         World {

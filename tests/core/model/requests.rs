@@ -23,7 +23,10 @@ impl Model<'_> {
             }
             Command::Upgrade { .. } => return Ok(()),
             Command::Status => Reply::Status,
-            Command::Die { shutdown } => Reply::Stopping { shutdown: self.stop(*shutdown)? },
+            Command::Die { shutdown: asked } => match self.life.shutdown() {
+                Some(under_way) if under_way >= *asked => Reply::Stopping { shutdown: under_way },
+                _ => Reply::Stopping { shutdown: self.stop(*asked)? },
+            },
             Command::Signal { signal, pids } => match pids.iter().find(|pid| self.owner(**pid).is_none()) {
                 Some(pid) => Reply::NoSuchWorker { pid: *pid },
                 None => {
