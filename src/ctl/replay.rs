@@ -179,7 +179,8 @@ struct SeenWorker {
 fn picture(supervisor: &Supervisor) -> Picture {
     let fleet = supervisor.fleet();
     let seen = |hold| SeenSlot { hold: Some(hold), workers: Vec::new() };
-    let mut picture: Picture = fleet.slots().iter().map(|(id, slot)| (*id, seen(slot.hold()))).collect();
+    let mut picture: Picture =
+        fleet.slots().iter().map(|(id, slot)| (*id, seen(slot.seat().hold()))).collect();
     for worker in fleet.workers().values() {
         picture.entry(worker.slot()).or_default().workers.push(SeenWorker {
             id: worker.id(),

@@ -2,26 +2,29 @@
 //!
 //! A slot is a position that is to be filled. It has at most one *current* worker and, while that is
 //! to take over from another, one *outgoing* worker; both are up. A worker that is asked to go leaves
-//! its slot at once and is on its own from then on.
+//! its slot at once and is on its own from then on. An outgoing worker that ends unasked leaves its seat
+//! to another, for as long as nobody else serves there.
 //!
 //! Whatever is changed is looked up once and brings its derived entries along: with many workers, looking
 //! things up is most of what a step costs.
 
 pub mod backoff;
 pub mod index;
+mod seat;
+mod seating;
 pub mod slot;
 pub mod worker;
 
 use self::{
     index::{Index, Occupants, SlotEntries, WorkerEntries},
-    slot::{Role, Slot, SlotChange, SlotRejected, Tries},
+    slot::{Role, Side, Slot},
     worker::{Change, Effect, Phase, PhaseTag, Step, Worker},
 };
 use crate::fsm::words::{
-    config::{Config, SHORTAGE_RETRY, TARGET_MAX},
+    config::{Config, TARGET_MAX},
     event::ExitStatus,
     id::{Generation, Pid, SlotId, WorkerId},
-    reason::{Failure, Next},
+    reason::Next,
     text::record,
     time::{Millis, Time},
 };
@@ -270,6 +273,9 @@ impl Fleet {
             self.touched += 1;
         }
         for (id, before) in slots {
+            if let Some(slot) = self.slots.get_mut(&id).filter(|_| id.0 >= target) {
+                slot.close();
+            }
             let after = self.slot_entries(id);
             self.index.slot(id, before, after);
             self.touched += 1;
@@ -277,19 +283,20 @@ impl Fleet {
         }
     }
 
-    /// Starts a worker for a slot within the target that has no current worker.
-    pub fn spawn(&mut self, slot: SlotId, now: Time) -> Option<(WorkerId, Generation)> {
+    /// Starts a worker for an empty seat of a slot within the target.
+    pub fn spawn(&mut self, slot: SlotId, side: Side, now: Time) -> Option<(WorkerId, Generation)> {
         if self.is_surplus(slot) {
             return None;
         }
-        let generation = self.slots.get(&slot).filter(|slot| slot.current().is_none())?.generation();
+        let seat = self.slots.get(&slot)?.side(side).filter(|seat| seat.worker().is_none())?;
+        let generation = seat.generation();
         let id = self.extent.next_worker;
         self.extent.next_worker = WorkerId(id.0 + 1);
         let worker = Worker::new(id, slot, generation, now);
         self.index.worker(None, Some(WorkerEntries::of(&worker, false, &self.config)));
         self.workers.insert(id, worker);
         self.touched += 1;
-        self.edit_slot(slot, |slot, _| slot.fill(id));
+        self.edit_slot(slot, |slot, _| slot.fill(side, id));
         Some((id, generation))
     }
 
@@ -314,9 +321,15 @@ impl Fleet {
                 (!surplus).then(|| SlotEntries::of(slot, occupants, config))
             };
             let slot_before = entries(slot, before);
-            role = if surplus { Role::Loose } else { slot.role(id) };
-            if !after.tag().is_up() {
-                slot.leave(id);
+            let place = slot.role(id);
+            role = if surplus { Role::Loose } else { place };
+            if let (false, Role::In(side)) = (after.tag().is_up(), place) {
+                slot.leave(side);
+                // Whose end was nobody's wish leaves a gap, unless somebody serves in it.
+                let serves = |current| worker_phase(workers, current) == Some(PhaseTag::Healthy);
+                if surplus || change.is_order() || slot.current().is_some_and(serves) {
+                    slot.close();
+                }
             } else if after.tag() == PhaseTag::Healthy && slot.current() == Some(id) {
                 slot.serve();
             }
@@ -359,110 +372,6 @@ impl Fleet {
         }
     }
 
-    /// Changes a slot by its table.
-    fn change_slot(&mut self, id: SlotId, change: SlotChange, now: Time) -> Result<(), SlotRejected> {
-        self.edit_slot(id, |slot, _| slot.apply(change, now)).unwrap_or(Ok(()))
-    }
-
-    /// Counts a failed start of a slot that is given so many `tries`, and says what comes next. `None` if the
-    /// slot is not within the target.
-    ///
-    /// # Errors
-    /// If no start of it can have failed now.
-    pub fn fail(
-        &mut self,
-        id: SlotId,
-        failure: Failure,
-        tries: Tries,
-        now: Time,
-    ) -> Result<Option<Counted>, SlotRejected> {
-        let count = |slot: &mut Slot, config: &Config| {
-            let next = slot.after_failure(id, tries, config);
-            slot.apply(SlotChange::Fail(failure, next), now)?;
-            Ok(Counted { failures: slot.failures(), next })
-        };
-        self.edit_slot(id, count).transpose()
-    }
-
-    /// Notes that a slot lost a worker that had served, of that `age`, and says when the next starts. `None` if the slot is not
-    /// within the target.
-    ///
-    /// # Errors
-    /// If it can have lost none now.
-    pub fn crash(&mut self, id: SlotId, age: Millis, now: Time) -> Result<Option<Millis>, SlotRejected> {
-        let count = |slot: &mut Slot, config: &Config| {
-            let crash = slot.after_crash(id, age, config);
-            slot.apply(SlotChange::Crash(crash), now).map(|()| crash.delay())
-        };
-        self.edit_slot(id, count).transpose()
-    }
-
-    /// Lets a slot wait for what the machine lacks, and says for how long. `None` if the slot is not within
-    /// the target.
-    ///
-    /// # Errors
-    /// If it was not about to start a worker.
-    pub fn wait(&mut self, id: SlotId, failure: Failure, now: Time) -> Result<Option<Millis>, SlotRejected> {
-        let delay = backoff::spread_out(SHORTAGE_RETRY, id);
-        let wait = |slot: &mut Slot, _: &Config| slot.apply(SlotChange::Short(failure, delay), now);
-        Ok(self.edit_slot(id, wait).transpose()?.map(|()| delay))
-    }
-
-    /// Lets a slot that backs off try again now.
-    ///
-    /// # Errors
-    /// If it does not.
-    pub fn release(&mut self, id: SlotId, now: Time) -> Result<(), SlotRejected> {
-        self.change_slot(id, SlotChange::Release, now)
-    }
-
-    /// Lets every slot that has failed try again now. Returns how many there were.
-    pub fn retry(&mut self, now: Time) -> u32 {
-        let slots: Vec<SlotId> = self.index.failed.iter().collect();
-        let forgiven = slots.iter().filter(|id| self.forgive(**id, now).is_ok());
-        u32::try_from(forgiven.count()).unwrap_or(u32::MAX)
-    }
-
-    /// Lets what failed in a slot so far count no more, and lets it try again now.
-    ///
-    /// # Errors
-    /// Never: that can be done to any slot.
-    pub fn forgive(&mut self, id: SlotId, now: Time) -> Result<(), SlotRejected> {
-        self.change_slot(id, SlotChange::Forgive, now)
-    }
-
-    /// Makes a slot run another generation: its current worker, if it has one, becomes outgoing.
-    ///
-    /// # Errors
-    /// If it is in the middle of a change already.
-    pub fn begin(&mut self, id: SlotId, generation: Generation, now: Time) -> Result<(), SlotRejected> {
-        self.change_slot(id, SlotChange::Begin(generation), now)
-    }
-
-    /// Undoes [`begin`](Self::begin): the outgoing worker becomes current again. Returns the worker
-    /// that was to replace it, which is outgoing now.
-    ///
-    /// # Errors
-    /// If it is not in the middle of a change.
-    pub fn revert(&mut self, id: SlotId, now: Time) -> Result<Option<WorkerId>, SlotRejected> {
-        let outgoing = self.slots.get(&id).and_then(|slot| self.worker(slot.outgoing()?));
-        let Some((generation, phase)) = outgoing.map(|worker| (worker.generation(), worker.phase().tag()))
-        else {
-            return Ok(None);
-        };
-        let serves = phase == PhaseTag::Healthy;
-        self.change_slot(id, SlotChange::Revert { generation, serves }, now)?;
-        Ok(self.slots.get(&id).and_then(Slot::outgoing))
-    }
-
-    /// Makes an empty slot run another generation from its next worker on.
-    ///
-    /// # Errors
-    /// If it is not empty.
-    pub fn reassign(&mut self, id: SlotId, generation: Generation, now: Time) -> Result<(), SlotRejected> {
-        self.change_slot(id, SlotChange::Reassign(generation), now)
-    }
-
     /// Builds the index anew from workers and slots; equal to [`index`](Self::index) at all times.
     #[must_use]
     pub fn reindexed(&self) -> Index {
@@ -473,6 +382,10 @@ impl Fleet {
     }
 }
 
+fn worker_phase(workers: &BTreeMap<WorkerId, Worker>, id: WorkerId) -> Option<PhaseTag> {
+    workers.get(&id).map(|worker| worker.phase().tag())
+}
+
 /// A worker of which the phase is known already.
 type KnownPhase = (WorkerId, PhaseTag);
 
@@ -480,7 +393,7 @@ type KnownPhase = (WorkerId, PhaseTag);
 fn occupants(workers: &BTreeMap<WorkerId, Worker>, slot: &Slot, known: Option<KnownPhase>) -> Occupants {
     let tag = |occupant: Option<WorkerId>| match known {
         Some((id, tag)) if occupant == Some(id) => Some(tag),
-        _ => workers.get(&occupant?).map(|worker| worker.phase().tag()),
+        _ => worker_phase(workers, occupant?),
     };
     Occupants { current: tag(slot.current()), outgoing: tag(slot.outgoing()) }
 }

@@ -300,18 +300,29 @@ I33 canary: too soon
 type Edit = (&'static str, &'static str);
 
 /// States that break an invariant: which, in what way, and the end of which run with what changed.
-const BAD_STATES: [(u8, &str, &str, Edit); 14] = [
-    (2, "one worker twice in its slot", "serving", (" current=1 ", " current=1 outgoing=1 ")),
+const BAD_STATES: [(u8, &str, &str, Edit); 15] = [
+    (
+        2,
+        "one worker twice in its slot",
+        "serving",
+        (" starts=1", " starts=1 worker=1 generation=1 failures=0 early=0 hold=ready starts=1"),
+    ),
     (6, "one process for two workers", "two", ("pid=102", "pid=101")),
-    (30, "up and in no slot", "serving", (" current=1 ", " ")),
+    (30, "up and in no slot", "serving", ("slot=0 worker=1 ", "slot=0 ")),
     (30, "in a slot and draining", "serving", ("healthy pid=101", "draining pid=101 why=surplus rung=stop")),
-    (30, "in a slot and unheard of", "serving", (" current=1 ", " current=1 outgoing=7 ")),
+    (
+        30,
+        "in a slot and unheard of",
+        "serving",
+        (" starts=1", " starts=1 worker=7 generation=1 failures=0 early=0 hold=ready starts=1"),
+    ),
     (30, "in another's slot", "two", ("worker worker=2 slot=1", "worker worker=2 slot=0")),
     (30, "too few slots", "serving", ("fleet target=1", "fleet target=2")),
     (30, "a slot beyond the target, and empty", "serving", ("slot slot=0", EMPTY_SLOT)),
     (32, "more slots ahead than canaries", "canary", ("canary=1", "canary=0")),
     (36, "captured for nothing", "refused", (" pinned=1", " pinned=1,2")),
     (34, "a slot that serves and never has", "serving", (" served=yes failures", " failures")),
+    (40, "a gap where somebody serves", "serving", (" starts=1", GAP)),
     (37, "serving, and said never to have", "serving", (" served=yes newest", " newest")),
     (37, "down, and nobody knows", "serving", (" healthy pid=101", " pending-ack pid=101")),
     (
@@ -321,6 +332,8 @@ const BAD_STATES: [(u8, &str, &str, Edit); 14] = [
         ("fleet target", "outage since=0 next=60000\nfleet target"),
     ),
 ];
+
+const GAP: &str = " starts=1 generation=1 failures=0 early=0 hold=ready starts=1";
 
 const EMPTY_SLOT: &str = "slot slot=1 generation=1 failures=0 early=0 hold=ready starts=0\nslot slot=0";
 

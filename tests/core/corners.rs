@@ -5,19 +5,21 @@ use crate::{
     world::{Depth, Op, World},
 };
 use einhyrningsins::fsm::{
+    Supervisor,
     action::Action,
     config::{AckMode, Config},
-    event::{EventKind, ExitStatus},
-    id::{Generation, SlotId, WorkerId},
+    event::{Event, EventKind, ExitStatus},
+    id::{Generation, Pid, SlotId, WorkerId},
     index::TimerKind,
     notice::Notice,
     reason::Next,
     signal::Signal,
     supervisor::BURST,
-    time::Millis,
+    time::{Millis, Time},
     trace,
     worker::PhaseTag,
 };
+use std::collections::BTreeSet;
 
 fn has(orders: &[String], start: &str) -> bool {
     orders.iter().any(|order| order.starts_with(start))
@@ -254,4 +256,58 @@ fn a_start_that_fails_amid_a_shutdown_is_not_tried_again() {
         _ => None,
     });
     assert_eq!(failed, Some((None, Next::NotReplaced)));
+}
+
+/// How many workers are started in the first second when each of so many slots gets one that is healthy at once
+/// and dies after that time, again and again.
+fn starts_in_the_first_second(slots: u32, lived: u64) -> u32 {
+    let config = Config { target: slots, listeners: 0, backoff: Millis(1_000), ..Config::default() };
+    let mut machine = Supervisor::new(config);
+    machine.step(Event { at: Time(0), kind: EventKind::Start });
+    let mut actions =
+        machine.step(Event { at: Time(0), kind: EventKind::Pinned { generation: Generation(1) } });
+    let (mut starts, mut next_pid) = (0, 1_000);
+    let mut ends: BTreeSet<(Time, Pid)> = BTreeSet::new();
+    let mut now = Time(0);
+    loop {
+        let spawned: Vec<WorkerId> = actions
+            .drain(..)
+            .filter_map(|action| if let Action::Spawn { worker, .. } = action { Some(worker) } else { None })
+            .collect();
+        for worker in spawned {
+            let pid = Pid(next_pid);
+            (starts, next_pid) = (starts + 1, next_pid + 1);
+            for kind in [
+                EventKind::Spawned { worker, pid },
+                EventKind::Acked { pid, sender: pid, group: None, request: None },
+            ] {
+                actions.extend(machine.step(Event { at: now, kind }));
+            }
+            ends.insert((now + Millis(lived), pid));
+        }
+        let woken = machine.next_deadline().map(|(time, _)| time);
+        let ended = ends.first().copied();
+        now = [woken, ended.map(|(time, _)| time)].into_iter().flatten().min().expect("it goes on").max(now);
+        if now > Time(1_000) {
+            return starts;
+        }
+        let kind = match ended.filter(|(time, _)| *time <= now) {
+            Some(end) => {
+                ends.remove(&end);
+                let (status, error, orphans) = (ExitStatus::Code(1), None, false);
+                EventKind::Exited { pid: end.1, status, error, orphans }
+            }
+            None => EventKind::Woke,
+        };
+        actions.extend(machine.step(Event { at: now, kind }));
+    }
+}
+
+#[test]
+fn a_crowd_that_dies_young_is_spaced_sooner_than_a_few_that_do() {
+    // Each is replaced at once four times, and then once a second.
+    assert_eq!(starts_in_the_first_second(60, 50), 60 * 5);
+    // Of many, each is so once; more are until it shows that there are many.
+    let starts = starts_in_the_first_second(1_000, 50);
+    assert!((2_000..2_400).contains(&starts), "{starts} starts");
 }

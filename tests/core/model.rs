@@ -20,7 +20,7 @@ use einhyrningsins::fsm::{
     notice::Notice,
     reason::{Cause, Failure, Why},
     signal::{Shutdown, Signal},
-    slot::Hold,
+    slot::{Hold, Side},
     supervisor::Outage,
     time::{Millis, Time},
     worker::{Input, PhaseTag},
@@ -56,11 +56,10 @@ pub struct Known {
     pub since: Time,
 }
 
-/// A slot.
+/// A worker's place in a slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    pub current: Option<WorkerId>,
-    pub outgoing: Option<WorkerId>,
+pub struct Chair {
+    pub worker: Option<WorkerId>,
     pub generation: Generation,
     pub served: bool,
     pub failures: u32,
@@ -68,22 +67,55 @@ pub struct Place {
     pub hold: Hold,
 }
 
-impl Place {
-    /// It was given up, or has failed as often as it takes for that and does not only wait for room. Whether
-    /// its worker is healthy again must be asked besides.
-    fn has_failed(&self, config: &Config) -> bool {
-        let reserved = self.outgoing.is_some() && self.current.is_none() && self.hold == Hold::Ready;
-        self.hold == Hold::GaveUp || (self.failures >= config.retries && !reserved)
+impl Chair {
+    fn new(generation: Generation) -> Self {
+        Self { worker: None, generation, served: false, failures: 0, early: 0, hold: Hold::Ready }
     }
 
     fn forgive(&mut self) {
         (self.failures, self.early, self.hold) = (0, 0, Hold::Ready);
     }
+}
 
-    /// What was before says nothing about another generation.
-    fn turn_to(&mut self, generation: Generation, served: bool) {
-        (self.generation, self.served) = (generation, served);
-        self.forgive();
+/// A slot: whoever is to stay, and whoever is being replaced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub front: Chair,
+    pub back: Option<Chair>,
+}
+
+impl Place {
+    fn new(generation: Generation) -> Self {
+        Self { front: Chair::new(generation), back: None }
+    }
+
+    fn outgoing(&self) -> Option<WorkerId> {
+        self.back.as_ref()?.worker
+    }
+
+    fn chair(&mut self, side: Side) -> Option<&mut Chair> {
+        match side {
+            Side::Current => Some(&mut self.front),
+            Side::Outgoing => self.back.as_mut(),
+        }
+    }
+
+    fn side_of(&self, worker: WorkerId) -> Option<Side> {
+        let front = (self.front.worker == Some(worker)).then_some(Side::Current);
+        front.or_else(|| (self.outgoing() == Some(worker)).then_some(Side::Outgoing))
+    }
+
+    /// It was given up, or has failed as often as it takes for that and does not only wait for room. Whether
+    /// its worker is healthy again must be asked besides.
+    fn has_failed(&self, config: &Config) -> bool {
+        let Chair { worker, failures, hold, .. } = self.front;
+        let reserved = self.back.is_some() && worker.is_none() && hold == Hold::Ready;
+        hold == Hold::GaveUp || (failures >= config.retries && !reserved)
+    }
+
+    /// Nobody stands in for who is gone.
+    fn close(&mut self) {
+        self.back.take_if(|back| back.worker.is_none());
     }
 }
 
@@ -307,10 +339,7 @@ impl<'a> Model<'a> {
 
     fn set_target(&mut self, target: u32) {
         for id in (self.target..target).map(SlotId) {
-            let generation = self.stable;
-            let hold = Hold::Ready;
-            let (current, outgoing, served) = (None, None, false);
-            let fresh = Place { current, outgoing, generation, served, failures: 0, early: 0, hold };
+            let fresh = Place::new(self.stable);
             self.slots.entry(id).or_insert(fresh);
         }
         self.target = target;
@@ -320,7 +349,10 @@ impl<'a> Model<'a> {
     /// A slot beyond the target is there for its workers only.
     fn prune(&mut self) {
         let target = self.target;
-        self.slots.retain(|id, place| id.0 < target || place.current.is_some() || place.outgoing.is_some());
+        for (_, place) in self.slots.iter_mut().filter(|(id, _)| id.0 >= target) {
+            place.close();
+        }
+        self.slots.retain(|id, place| id.0 < target || place.front.worker.is_some() || place.back.is_some());
     }
 
     /// A newer upgrade takes over from an older one where that has got nowhere.
@@ -333,9 +365,9 @@ impl<'a> Model<'a> {
             let healthy = Some(PhaseTag::Healthy);
             for slot in self.replacing() {
                 let place = &self.slots[&slot];
-                let proven = place.outgoing.is_some_and(|id| self.workers[&id].generation == self.stable);
-                let left = place.generation != self.stable;
-                if left && (proven || self.tag(place.current) != healthy) {
+                let proven = place.back.as_ref().is_some_and(|back| back.generation == self.stable);
+                let left = place.front.generation != self.stable;
+                if left && (proven || self.tag(place.front.worker) != healthy) {
                     self.give_back(slot)?;
                 }
             }
@@ -377,23 +409,25 @@ impl<'a> Model<'a> {
             (slot, failure) = (*lacking, *last);
         }
         self.must_tell(Notice::RollingBack { generation, to, cause, slot, failure })?;
-        let left = |slot: &SlotId| self.slots[slot].generation != to;
+        let left = |slot: &SlotId| self.slots[slot].front.generation != to;
         let left: Vec<SlotId> = self.replacing().into_iter().filter(left).collect();
         left.into_iter().try_for_each(|slot| self.give_back(slot))
     }
 
     fn replacing(&self) -> Vec<SlotId> {
-        let replacing = |(id, place): &(&SlotId, &Place)| id.0 < self.target && place.outgoing.is_some();
+        let replacing = |(id, place): &(&SlotId, &Place)| id.0 < self.target && place.back.is_some();
         self.slots.iter().filter(replacing).map(|(id, _)| *id).collect()
     }
 
     fn give_back(&mut self, slot: SlotId) -> Result<(), Wrong> {
         let place = self.slots.get_mut(&slot).ok_or("a slot is missing")?;
-        let back = place.outgoing.ok_or("nobody to give the slot back to")?;
-        place.outgoing = place.current.replace(back);
-        let back = &self.workers[&back];
-        place.turn_to(back.generation, back.tag == PhaseTag::Healthy);
-        let gone = place.outgoing;
+        let back = place.back.take().ok_or("nobody to give the slot back to")?;
+        let attempt = std::mem::replace(&mut place.front, back);
+        place.front.forgive();
+        let serves = |worker| self.workers[&worker].tag == PhaseTag::Healthy;
+        place.front.served = place.front.worker.is_some_and(serves);
+        let gone = attempt.worker;
+        place.back = Some(attempt).filter(|attempt| attempt.worker.is_some());
         match gone {
             Some(worker) if self.tag(Some(worker)) != Some(PhaseTag::Healthy) => {
                 self.apply(worker, Input::Drain, why(Why::Withdrawn))

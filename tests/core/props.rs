@@ -158,7 +158,7 @@ fn nonsense() -> impl Strategy<Value = (u64, EventKind)> {
 /// slot wait for another, nor a shutdown that does not wait for all.
 fn unrelated(machine: &Supervisor, first: u8, second: u8) -> Option<(Pid, Pid)> {
     let fleet = machine.fleet();
-    let calm = |slot: &Slot| slot.outgoing().is_none() && slot.generation() == machine.stable();
+    let calm = |slot: &Slot| slot.aside().is_none() && slot.generation() == machine.stable();
     let all: Vec<(Pid, SlotId)> =
         fleet.workers().values().filter_map(|worker| Some((worker.phase().pid()?, worker.slot()))).collect();
     let (pid, slot) = *all.get(usize::from(first).checked_rem(all.len())?)?;
@@ -179,7 +179,7 @@ fn after_exits(world: &World, pids: [Pid; 2], how: [u8; 2]) -> Result<[Vec<Strin
     let known = world.supervisor.fleet().extent().next_worker.0;
     let nameless = |line: &str| {
         let is_new = |word: &str| {
-            let name = ["worker=", "current="].iter().find_map(|key| word.strip_prefix(key));
+            let name = word.strip_prefix("worker=");
             name.and_then(|name| name.parse().ok()).is_some_and(|name: u64| name >= known)
         };
         // Nor does it matter which of two slots is the last to be given up, or which of two ends that come late

@@ -2,7 +2,7 @@
 //! the history comes to, worked out from scratch, is what the machine has in hand.
 
 use crate::{
-    model::{Known, Model, Place, Step, Table},
+    model::{Chair, Known, Model, Place, Step, Table},
     props::{cases, configs, ops},
     table::table,
     world::{Depth, Op, World},
@@ -16,7 +16,7 @@ use einhyrningsins::fsm::{
     index::TimerKind,
     life::Life,
     notice::Notice,
-    slot::Slot,
+    slot::{Seat, Slot},
     time::Time,
     trace,
     worker::{Phase, PhaseTag, Rung, Worker},
@@ -64,9 +64,10 @@ impl Picture {
     /// Slots that are taken over and wait for room, which nothing has told so far.
     fn taken_from(&self, told: &Self) -> Vec<SlotId> {
         let taken = |id: &SlotId, place: &Place| {
-            let before = told.slots.get(id).filter(|before| before.outgoing.is_none());
-            place.current.is_none()
-                && before.is_some_and(|before| before.current == place.outgoing && before.current.is_some())
+            let before = told.slots.get(id).filter(|before| before.back.is_none());
+            let outgoing = place.back.as_ref().and_then(|back| back.worker);
+            place.front.worker.is_none()
+                && before.is_some_and(|before| before.front.worker == outgoing && outgoing.is_some())
         };
         self.slots.iter().filter(|(id, place)| taken(id, place)).map(|(id, _)| *id).collect()
     }
@@ -102,14 +103,17 @@ fn known(worker: &Worker) -> Known {
 }
 
 fn place(slot: &Slot) -> Place {
-    Place {
-        current: slot.current(),
-        outgoing: slot.outgoing(),
-        generation: slot.generation(),
-        served: slot.served(),
-        failures: slot.failures(),
-        early: slot.early(),
-        hold: slot.hold(),
+    Place { front: chair(slot.seat()), back: slot.aside().map(chair) }
+}
+
+fn chair(seat: &Seat) -> Chair {
+    Chair {
+        worker: seat.worker(),
+        generation: seat.generation(),
+        served: seat.served(),
+        failures: seat.failures(),
+        early: seat.early(),
+        hold: seat.hold(),
     }
 }
 

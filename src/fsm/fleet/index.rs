@@ -6,11 +6,11 @@
 //! and [`Index`] is `Eq` so that a check can build one anew and compare.
 
 use super::{
-    slot::{Hold, Slot},
+    slot::{Hold, Seat, Side, Slot},
     worker::{Phase, PhaseTag, Worker},
 };
 use crate::fsm::words::{
-    config::{AckMode, Config},
+    config::{AckMode, Config, FREE_ENDS_IN_A_CROWD},
     id::{Generation, Pid, SlotId, WorkerId},
     time::Time,
 };
@@ -28,8 +28,8 @@ pub enum TimerKind {
     AckTimeout(WorkerId),
     /// A draining worker has not gone in time. Fires on every rung but the last.
     Rung(WorkerId),
-    /// A slot that failed may try again.
-    Backoff(SlotId),
+    /// A seat of a slot that failed may try again.
+    Backoff(SlotId, Side),
     /// The trial of a new generation is over.
     Soak,
     /// The time that the upgrade may take is over.
@@ -137,7 +137,7 @@ impl Tally {
 pub struct Index {
     /// Live processes.
     pub pids: BTreeMap<Pid, WorkerId>,
-    /// Everything that waits for a time. At most one entry a worker and one a slot.
+    /// Everything that waits for a time. At most one entry a worker and one a seat.
     pub deadlines: BTreeSet<(Time, TimerKind)>,
     /// Workers by phase.
     pub phases: BTreeSet<(PhaseTag, WorkerId)>,
@@ -158,23 +158,30 @@ pub struct Index {
     pub failed: Shelf,
     /// Those of `unready` that are not `failed` and have had a healthy worker of their generation.
     pub lapsed: Shelf,
-    /// Slots within the target without a worker that is being replaced, so that they can be taken over.
+    /// Slots within the target in which nobody is being replaced, so that they can be taken over.
     pub open: Shelf,
     /// Those of `open` that have no current worker either.
     pub idle: Shelf,
     /// Slots within the target that have no worker at all and may start one now.
     pub vacant: BTreeSet<SlotId>,
-    /// Slots within the target that have a worker being replaced, none to replace it, and may start
-    /// one now: a worker beyond the target.
+    /// Slots within the target with somebody who is being replaced, nobody to replace them, and who may start
+    /// now: a worker beyond the target.
     pub reserved: Shelf,
     /// Those of `reserved` that have not had a healthy worker of their generation.
     pub awaited: Shelf,
-    /// Slots within the target that have a worker being replaced.
+    /// Slots within the target in which somebody is being replaced: a worker, or whoever is to stand in for one
+    /// that ended meanwhile.
     pub replacing: BTreeSet<SlotId>,
     /// Those of `replacing` that have failed: nobody waits for them.
     pub stalled: BTreeSet<SlotId>,
     /// Those of `replacing` that have a current worker too.
     pub doubled: BTreeSet<SlotId>,
+    /// Those of `replacing` whose outgoing worker has ended.
+    pub vacated: Shelf,
+    /// Those of them that may start another in its place now.
+    pub relief: BTreeSet<SlotId>,
+    /// Slots within the target that have had more early ends in a row than are free in a crowd.
+    pub restless: BTreeSet<SlotId>,
     /// Those of `doubled` whose current worker is healthy and whose outgoing worker is not.
     pub replaced_idle: Shelf,
     /// Those of `doubled` whose current worker and outgoing worker are both healthy.
@@ -227,27 +234,54 @@ pub(super) struct SlotEntries {
     failing: bool,
     /// It has no current worker.
     empty: bool,
-    /// It has no outgoing worker.
-    open: bool,
+    /// What stands aside, if anything does.
+    aside: Option<Aside>,
+    /// It has had more early ends in a row than are free in a crowd.
+    restless: bool,
     /// The current worker serves.
     ready: bool,
     /// The outgoing worker serves.
     outgoing_serves: bool,
 }
 
+/// The seat of a slot that stands aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Aside {
+    hold: Hold,
+    empty: bool,
+}
+
 impl SlotEntries {
     pub(super) fn of(slot: &Slot, occupants: Occupants, config: &Config) -> Self {
         let serves = |tag: Option<PhaseTag>| tag == Some(PhaseTag::Healthy);
+        let (seat, aside) = (slot.seat(), slot.aside());
+        let restless = |seat: &Seat| seat.early() > FREE_ENDS_IN_A_CROWD;
         Self {
             generation: slot.generation(),
-            hold: slot.hold(),
-            served: slot.served(),
-            failing: slot.failures() >= config.retries,
+            hold: seat.hold(),
+            served: seat.served(),
+            failing: seat.failures() >= config.retries,
             empty: slot.current().is_none(),
-            open: slot.outgoing().is_none(),
+            aside: aside.map(|aside| Aside { hold: aside.hold(), empty: aside.worker().is_none() }),
+            restless: restless(seat) || aside.is_some_and(restless),
             ready: serves(occupants.current),
             outgoing_serves: serves(occupants.outgoing),
         }
+    }
+
+    fn open(&self) -> bool {
+        self.aside.is_none()
+    }
+
+    fn hold(&self, side: Side) -> Option<Hold> {
+        match side {
+            Side::Current => Some(self.hold),
+            Side::Outgoing => self.aside.map(|aside| aside.hold),
+        }
+    }
+
+    fn vacated(&self) -> bool {
+        self.aside.is_some_and(|aside| aside.empty)
     }
 
     fn gave_up(&self) -> bool {
@@ -259,7 +293,7 @@ impl SlotEntries {
     }
 
     fn reserved(&self) -> bool {
-        !self.open && self.empty && self.hold == Hold::Ready
+        !self.open() && self.empty && self.hold == Hold::Ready
     }
 
     fn lapsed(&self) -> bool {
@@ -329,22 +363,29 @@ impl Index {
         shelf(&mut self.unready, |slot| !slot.ready);
         shelf(&mut self.gave_up, SlotEntries::gave_up);
         shelf(&mut self.failed, SlotEntries::failed);
-        shelf(&mut self.open, |slot| slot.open);
-        shelf(&mut self.idle, |slot| slot.open && slot.empty);
-        shelf(&mut self.replaced_idle, |slot| !slot.open && slot.ready && !slot.outgoing_serves);
-        shelf(&mut self.replaced, |slot| !slot.open && slot.ready && slot.outgoing_serves);
+        shelf(&mut self.open, SlotEntries::open);
+        shelf(&mut self.idle, |slot| slot.open() && slot.empty);
+        shelf(&mut self.replaced_idle, |slot| !slot.open() && slot.ready && !slot.outgoing_serves);
+        shelf(&mut self.replaced, |slot| !slot.open() && slot.ready && slot.outgoing_serves);
         shelf(&mut self.reserved, SlotEntries::reserved);
         shelf(&mut self.awaited, |slot| slot.reserved() && !slot.served);
         shelf(&mut self.lapsed, SlotEntries::lapsed);
-        set(&mut self.vacant, |slot| slot.open && slot.empty && slot.hold == Hold::Ready);
-        set(&mut self.doubled, |slot| !slot.open && !slot.empty);
-        set(&mut self.replacing, |slot| !slot.open);
-        set(&mut self.stalled, |slot| !slot.open && slot.failed());
-        let deadline = |entries: SlotEntries| match entries.hold {
-            Hold::Until(time) => Some((time, TimerKind::Backoff(id))),
-            Hold::Ready | Hold::GaveUp => None,
-        };
-        change(&mut self.deadlines, before.and_then(deadline), after.and_then(deadline));
+        shelf(&mut self.vacated, SlotEntries::vacated);
+        set(&mut self.relief, |slot| {
+            slot.aside.is_some_and(|aside| aside.empty && aside.hold == Hold::Ready)
+        });
+        set(&mut self.restless, |slot| slot.restless);
+        set(&mut self.vacant, |slot| slot.open() && slot.empty && slot.hold == Hold::Ready);
+        set(&mut self.doubled, |slot| !slot.open() && !slot.empty);
+        set(&mut self.replacing, |slot| !slot.open());
+        set(&mut self.stalled, |slot| !slot.open() && slot.failed());
+        for side in [Side::Current, Side::Outgoing] {
+            let deadline = |entries: SlotEntries| match entries.hold(side)? {
+                Hold::Until(time) => Some((time, TimerKind::Backoff(id, side))),
+                Hold::Ready | Hold::GaveUp => None,
+            };
+            change(&mut self.deadlines, before.and_then(deadline), after.and_then(deadline));
+        }
     }
 }
 

@@ -301,6 +301,20 @@ pub enum Change {
 }
 
 impl Change {
+    /// Whether it is the machine's own wish that the worker goes.
+    #[must_use]
+    pub fn is_order(&self) -> bool {
+        match self {
+            Self::Drain(_) | Self::Terminate(_) | Self::TerminatePatiently(_) | Self::Kill(_) => true,
+            Self::Spawned(_)
+            | Self::SpawnFailed(_)
+            | Self::Exited(_)
+            | Self::Ack
+            | Self::AckExpired
+            | Self::RungExpired => false,
+        }
+    }
+
     /// The column of the table.
     #[must_use]
     pub fn input(&self) -> Input {

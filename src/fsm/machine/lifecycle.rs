@@ -8,7 +8,7 @@ use crate::fsm::{
     fleet::{
         Applied, Counted, Moved,
         index::TimerKind,
-        slot::{Role, SlotRejected, Tries},
+        slot::{Role, Side, SlotRejected, Tries},
         worker::{Change, Effect, Phase, PhaseTag},
     },
     words::{
@@ -111,7 +111,7 @@ impl Supervisor {
         // be told later.
         let hangs = failure == Failure::Unacknowledged && self.releases.is_untried(generation);
         let tries = if lasting.is_some() || hangs { Tries::None } else { self.tries(generation) };
-        let counted = self.concerns_its_slot(moved).then(|| self.fail(slot, failure, tries)).flatten();
+        let counted = self.vacated(moved).and_then(|side| self.fail((slot, side), failure, tries));
         let failures = counted.map(|counted| counted.failures);
         // Where health takes no time, it is only known now.
         let died = moved.before.tag() == PhaseTag::Healthy && self.releases.is_coming(generation);
@@ -133,8 +133,8 @@ impl Supervisor {
         let Moved { worker, slot, generation, .. } = *moved;
         let retries = self.fleet.config().retries;
         let mut next = Next::NotReplaced;
-        if self.concerns_its_slot(moved) {
-            let waits = self.fleet.wait(slot, failure, self.clock.now());
+        if let Some(side) = self.vacated(moved) {
+            let waits = self.fleet.wait((slot, side), failure, self.clock.now());
             next = self.allowed(slot, waits).flatten().map_or(next, Next::In);
         }
         self.notice(Notice::StartFailed { worker, slot, generation, failure, failures: None, retries, next });
@@ -157,9 +157,27 @@ impl Supervisor {
         if died && again && self.releases.soaks() { Next::NotReplaced } else { next }
     }
 
-    /// Whether the end of a worker concerns its slot: it was the one to fill it, and it is to be filled.
-    fn concerns_its_slot(&self, moved: &Moved) -> bool {
-        moved.role == Role::Current && self.life().is_running()
+    /// The seat that a worker has left and that is to be filled by another of its generation, if there is one. In the
+    /// place of one that was being replaced the proven generation serves until something newer does.
+    fn vacated(&mut self, moved: &Moved) -> Option<Side> {
+        let Role::In(side) = moved.role else {
+            return None;
+        };
+        let (slot, stable) = (*self.fleet.slots().get(&moved.slot)?, self.stable());
+        if side == Side::Outgoing && slot.generation() == stable {
+            self.fleet.close(moved.slot);
+            return None;
+        }
+        let gap = side == Side::Current || slot.aside().is_some();
+        if !gap || !self.life().is_running() {
+            return None;
+        }
+        if side == Side::Outgoing && moved.generation != stable {
+            // How that one failed says nothing about the proven generation.
+            self.fleet.reseat(moved.slot, stable);
+            return None;
+        }
+        Some(side)
     }
 
     /// How often a slot may fail to start a worker of that generation. What is known to serve is tried for
@@ -168,10 +186,10 @@ impl Supervisor {
         if self.releases.is_known_to_serve(generation) { Tries::Endless } else { Tries::Some }
     }
 
-    /// Counts a failure of a slot, and says what comes next.
-    fn fail(&mut self, slot: SlotId, failure: Failure, tries: Tries) -> Option<Counted> {
-        let counted = self.fleet.fail(slot, failure, tries, self.clock.now());
-        self.allowed(slot, counted).flatten()
+    /// Counts a failure of a seat, and says what comes next.
+    fn fail(&mut self, seat: (SlotId, Side), failure: Failure, tries: Tries) -> Option<Counted> {
+        let counted = self.fleet.fail(seat, failure, tries, self.clock.now());
+        self.allowed(seat.0, counted).flatten()
     }
 
     /// Says so if that was the last failure that a slot may have, or would have been.
@@ -190,7 +208,7 @@ impl Supervisor {
                 };
                 self.notice(Notice::GaveUp { slot, generation, failures, failure, then });
             }
-            Some(Counted { failures, .. }) if failures == self.fleet.config().retries => {
+            Some(Counted { failures, next: Next::In(_) }) if failures == self.fleet.config().retries => {
                 self.notice(Notice::Failing { slot, generation, failures, failure });
             }
             _ => {}
@@ -220,19 +238,20 @@ impl Supervisor {
     fn count_crash(&mut self, moved: &Moved, status: ExitStatus) {
         let Moved { worker, slot, generation, .. } = *moved;
         let failure = Failure::Exited(status);
-        let coming = self.releases.is_coming(generation) && self.concerns_its_slot(moved);
+        let vacated = self.vacated(moved);
+        let coming = self.releases.is_coming(generation) && vacated.is_some();
         let mut counted = None;
-        let next = if coming {
+        let next = if let (true, Some(side)) = (coming, vacated) {
             // A release that is not proven yet gets no benefit of the doubt: an end is a failure, and on
             // trial the last one. But those of workers that served for long are not in a row.
             if moved.lasted >= SETTLED {
                 let forgiven = self.fleet.forgive(slot, self.clock.now());
                 self.allowed(slot, forgiven);
             }
-            counted = self.fail(slot, failure, Tries::Some);
+            counted = self.fail((slot, side), failure, Tries::Some);
             counted.map(|counted| self.unless_on_trial(true, counted.next))
-        } else if self.concerns_its_slot(moved) {
-            let crashed = self.fleet.crash(slot, moved.age, self.clock.now());
+        } else if let Some(side) = vacated {
+            let crashed = self.fleet.crash((slot, side), moved.age, self.clock.now());
             self.allowed(slot, crashed).flatten().map(Next::In)
         } else {
             None
@@ -370,8 +389,8 @@ impl Supervisor {
             TimerKind::Rung(worker) => {
                 self.change(worker, Change::RungExpired);
             }
-            TimerKind::Backoff(slot) => {
-                let released = self.fleet.release(slot, self.clock.now());
+            TimerKind::Backoff(slot, side) => {
+                let released = self.fleet.release(slot, side, self.clock.now());
                 self.allowed(slot, released);
             }
         }

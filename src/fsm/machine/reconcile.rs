@@ -6,7 +6,10 @@ use super::{
     supervisor::{BURST, Outage, Supervisor},
 };
 use crate::fsm::{
-    fleet::worker::{Change, PhaseTag},
+    fleet::{
+        slot::{Side, Slot},
+        worker::{Change, PhaseTag},
+    },
     words::{
         action::Action,
         config::DOWN_AGAIN,
@@ -48,17 +51,40 @@ impl Supervisor {
 
     /// Starts a worker where one is missing.
     fn fill_vacancy(&mut self) -> bool {
+        if self.close_vacated() || self.relieve() {
+            return true;
+        }
         let vacant = self.fleet.index().vacant.first().copied();
         let Some(slot) = vacant.or_else(|| self.superseded()).or_else(|| self.reserved()) else {
             return false;
         };
-        if self.leave_superseded(slot) {
-            return true;
-        }
-        if let Some((worker, generation)) = self.fleet.spawn(slot, self.clock.now()) {
-            self.act(Action::Spawn { worker, slot, generation });
+        if !self.leave_superseded(slot) {
+            self.start_worker(slot, Side::Current);
         }
         true
+    }
+
+    fn start_worker(&mut self, slot: SlotId, side: Side) {
+        if let Some((worker, generation)) = self.fleet.spawn(slot, side, self.clock.now()) {
+            self.act(Action::Spawn { worker, slot, generation });
+        }
+    }
+
+    /// Who ended while it was being replaced needs no stand-in where what is to replace it is proven by now.
+    fn close_vacated(&mut self) -> bool {
+        let vacated = self.fleet.index().vacated.first(self.stable());
+        vacated.inspect(|slot| self.fleet.close(*slot)).is_some()
+    }
+
+    /// Starts the proven generation in the place of a worker that ended while it was being replaced: what is to
+    /// replace it does not serve yet, and may never do so.
+    fn relieve(&mut self) -> bool {
+        let slot = self.fleet.index().relief.first().copied();
+        slot.inspect(|slot| {
+            self.fleet.reseat(*slot, self.stable());
+            self.start_worker(*slot, Side::Outgoing);
+        })
+        .is_some()
     }
 
     /// A slot that was to start a worker of a generation that nobody wants any more.
@@ -72,7 +98,7 @@ impl Supervisor {
     /// A vacant slot of a generation that is neither proven nor wanted goes back to the proven one.
     fn leave_superseded(&mut self, id: SlotId) -> bool {
         let (stable, wanted) = (self.stable(), self.wanted());
-        let slot = self.fleet.slots().get(&id).map(|slot| (slot.generation(), slot.outgoing().is_some()));
+        let slot = self.fleet.slots().get(&id).map(|slot| (slot.generation(), slot.aside().is_some()));
         match slot {
             Some((generation, _)) if generation == stable || generation == wanted => false,
             Some((_, true)) => {
@@ -80,7 +106,7 @@ impl Supervisor {
                 true
             }
             Some((_, false)) => {
-                let reassigned = self.fleet.reassign(id, stable, self.clock.now());
+                let reassigned = self.fleet.reassign(id, stable);
                 self.allowed(id, reassigned).is_some()
             }
             None => false,
@@ -118,7 +144,7 @@ impl Supervisor {
     /// How a start failed the last time, in the slot that has failed most.
     fn last_failure(&self) -> Option<Failure> {
         let failed = self.fleet.index().failed.iter().filter_map(|slot| self.fleet.slots().get(&slot));
-        failed.max_by_key(|slot| slot.failures())?.past().last_failure
+        failed.map(Slot::seat).max_by_key(|seat| seat.failures())?.past().last_failure
     }
 
     /// Whether every slot has failed, and nobody serves.

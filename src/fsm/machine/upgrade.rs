@@ -48,10 +48,9 @@ impl Supervisor {
             // What is proven serves until something newer is.
             let stable = self.stable();
             self.withdraw(|fleet, slot| {
-                let of = |worker: Option<WorkerId>| fleet.worker(worker?).map(Worker::generation);
                 fleet.slots().get(&slot).is_some_and(|slot| {
                     let serves = slot.current().is_some_and(|worker| fleet.is_healthy(worker));
-                    of(slot.outgoing()) == Some(stable) || !serves
+                    slot.aside().is_some_and(|aside| aside.generation() == stable) || !serves
                 })
             });
         }
@@ -88,14 +87,14 @@ impl Supervisor {
     /// The upgrade has taken as long as it may, and is not trusted: go back.
     pub(super) fn time_out(&mut self) {
         let slot = self.fleet.index().unready.first(self.wanted());
-        let failure = slot.and_then(|slot| self.fleet.slots().get(&slot)?.past().last_failure);
+        let failure = slot.and_then(|slot| self.fleet.slots().get(&slot)?.seat().past().last_failure);
         self.set_back(Setback { cause: Cause::TimedOut, slot, failures: None, failure });
     }
 
     /// A worker of the coming generation ended unasked. With a soak that is enough to go back.
     pub(super) fn died_on_trial(&mut self, slot: SlotId, failure: Failure) {
         if self.releases.soaks() && self.stage().is_forward() {
-            let failures = self.fleet.slots().get(&slot).map(Slot::failures);
+            let failures = self.fleet.slots().get(&slot).map(|slot| slot.seat().failures());
             let (slot, failure) = (Some(slot), Some(failure));
             self.set_back(Setback { cause: Cause::Died, slot, failures, failure });
         }
@@ -153,7 +152,7 @@ impl Supervisor {
     /// Gives a slot back to its outgoing worker. What was to replace it goes: at once if it does not
     /// serve yet, else when it can be spared.
     pub(super) fn give_back(&mut self, slot: SlotId) {
-        let reverted = self.fleet.revert(slot, self.clock.now());
+        let reverted = self.fleet.revert(slot);
         let replacement = self.allowed(slot, reverted).flatten();
         if let Some(worker) = replacement.filter(|worker| !self.fleet.is_healthy(*worker)) {
             self.change(worker, Change::Drain(Why::Withdrawn));
@@ -258,7 +257,7 @@ impl Supervisor {
     fn take_over(&mut self, slot: Option<SlotId>) {
         let wanted = self.wanted();
         if let Some(slot) = slot {
-            let begun = self.fleet.begin(slot, wanted, self.clock.now());
+            let begun = self.fleet.begin(slot, wanted);
             self.allowed(slot, begun);
         }
     }
@@ -288,7 +287,8 @@ impl Supervisor {
         let slot = self.fleet.index().failed.first(self.wanted());
         let found = slot.and_then(|id| Some((id, self.fleet.slots().get(&id)?)));
         if let Some((slot, failed)) = found {
-            let (failures, failure) = (Some(failed.failures()), failed.past().last_failure);
+            let seat = failed.seat();
+            let (failures, failure) = (Some(seat.failures()), seat.past().last_failure);
             self.set_back(Setback { cause: Cause::GaveUp, slot: Some(slot), failures, failure });
         }
     }

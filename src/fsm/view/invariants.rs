@@ -23,6 +23,7 @@ use alloc::{
 };
 use core::fmt;
 
+mod relief;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -39,7 +40,7 @@ pub enum Kind {
 }
 
 /// Every invariant, by number.
-pub const ALL: [(u8, Kind); 39] = {
+pub const ALL: [(u8, Kind); 40] = {
     use Kind::{Run, State, Step};
     [
         (1, Run),
@@ -81,6 +82,7 @@ pub const ALL: [(u8, Kind); 39] = {
         (37, State),
         (38, Step),
         (39, Step),
+        (40, Step),
     ]
 };
 
@@ -151,6 +153,8 @@ pub struct Monitor {
     /// The soak of the upgrade under way, and when its trial last began.
     soak: Millis,
     on_trial: Option<Time>,
+    /// Slots in which something newer was to replace somebody after the last step.
+    replacing: BTreeSet<SlotId>,
     /// The upgrade under way, if it began with nothing left from another.
     clean_upgrade: Option<Generation>,
 }
@@ -170,6 +174,7 @@ impl Monitor {
     pub fn step(&mut self, event: &Event, actions: &[Action], after: &Supervisor) -> Result<(), Violation> {
         holds(31, !self.ended || actions.is_empty(), || "actions after the exit".into())?;
         self.target_before = self.target;
+        let lost = self.lost(&event.kind);
         let expected = self.take_in(&event.kind, after);
         let mut answered = None;
         for action in actions {
@@ -216,6 +221,7 @@ impl Monitor {
         holds(16, expected == answered, || format!("{expected:?} is to be answered, not {answered:?}"))?;
         holds(16, !self.ended || self.waiting.is_empty(), || format!("{:?} never answered", self.waiting))?;
         self.targets(after)?;
+        self.relieved(lost, after)?;
         self.last = (after.now(), after.nearest().map(|(time, _)| time));
         self.stopping |= after.life().shutdown().is_some() || after.life().is_done();
         Ok(())

@@ -1,13 +1,13 @@
 //! The whole state as text, and back: what a supervisor hands to the one that takes its place.
 //!
 //! ```text
-//! einhyrningsins-snapshot 3
+//! einhyrningsins-snapshot 4
 //! config target=2 …
 //! clock now=1500 skipped=0
 //! life up
 //! releases stable=1 served=yes newest=1 pinned=1
 //! fleet target=2 next_worker=3
-//! slot slot=0 current=1 generation=1 …
+//! slot slot=0 worker=1 generation=1 …
 //! worker worker=1 slot=0 generation=1 … healthy pid=101
 //! end lines=9 sum=0f3a…
 //! ```
@@ -41,7 +41,7 @@ use draft::Draft;
 mod draft;
 
 /// The version of the format.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 const NAME: &str = "einhyrningsins-snapshot";
 

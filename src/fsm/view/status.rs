@@ -114,15 +114,15 @@ impl Supervisor {
             age: now.since(rollout.since),
         });
 
-        let slots = fleet.slots().iter().map(|(id, slot)| SlotStatus {
-            slot: *id,
+        let slots = fleet.slots().iter().map(|(id, slot)| (*id, slot.seat())).map(|(id, seat)| SlotStatus {
+            slot: id,
             // The row of failed starts is over while its worker is healthy.
-            failures: if slot.current().is_some_and(|id| fleet.is_healthy(id)) { 0 } else { slot.failures() },
-            restarts: slot.past().starts.saturating_sub(1),
-            last_failure: slot.past().last_failure,
-            last_exit: slot.past().last_exit,
-            retry_in: if let Hold::Until(time) = slot.hold() { Some(time.since(now)) } else { None },
-            gave_up: slot.hold() == Hold::GaveUp,
+            failures: if seat.worker().is_some_and(|id| fleet.is_healthy(id)) { 0 } else { seat.failures() },
+            restarts: seat.past().starts.saturating_sub(1),
+            last_failure: seat.past().last_failure,
+            last_exit: seat.past().last_exit,
+            retry_in: if let Hold::Until(time) = seat.hold() { Some(time.since(now)) } else { None },
+            gave_up: seat.hold() == Hold::GaveUp,
         });
         let workers = fleet.workers().values().map(|worker| WorkerStatus {
             worker: worker.id(),

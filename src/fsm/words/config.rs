@@ -29,6 +29,12 @@ pub const EARLY: Millis = Millis(1_000);
 /// So many early ends in a row are replaced at once.
 pub const FREE_ENDS: u32 = 4;
 
+/// And so many once [`CROWD`] slots have gone beyond that number: what each costs little costs much together.
+pub const FREE_ENDS_IN_A_CROWD: u32 = 1;
+
+/// How many slots with more than [`FREE_ENDS_IN_A_CROWD`] early ends in a row are a crowd.
+pub const CROWD: usize = 64;
+
 /// The shortest delay, whatever was asked for: what fails at once must not be started again at once, for ever.
 pub const DELAY_MIN: Millis = Millis(10);
 

@@ -80,7 +80,7 @@ fn at_rest(place: &mut Place) -> Result<u32, String> {
     let mut steps = 0;
     let gave_up = |place: &Place| {
         let slots = place.supervisor.fleet().slots().values();
-        slots.filter(|slot| slot.hold() == Hold::GaveUp).count()
+        slots.filter(|slot| slot.seat().hold() == Hold::GaveUp).count()
     };
     if gave_up(place) > 0 && !place.supervisor.life().is_done() {
         quiet(place)?;

@@ -10,7 +10,7 @@ use einhyrningsins::fsm::{
     id::{Generation, RequestId},
     index::TimerKind,
     life::Life,
-    slot::Hold,
+    slot::{Hold, Seat},
     time::Time,
     upgrade::Terms,
     worker::{Phase, Rung, Worker},
@@ -156,19 +156,13 @@ fn machine(place: &Place, ahead: Ahead, out: &mut Vec<u8>) {
     let mut held = BTreeSet::new();
     for (id, slot) in fleet.slots() {
         put(out, u64::from(id.0));
-        put(out, u64::from(slot.failures()));
-        put(out, u64::from(slot.early()));
+        seat(slot.seat(), now, &names, out);
         // Whether it has served is asked of a slot without a healthy worker, and while all keep running.
         let serves = slot.current().is_some_and(|current| fleet.is_healthy(current));
-        out.push(u8::from(slot.served() && !serves && machine.life().is_running()));
-        out.push(names.rank(slot.generation()));
-        match slot.hold() {
-            Hold::Ready => out.push(0),
-            Hold::GaveUp => out.push(1),
-            Hold::Until(time) => {
-                out.push(2);
-                put(out, time.since(now).0);
-            }
+        out.push(u8::from(slot.seat().served() && !serves && machine.life().is_running()));
+        match slot.aside() {
+            Some(aside) => seat(aside, now, &names, out),
+            None => out.push(u8::MAX),
         }
         out.push(u8::from(slot.current() < slot.outgoing()));
         for occupant in [slot.current(), slot.outgoing()] {
@@ -187,6 +181,20 @@ fn machine(place: &Place, ahead: Ahead, out: &mut Vec<u8>) {
     }
     loose.sort_unstable();
     loose.into_iter().for_each(|bytes| out.extend(bytes));
+}
+
+fn seat(seat: &Seat, now: Time, names: &Names, out: &mut Vec<u8>) {
+    out.push(names.rank(seat.generation()));
+    put(out, u64::from(seat.failures()));
+    put(out, u64::from(seat.early()));
+    match seat.hold() {
+        Hold::Ready => out.push(0),
+        Hold::GaveUp => out.push(1),
+        Hold::Until(time) => {
+            out.push(2);
+            put(out, time.since(now).0);
+        }
+    }
 }
 
 fn put_terms(terms: Terms, out: &mut Vec<u8>) {

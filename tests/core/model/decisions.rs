@@ -1,6 +1,6 @@
 //! Which of the machine's own decisions are possible, and what must follow from them.
 
-use super::{Known, Model, With, Wrong, why};
+use super::{Chair, Known, Model, Place, With, Wrong, why};
 use einhyrningsins::fsm::{
     action::{Action, Reply},
     event::{Command, EventKind},
@@ -9,7 +9,7 @@ use einhyrningsins::fsm::{
     notice::Notice,
     reason::{Cause, Why},
     signal::Shutdown,
-    slot::Hold,
+    slot::{Hold, Side},
     worker::{Input, PhaseTag},
 };
 
@@ -58,7 +58,8 @@ impl Model<'_> {
                 cause: Cause::GaveUp, slot: Some(slot), failure: Some(failure), ..
             } => {
                 let (given_up, wanted) = (self.slots.get(slot), self.wanted());
-                if !given_up.is_some_and(|place| place.has_failed(self.config) && place.generation == wanted)
+                if !given_up
+                    .is_some_and(|place| place.has_failed(self.config) && place.front.generation == wanted)
                 {
                     return Err(format!("slot {slot} did not fail: {given_up:?}"));
                 }
@@ -90,7 +91,7 @@ impl Model<'_> {
                     && self
                         .slots
                         .iter()
-                        .all(|(id, place)| id.0 >= self.target || place.hold == Hold::GaveUp) =>
+                        .all(|(id, place)| id.0 >= self.target || place.front.hold == Hold::GaveUp) =>
             {
                 Ok(())
             }
@@ -125,19 +126,31 @@ impl Model<'_> {
 
     fn start(&mut self, worker: WorkerId, slot: SlotId, generation: Generation) -> Result<(), Wrong> {
         let wrong = |what: &str| Err(format!("worker {worker} for slot {slot} in {generation}: {what}"));
-        if self.slots.get(&slot).is_some_and(|place| place.generation != generation) {
-            self.take_over(slot)?;
-        }
+        let relief = |place: &Place| {
+            let vacated = place.back.as_ref().is_some_and(|back| back.worker.is_none());
+            vacated && generation == self.stable && place.front.generation != generation
+        };
+        let side = match self.slots.get(&slot) {
+            Some(place) if relief(place) => Side::Outgoing,
+            Some(place) if place.front.generation != generation => {
+                self.take_over(slot)?;
+                Side::Current
+            }
+            _ => Side::Current,
+        };
         let Some(place) = self.slots.get_mut(&slot).filter(|_| slot.0 < self.target) else {
             return wrong("no such slot");
         };
-        if place.generation != generation {
+        let Some(chair) = place.chair(side) else {
+            return wrong("nobody is to be replaced");
+        };
+        if chair.generation != generation {
             return wrong("nobody wants that generation");
         }
-        if place.current.is_some() || place.hold != Hold::Ready {
+        if chair.worker.is_some() || chair.hold != Hold::Ready {
             return wrong("the slot is not vacant");
         }
-        place.current = Some(worker);
+        chair.worker = Some(worker);
         if worker.0 != self.last_worker.0 + 1 {
             return wrong("the name is out of order");
         }
@@ -155,9 +168,9 @@ impl Model<'_> {
             return Err(format!("slot {slot} is taken over too early"));
         }
         match self.slots.get_mut(&slot).filter(|_| slot.0 < self.target) {
-            Some(place) if place.outgoing.is_none() && place.generation != wanted => {
-                place.outgoing = place.current.take();
-                place.turn_to(wanted, false);
+            Some(place) if place.back.is_none() && place.front.generation != wanted => {
+                let before = std::mem::replace(&mut place.front, Chair::new(wanted));
+                place.back = Some(before).filter(|before| before.worker.is_some());
                 Ok(())
             }
             other => Err(format!("slot {slot} cannot be taken over: {other:?}")),
@@ -174,12 +187,16 @@ impl Model<'_> {
         let slots: Vec<SlotId> = self.slots.keys().copied().filter(|id| id.0 < self.target).collect();
         for slot in slots.into_iter().filter(|_| !stopping) {
             let place = self.slots.get_mut(&slot).ok_or("no such slot")?;
-            let (current, outgoing) = (place.current, place.outgoing);
-            let left = place.generation != stable && place.generation != wanted;
-            if left && current.is_none() && place.hold == Hold::Ready {
-                match outgoing {
+            if place.front.generation == stable {
+                place.close();
+            }
+            let (current, outgoing, generation) =
+                (place.front.worker, place.outgoing(), place.front.generation);
+            let left = generation != stable && generation != wanted;
+            if left && current.is_none() && place.front.hold == Hold::Ready {
+                match place.back {
                     Some(_) => self.give_back(slot)?,
-                    None => place.turn_to(stable, false),
+                    None => place.front = Chair::new(stable),
                 }
             } else if self.tag(current) == Some(PhaseTag::Healthy)
                 && let Some(worker) =

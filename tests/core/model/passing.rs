@@ -1,6 +1,6 @@
 //! What follows from the time, and from where a step has led.
 
-use super::{Known, Model, Place, Wrong};
+use super::{Chair, Known, Model, Place, Wrong};
 use einhyrningsins::fsm::{
     action::Action,
     config::{AckMode, DOWN_AGAIN, KILL_AFTER},
@@ -8,7 +8,7 @@ use einhyrningsins::fsm::{
     index::TimerKind,
     life::Life,
     notice::Notice,
-    slot::Hold,
+    slot::{Hold, Side},
     supervisor::Outage,
     time::{CATCH_UP, LATE, Millis, Time},
     worker::PhaseTag,
@@ -18,7 +18,7 @@ impl Model<'_> {
     /// Once all slots have a healthy worker at the end of a step, the service is up.
     pub(super) fn look_whether_up(&mut self) {
         let serves = |id: u32| {
-            let current = self.slots.get(&SlotId(id)).and_then(|place| place.current);
+            let current = self.slots.get(&SlotId(id)).and_then(|place| place.front.worker);
             self.tag(current) == Some(PhaseTag::Healthy)
         };
         if self.life == Life::Serving && (0..self.target).all(serves) {
@@ -34,9 +34,9 @@ impl Model<'_> {
         };
         let places = (0..self.target).filter_map(|id| self.slots.get(&SlotId(id)));
         let done = |place: &Place| {
-            place.generation == upgrade.generation
-                && place.served
-                && (upgrade.soak > Millis(0) || upgrade.fleet || place.outgoing.is_none())
+            place.front.generation == upgrade.generation
+                && place.front.served
+                && (upgrade.soak > Millis(0) || upgrade.fleet || place.back.is_none())
         };
         let proven = self.life.is_running() && places.into_iter().all(done);
         if let Some(upgrade) = self.upgrade.as_mut() {
@@ -68,7 +68,7 @@ impl Model<'_> {
 
     /// The nearest deadline of a worker or a slot, on the machine's own clock: a matter of phase, hold
     /// and configuration.
-    pub(super) fn deadline_of_any(&self) -> Option<(Time, TimerKind)> {
+    pub(super) fn deadline_of_any<'m>(&'m self) -> Option<(Time, TimerKind)> {
         let grace = self.config.grace;
         let of_worker = |(id, known): (&WorkerId, &Known)| {
             let (patience, kind) = match (known.tag, self.config.ack) {
@@ -81,11 +81,16 @@ impl Model<'_> {
             };
             Some((known.since + patience, kind))
         };
-        let of_slot = |(id, place): (&SlotId, &Place)| match place.hold {
-            Hold::Until(time) if id.0 < self.target => Some((time, TimerKind::Backoff(*id))),
-            _ => None,
+        let within = |(id, place): (&'m SlotId, &'m Place)| (id.0 < self.target).then_some((*id, place));
+        let chairs = self.slots.iter().filter_map(within).flat_map(|(id, place)| {
+            let back = place.back.as_ref().map(|back| (id, Side::Outgoing, back));
+            [Some((id, Side::Current, &place.front)), back].into_iter().flatten()
+        });
+        let of_chair = |(id, side, chair): (SlotId, Side, &Chair)| match chair.hold {
+            Hold::Until(time) => Some((time, TimerKind::Backoff(id, side))),
+            Hold::Ready | Hold::GaveUp => None,
         };
-        self.workers.iter().filter_map(of_worker).chain(self.slots.iter().filter_map(of_slot)).min()
+        self.workers.iter().filter_map(of_worker).chain(chairs.filter_map(of_chair)).min()
     }
 
     fn deadline(&self) -> Option<(Time, TimerKind)> {

@@ -78,11 +78,12 @@ impl Model<'_> {
     pub(super) fn retry(&mut self) -> u32 {
         let target = self.target;
         let (config, workers) = (self.config, &self.workers);
-        let serves =
-            |place: &Place| place.current.is_some_and(|current| workers[&current].tag == PhaseTag::Healthy);
+        let serves = |place: &Place| {
+            place.front.worker.is_some_and(|current| workers[&current].tag == PhaseTag::Healthy)
+        };
         let failed =
             |(id, place): &(&SlotId, &mut Place)| id.0 < target && place.has_failed(config) && !serves(place);
-        self.slots.iter_mut().filter(failed).map(|(_, place)| place.forgive()).count() as u32
+        self.slots.iter_mut().filter(failed).map(|(_, place)| place.front.forgive()).count() as u32
     }
 
     pub(super) fn pass_on(&mut self, signal: Signal, pids: &[Pid], scope: Scope) -> Result<u32, Wrong> {

@@ -1,11 +1,11 @@
 //! What happens to single workers, and what must follow from it.
 
-use super::{Known, Model, Place, Upgrade, With, Wrong, failing, is_short};
+use super::{Chair, Known, Model, Place, Upgrade, With, Wrong, failing, is_short};
 use crate::table::Cell;
 use einhyrningsins::fsm::{
     action::{Action, Reply, Scope},
     backoff,
-    config::{AckMode, EARLY, SETTLED, SHORTAGE_RETRY},
+    config::{AckMode, CROWD, EARLY, FREE_ENDS_IN_A_CROWD, SETTLED, SHORTAGE_RETRY},
     event::{ExitStatus, SpawnError},
     id::{Generation, Pid, SlotId, WorkerId},
     index::TimerKind,
@@ -13,7 +13,7 @@ use einhyrningsins::fsm::{
     notice::Notice,
     reason::{Cause, Failure, Next, Sequel, Why},
     signal::{Shutdown, Signal},
-    slot::{Hold, Tries},
+    slot::{Hold, Side, Tries},
     time::{Millis, Time},
     worker::{Effect, Input, PhaseTag},
 };
@@ -42,26 +42,58 @@ impl Model<'_> {
         if is_draining(next) {
             after.why = with.why.or(before.why).or(Some(Why::Withdrawn));
         }
-        let counts = before.slot.0 < self.target
-            && self.slots.get(&before.slot).is_some_and(|place| place.current == Some(worker));
         if next == PhaseTag::Dead {
             self.workers.remove(&worker);
         } else {
             self.workers.insert(worker, after.clone());
         }
-        if let Some(place) = self.slots.get_mut(&before.slot) {
-            place.served |= next == PhaseTag::Healthy && place.current == Some(worker);
-            if !is_up(next) {
-                place.current = place.current.filter(|current| *current != worker);
-                place.outgoing = place.outgoing.filter(|outgoing| *outgoing != worker);
-            }
-        }
+        let left = self.settle_in_slot(worker, input, &after);
         self.prune();
         self.must_announce(worker, &before, &after)?;
         for effect in effects {
-            self.must_follow(worker, (&before, &after), *effect, (counts, with.failure))?;
+            self.must_follow(worker, (&before, &after), *effect, (left, with.failure))?;
         }
         Ok(())
+    }
+
+    /// What a change of a worker means for its slot. Returns the chair that it has left and that is to be filled
+    /// again: in that of an outgoing worker, the proven generation serves until what is newer does.
+    fn settle_in_slot(&mut self, worker: WorkerId, input: Input, after: &Known) -> Option<Side> {
+        let (stable, within) = (self.stable, after.slot.0 < self.target);
+        let serves: Vec<WorkerId> = self
+            .workers
+            .iter()
+            .filter(|(_, known)| known.tag == PhaseTag::Healthy)
+            .map(|(id, _)| *id)
+            .collect();
+        let place = self.slots.get_mut(&after.slot)?;
+        let side = place.side_of(worker)?;
+        if is_up(after.tag) {
+            if after.tag == PhaseTag::Healthy && side == Side::Current {
+                place.front.served = true;
+                place.close();
+            }
+            return None;
+        }
+        if let Some(chair) = place.chair(side) {
+            chair.worker = None;
+        }
+        let asked = matches!(input, Input::Drain | Input::Terminate | Input::Kill);
+        if asked || place.front.worker.is_some_and(|worker| serves.contains(&worker)) {
+            place.close();
+        }
+        if side == Side::Outgoing && place.front.generation == stable {
+            place.close();
+        }
+        let open = side == Side::Current || place.back.is_some();
+        if !within || !open || !self.life.is_running() {
+            return None;
+        }
+        if side == Side::Outgoing && after.generation != stable {
+            place.back = Some(Chair::new(stable));
+            return None;
+        }
+        Some(side)
     }
 
     fn must_announce(&mut self, worker: WorkerId, before: &Known, after: &Known) -> Result<(), Wrong> {
@@ -98,7 +130,7 @@ impl Model<'_> {
         worker: WorkerId,
         (before, after): (&Known, &Known),
         effect: Effect,
-        (counts, failure): (bool, Option<Failure>),
+        (left, failure): (Option<Side>, Option<Failure>),
     ) -> Result<(), Wrong> {
         let process = after.pid.ok_or("an effect on no process");
         let (signal, scope) = match effect {
@@ -106,9 +138,9 @@ impl Model<'_> {
             Effect::SignalTerm => (Signal::Term, Scope::Awake),
             Effect::SignalKill => (Signal::Kill, Scope::Group),
             Effect::ReportStuck => return self.must_tell(Notice::Stuck { worker, pid: process? }),
-            Effect::FailedStart => return self.failed(worker, before, counts, failure),
-            Effect::Crash => return self.crashed(worker, before, counts, failure),
-            Effect::Shortage => return self.waits(worker, before, counts, failure),
+            Effect::FailedStart => return self.failed(worker, before, left, failure),
+            Effect::Crash => return self.crashed(worker, before, left, failure),
+            Effect::Shortage => return self.waits(worker, before, left, failure),
         };
         let pid = process?;
         if is_draining(before.tag) {
@@ -121,7 +153,7 @@ impl Model<'_> {
         &mut self,
         worker: WorkerId,
         before: &Known,
-        counts: bool,
+        left: Option<Side>,
         failure: Option<Failure>,
     ) -> Result<(), Wrong> {
         let (retries, Known { slot, generation, .. }) = (self.config.retries, before.clone());
@@ -140,7 +172,7 @@ impl Model<'_> {
         let untried = self.is_coming(generation).is_some_and(|it| !it.has_served);
         let last = lasting || (untried && failure == Failure::Unacknowledged);
         let tries = if last { Tries::None } else { self.tries(generation) };
-        let counted = (counts && self.life.is_running()).then(|| self.count(slot, tries)).flatten();
+        let counted = left.and_then(|side| self.count(slot, side, tries));
         let (failures, next) = counted.map_or((None, Next::NotReplaced), |(count, next)| (Some(count), next));
         // It counted as healthy, and only now it is known that it was not.
         let on_trial = self.is_coming(generation).is_some_and(|it| it.soak > Millis(0));
@@ -165,15 +197,15 @@ impl Model<'_> {
         &mut self,
         worker: WorkerId,
         before: &Known,
-        counts: bool,
+        left: Option<Side>,
         failure: Option<Failure>,
     ) -> Result<(), Wrong> {
         let (retries, Known { slot, generation, .. }) = (self.config.retries, before.clone());
         let failure = failure.ok_or("a start failed for no reason")?;
         let mut next = Next::NotReplaced;
-        if let Some(place) = self.slots.get_mut(&slot).filter(|_| counts && self.life.is_running()) {
+        if let Some(chair) = left.and_then(|side| self.slots.get_mut(&slot)?.chair(side)) {
             let delay = backoff::spread_out(SHORTAGE_RETRY, slot);
-            place.hold = Hold::Until(self.now + delay);
+            chair.hold = Hold::Until(self.now + delay);
             next = Next::In(delay);
         }
         self.must_tell(Notice::StartFailed {
@@ -195,7 +227,7 @@ impl Model<'_> {
         abandoned: bool,
     ) -> Result<(), Wrong> {
         // No slot is left to try, and nothing to go back to.
-        let over = |place: &Place| place.hold == Hold::GaveUp;
+        let over = |place: &Place| place.front.hold == Hold::GaveUp;
         let goes_back = self.is_coming(generation).is_some();
         let lost = !goes_back && (0..self.target).all(|id| self.slots.get(&SlotId(id)).is_some_and(over));
         let kept = if goes_back { Sequel::TakenBack } else { Sequel::UntilAsked };
@@ -204,7 +236,7 @@ impl Model<'_> {
             Next::GivenUp { failures } => {
                 self.must_tell(Notice::GaveUp { slot, generation, failures, failure, then })
             }
-            Next::In(_) | Next::NotReplaced if failures == Some(self.config.retries) => {
+            Next::In(_) if failures == Some(self.config.retries) => {
                 let failures = self.config.retries;
                 self.must_tell(Notice::Failing { slot, generation, failures, failure })
             }
@@ -219,63 +251,80 @@ impl Model<'_> {
     }
 
     /// Counts a failure of a slot: how often it has failed, and what comes next.
-    fn count(&mut self, slot: SlotId, tries: Tries) -> Option<(u32, Next)> {
+    fn count(&mut self, slot: SlotId, side: Side, tries: Tries) -> Option<(u32, Next)> {
         let place = self.slots.get_mut(&slot)?;
-        place.failures += 1;
-        let delay = backoff::delay(self.config.backoff, place.failures, slot);
+        let chair = place.chair(side)?;
+        chair.failures += 1;
+        let failures = chair.failures;
+        let delay = backoff::delay(self.config.backoff, failures, slot);
         let again = match tries {
             Tries::None => false,
-            Tries::Some => place.failures < self.config.retries,
+            Tries::Some => failures < self.config.retries,
             Tries::Endless => true,
         };
-        place.hold = if again { Hold::Until(self.now + delay) } else { Hold::GaveUp };
-        let failures = place.failures;
-        Some((failures, if again { Next::In(delay) } else { Next::GivenUp { failures } }))
+        chair.hold = if again { Hold::Until(self.now + delay) } else { Hold::GaveUp };
+        let next = match side {
+            _ if again => Next::In(delay),
+            Side::Current => Next::GivenUp { failures },
+            Side::Outgoing => {
+                place.back = None;
+                Next::NotReplaced
+            }
+        };
+        Some((failures, next))
     }
 
     fn crashed(
         &mut self,
         worker: WorkerId,
         before: &Known,
-        counts: bool,
+        left: Option<Side>,
         failure: Option<Failure>,
     ) -> Result<(), Wrong> {
         // It counted as healthy before it had become the program.
         let Some(Failure::Exited(status)) = failure else {
-            return self.failed(worker, before, counts, failure);
+            return self.failed(worker, before, left, failure);
         };
         let failure = Failure::Exited(status);
         let Known { slot, generation, pid, .. } = *before;
         let pid = pid.ok_or("a worker served without a process")?;
-        let counts = counts && self.life.is_running();
-        let coming = self.is_coming(generation).filter(|_| counts);
+        let coming = self.is_coming(generation).filter(|_| left.is_some());
         let (mut failures, mut next) = (None, Next::NotReplaced);
-        if let Some(upgrade) = coming {
+        let restless = |chair: &Chair| chair.early > FREE_ENDS_IN_A_CROWD;
+        let all = self.slots.iter().filter(|(id, _)| id.0 < self.target);
+        let crowd = all
+            .filter(|(_, place)| restless(&place.front) || place.back.as_ref().is_some_and(restless))
+            .count();
+        if let (Some(upgrade), Some(side)) = (coming, left) {
             // What is not proven gets no benefit of the doubt, and on trial no second chance.
             if self.now.since(before.since) >= SETTLED
                 && let Some(place) = self.slots.get_mut(&slot)
             {
-                place.forgive();
+                place.front.forgive();
             }
-            if let Some((count, after)) = self.count(slot, Tries::Some) {
+            if let Some((count, after)) = self.count(slot, side, Tries::Some) {
                 (failures, next) = (Some(count), after);
             }
             if upgrade.soak > Millis(0) && matches!(next, Next::In(_)) {
                 next = Next::NotReplaced;
             }
-        } else if let Some(place) = self.slots.get_mut(&slot).filter(|_| counts) {
+        } else if let Some(chair) = left.and_then(|side| self.slots.get_mut(&slot)?.chair(side)) {
             let mut delay = Millis(0);
             let age = self.now.since(before.born);
-            place.failures = 0;
+            chair.failures = 0;
             if age >= EARLY {
-                place.early = 0;
+                chair.early = 0;
             } else {
-                place.early += 1;
-                let spacing = backoff::spacing(self.config.backoff, place.early, slot);
+                chair.early += 1;
+                let spacing = if crowd >= CROWD && chair.early > FREE_ENDS_IN_A_CROWD {
+                    backoff::spread_out(EARLY, slot)
+                } else {
+                    backoff::spacing(self.config.backoff, chair.early, slot)
+                };
                 delay = Millis(spacing.0.saturating_sub(age.0));
             }
             if delay > Millis(0) {
-                place.hold = Hold::Until(self.now + delay);
+                chair.hold = Hold::Until(self.now + delay);
             }
             next = Next::In(delay);
         }
@@ -379,9 +428,11 @@ impl Model<'_> {
     /// The trial is passed if all that is on trial is healthy by its end; or else it is held again.
     fn end_trial(&mut self, generation: Generation, soak: Millis) -> Result<(), Wrong> {
         let healthy = |worker: Option<WorkerId>| self.tag(worker) == Some(PhaseTag::Healthy);
-        let mut places =
-            self.slots.iter().filter(|(id, place)| id.0 < self.target && place.generation == generation);
-        let passed = places.all(|(_, place)| healthy(place.current));
+        let mut places = self
+            .slots
+            .iter()
+            .filter(|(id, place)| id.0 < self.target && place.front.generation == generation);
+        let passed = places.all(|(_, place)| healthy(place.front.worker));
         let workers = self.workers.values().filter(|known| known.generation == generation);
         let workers = workers.filter(|known| known.tag == PhaseTag::Healthy).count() as u32;
         let again = self.now + soak;
@@ -400,8 +451,9 @@ impl Model<'_> {
                 self.apply(worker, Input::AckExpired, with)
             }
             TimerKind::Rung(worker) => self.apply(worker, Input::RungExpired, With::default()),
-            TimerKind::Backoff(slot) => {
-                self.slots.get_mut(&slot).ok_or("no such slot")?.hold = Hold::Ready;
+            TimerKind::Backoff(slot, side) => {
+                let place = self.slots.get_mut(&slot).ok_or("no such slot")?;
+                place.chair(side).ok_or("no such chair")?.hold = Hold::Ready;
                 Ok(())
             }
             TimerKind::Unfinished | TimerKind::Soak | TimerKind::Upgrade | TimerKind::Down => {

@@ -3,6 +3,7 @@
 use super::{Violation, holds};
 use crate::fsm::fleet::{
     index::TimerKind,
+    slot::{Hold, Side},
     worker::{Phase, PhaseTag},
 };
 use crate::fsm::words::id::Generation;
@@ -20,6 +21,7 @@ pub(super) fn all(state: &Supervisor) -> Result<(), Violation> {
     deadlines(state)?;
     status(state)?;
     captured(state)?;
+    gaps(state)?;
     outage(state)?;
     canaries(state)
 }
@@ -31,6 +33,22 @@ fn outage(state: &Supervisor) -> Result<(), Violation> {
     let serves = state.fleet().healthy_of(state.stable()) > 0;
     holds(37, known || !serves, || "what serves is said never to have".into())?;
     holds(37, told.is_some() == down, || format!("{told:?}, and {} serve", state.fleet().healthy()))
+}
+
+/// A seat that waits for a stand-in has a reason to wait, and somebody to stand in for.
+fn gaps(state: &Supervisor) -> Result<(), Violation> {
+    let fleet = state.fleet();
+    for (id, slot) in fleet.slots() {
+        let Some(seat) = slot.side(Side::Outgoing).filter(|seat| seat.worker().is_none()) else {
+            continue;
+        };
+        let serves = slot.current().is_some_and(|worker| fleet.is_healthy(worker));
+        holds(40, id.0 < fleet.target() && !serves, || format!("slot {id} keeps a seat for nothing"))?;
+        let busy = state.is_unfinished() || !state.life().is_running();
+        let waits = matches!(seat.hold(), Hold::Until(_)) && slot.generation() != state.stable();
+        holds(40, busy || waits, || format!("nobody stands in for who ended in slot {id}: {seat:?}"))?;
+    }
+    Ok(())
 }
 
 fn captured(state: &Supervisor) -> Result<(), Violation> {
@@ -84,7 +102,9 @@ fn occupants(state: &Supervisor) -> Result<(), Violation> {
             let fits = known.is_some_and(|worker| worker.slot() == *id && worker.phase().tag().is_up());
             holds(30, fits, || format!("slot {id} has {known:?}"))?;
             let serves = slot.current() == Some(worker) && fleet.is_healthy(worker);
-            holds(34, !serves || slot.served(), || format!("slot {id} serves and is said never to have"))?;
+            holds(34, !serves || slot.seat().served(), || {
+                format!("slot {id} serves and is said never to have")
+            })?;
             places.insert(worker, *id);
         }
     }
@@ -104,7 +124,9 @@ pub(super) fn deadlines(state: &Supervisor) -> Result<(), Violation> {
             TimerKind::AckAfter(worker) | TimerKind::AckTimeout(worker) | TimerKind::Rung(worker) => {
                 state.fleet().worker(*worker).is_some()
             }
-            TimerKind::Backoff(slot) => state.fleet().slots().contains_key(slot),
+            TimerKind::Backoff(slot, side) => {
+                state.fleet().slots().get(slot).is_some_and(|slot| slot.side(*side).is_some())
+            }
         };
         holds(17, alive, || format!("{kind:?} belongs to nothing"))?;
     }

@@ -6,11 +6,16 @@ use super::{
     state::{deadlines, derived, status},
 };
 use crate::fsm::Supervisor;
-use crate::fsm::fleet::index::{Index, Tally, TimerKind};
+use crate::fsm::fleet::{
+    index::{Index, Tally, TimerKind},
+    slot::Side,
+    worker::Change,
+};
 use crate::fsm::words::{
     config::Config,
-    event::{Event, EventKind},
-    id::{Generation, Pid, SlotId, WorkerId},
+    event::{Command, Event, EventKind, ExitStatus, Strategy},
+    id::{ClientId, Generation, Pid, RequestId, SlotId, WorkerId},
+    reason::Why,
     time::Time,
 };
 
@@ -47,7 +52,8 @@ fn i17_a_deadline_of_nobody_is_found_out() {
         TimerKind::AckAfter(WorkerId(2)),
         TimerKind::AckTimeout(WorkerId(2)),
         TimerKind::Rung(WorkerId(2)),
-        TimerKind::Backoff(SlotId(1)),
+        TimerKind::Backoff(SlotId(1), Side::Current),
+        TimerKind::Backoff(SlotId(0), Side::Outgoing),
     ] {
         let state = tampered(|index| {
             index.deadlines.insert((Time(7), kind));
@@ -68,4 +74,31 @@ fn i28_a_derived_entry_that_does_not_follow_is_found_out() {
         index.vacant.insert(SlotId(0));
     });
     assert_eq!(derived(&state).map_err(|violation| violation.number), Err(28));
+}
+
+#[test]
+fn i40_a_gap_that_nobody_is_to_fill_is_found_out() {
+    let upgrade = Command::Upgrade { strategy: Strategy::Rolling, canary: None, soak: None, timeout: None };
+    let before = [
+        EventKind::Start,
+        EventKind::Pinned { generation: Generation(1) },
+        EventKind::Spawned { worker: WorkerId(1), pid: Pid(101) },
+        EventKind::Acked { pid: Pid(101), sender: Pid(101), group: None, request: None },
+        EventKind::Requested { client: ClientId(1), request: RequestId(1), command: upgrade },
+        EventKind::Pinned { generation: Generation(2) },
+        EventKind::Woke,
+        EventKind::Spawned { worker: WorkerId(2), pid: Pid(102) },
+    ];
+    let (mut machine, mut monitor) = (Supervisor::new(Config::default()), Monitor::new());
+    for kind in before {
+        let event = Event { at: Time(0), kind };
+        let actions = machine.step(event.clone());
+        assert_eq!(monitor.step(&event, &actions, &machine), Ok(()), "{event:?}");
+    }
+    let kind = EventKind::Exited { pid: Pid(101), status: ExitStatus::Code(1), error: None, orphans: false };
+    let end = Event { at: Time(0), kind };
+    let actions = machine.step(end.clone());
+    assert_eq!(monitor.clone().step(&end, &actions, &machine), Ok(()));
+    machine.fleet_mut().apply(WorkerId(3), Change::Drain(Why::Surplus), Time(0));
+    assert_eq!(monitor.step(&end, &actions, &machine).map_err(|violation| violation.number), Err(40));
 }

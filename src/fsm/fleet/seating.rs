@@ -1,0 +1,150 @@
+//! What happens to the slots of a [`Fleet`] and their seats, short of their workers' own phases.
+
+use super::{
+    Counted, Fleet, backoff,
+    seat::{Crowd, SlotChange},
+    slot::{Side, Slot, SlotRejected, Tries},
+};
+use crate::fsm::words::{
+    config::{CROWD, Config, SHORTAGE_RETRY},
+    id::{Generation, SlotId, WorkerId},
+    reason::{Failure, Next},
+    time::{Millis, Time},
+};
+use alloc::vec::Vec;
+
+impl Fleet {
+    /// Changes a seat by the table.
+    fn change_seat(
+        &mut self,
+        (id, side): (SlotId, Side),
+        change: SlotChange,
+        now: Time,
+    ) -> Result<(), SlotRejected> {
+        self.edit_slot(id, |slot, _| slot.apply(side, change, now)).unwrap_or(Ok(()))
+    }
+
+    /// Counts a failed start of a seat that is given so many `tries`, and says what comes next. `None` if there is
+    /// no such seat within the target. A seat that stands aside is not given up, but given back.
+    ///
+    /// # Errors
+    /// If no start of it can have failed now.
+    pub fn fail(
+        &mut self,
+        (id, side): (SlotId, Side),
+        failure: Failure,
+        tries: Tries,
+        now: Time,
+    ) -> Result<Option<Counted>, SlotRejected> {
+        let count = |slot: &mut Slot, config: &Config| {
+            let Some(seat) = slot.side(side) else {
+                return Ok(None);
+            };
+            let (failures, next) = (seat.failures().saturating_add(1), seat.after_failure(id, tries, config));
+            slot.apply(side, SlotChange::Fail(failure, next), now)?;
+            let over = side == Side::Outgoing && matches!(next, Next::GivenUp { .. });
+            if over {
+                slot.close();
+            }
+            Ok(Some(Counted { failures, next: if over { Next::NotReplaced } else { next } }))
+        };
+        self.edit_slot(id, count).unwrap_or(Ok(None))
+    }
+
+    /// Notes that a seat lost a worker that had served, of that `age`, and says when the next starts. `None` if
+    /// there is no such seat within the target.
+    ///
+    /// # Errors
+    /// If it can have lost none now.
+    pub fn crash(
+        &mut self,
+        (id, side): (SlotId, Side),
+        age: Millis,
+        now: Time,
+    ) -> Result<Option<Millis>, SlotRejected> {
+        let crowd = if self.index.restless.len() < CROWD { Crowd::Sparse } else { Crowd::Dense };
+        let count = |slot: &mut Slot, config: &Config| {
+            let crash = slot.side(side).map(|seat| seat.after_crash(id, age, crowd, config));
+            let count = |crash| slot.apply(side, SlotChange::Crash(crash), now).map(|()| crash.delay());
+            crash.map(count).transpose()
+        };
+        self.edit_slot(id, count).unwrap_or(Ok(None))
+    }
+
+    /// Lets a seat wait for what the machine lacks, and says for how long. `None` if there is no such seat within
+    /// the target.
+    ///
+    /// # Errors
+    /// If it was not about to start a worker.
+    pub fn wait(
+        &mut self,
+        (id, side): (SlotId, Side),
+        failure: Failure,
+        now: Time,
+    ) -> Result<Option<Millis>, SlotRejected> {
+        let delay = backoff::spread_out(SHORTAGE_RETRY, id);
+        let wait = |slot: &mut Slot, _: &Config| slot.apply(side, SlotChange::Short(failure, delay), now);
+        Ok(self.edit_slot(id, wait).transpose()?.map(|()| delay))
+    }
+
+    /// Lets a seat that backs off try again now.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub fn release(&mut self, id: SlotId, side: Side, now: Time) -> Result<(), SlotRejected> {
+        self.change_seat((id, side), SlotChange::Release, now)
+    }
+
+    /// Lets every slot that has failed try again now. Returns how many there were.
+    pub fn retry(&mut self, now: Time) -> u32 {
+        let slots: Vec<SlotId> = self.index.failed.iter().collect();
+        let forgiven = slots.iter().filter(|id| self.forgive(**id, now).is_ok());
+        u32::try_from(forgiven.count()).unwrap_or(u32::MAX)
+    }
+
+    /// Lets what failed in a slot so far count no more, and lets it try again now.
+    ///
+    /// # Errors
+    /// Never: that can be done to any slot.
+    pub fn forgive(&mut self, id: SlotId, now: Time) -> Result<(), SlotRejected> {
+        self.change_seat((id, Side::Current), SlotChange::Forgive, now)
+    }
+
+    /// Makes a slot run another generation: its current worker, if it has one, becomes outgoing.
+    ///
+    /// # Errors
+    /// If it is in the middle of a change already.
+    pub fn begin(&mut self, id: SlotId, generation: Generation) -> Result<(), SlotRejected> {
+        self.edit_slot(id, |slot, _| slot.begin(generation)).unwrap_or(Ok(()))
+    }
+
+    /// Undoes [`begin`](Self::begin): the seat that stands aside is the current one again. Returns the worker
+    /// that was to replace what it has, which is outgoing now.
+    ///
+    /// # Errors
+    /// If it is not in the middle of a change.
+    pub fn revert(&mut self, id: SlotId) -> Result<Option<WorkerId>, SlotRejected> {
+        let outgoing = self.slots.get(&id).and_then(Slot::outgoing);
+        let serves = outgoing.is_some_and(|worker| self.is_healthy(worker));
+        self.edit_slot(id, |slot, _| slot.revert(serves)).unwrap_or(Ok(()))?;
+        Ok(self.slots.get(&id).and_then(Slot::outgoing))
+    }
+
+    /// Makes an empty slot run another generation from its next worker on.
+    ///
+    /// # Errors
+    /// If it is not empty.
+    pub fn reassign(&mut self, id: SlotId, generation: Generation) -> Result<(), SlotRejected> {
+        self.edit_slot(id, |slot, _| slot.reassign(generation)).unwrap_or(Ok(()))
+    }
+
+    /// Makes the next worker that stands in for an outgoing one run another generation.
+    pub fn reseat(&mut self, id: SlotId, generation: Generation) {
+        self.edit_slot(id, |slot, _| slot.reseat(generation));
+    }
+
+    /// Lets nobody stand in for an outgoing worker that has ended.
+    pub fn close(&mut self, id: SlotId) {
+        self.edit_slot(id, |slot, _| slot.close());
+    }
+}
