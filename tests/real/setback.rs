@@ -1,12 +1,16 @@
 //! Upgrades that fail: the service outlives a bad release.
 
 use crate::{
-    harness::{is_ok, member, number, text},
+    harness::{is_ok, member, number, raw, text},
     tools::{ask, err, is_null, releases, within},
     upgrade::judge,
 };
-use nix::sys::signal::Signal;
-use std::{fs, net::SocketAddr};
+use nix::sys::signal::{Signal, kill};
+use std::{
+    fs,
+    net::SocketAddr,
+    process::{Command, Stdio},
+};
 
 fn answers(address: SocketAddr) -> bool {
     crate::load::get(address).is_ok_and(|response| response.status == 200)
@@ -143,4 +147,32 @@ fn a_program_that_may_not_be_executed_or_cannot_be_fails_the_upgrade_at_its_firs
         assert!(said.contains(expected), "{name}: {said}");
         assert_eq!(supervisor.await_healthy(2), old);
     }
+}
+
+#[test]
+fn an_old_worker_that_is_killed_while_a_release_hangs_is_replaced_at_once() {
+    let (mut supervisor, release, old) =
+        releases(2, &["--ack-timeout", "60", "--max-unacked", "2", "--max-upgrade-additional", "2"]);
+    let address = supervisor.address(0);
+    release.switch(&supervisor.folder.script("hangs", "#!/bin/sh\nexec sleep 600\n"));
+    let mut client = Command::new(env!("CARGO_BIN_EXE_einhyrningsinsctl"));
+    client.arg("-d").arg(supervisor.socket()).arg("upgrade").stdout(Stdio::null()).stderr(Stdio::null());
+    let mut upgrade = client.spawn().expect("the client can be run");
+    supervisor.eventually("both hang", |supervisor| {
+        let begun = supervisor.workers(|worker| number(worker, "generation") == 2);
+        (begun.len() == 2).then_some(())
+    });
+    for pid in &old {
+        kill(raw(*pid), Signal::SIGKILL).expect("it is there");
+    }
+    let new = supervisor.eventually("both are replaced", |supervisor| {
+        let healthy = supervisor.healthy();
+        (healthy.len() == 2 && healthy.iter().all(|pid| !old.contains(pid))).then_some(healthy)
+    });
+    assert!(answers(address));
+    let generations = supervisor.workers(|worker| text(worker, "phase") == "healthy");
+    assert!(generations.iter().all(|worker| number(worker, "generation") == 1), "{generations:?}");
+    supervisor.ctl_ok(&["abort", "--wait"]);
+    assert_eq!(supervisor.await_healthy(2), new);
+    assert_eq!(upgrade.wait().expect("an end").code(), Some(1));
 }
