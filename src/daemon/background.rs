@@ -110,7 +110,7 @@ mod tests {
         for (generation, failure) in [
             (Generation(1), WELL),
             (Generation(2), Failure::Exited(ExitStatus::Code(1))),
-            (Generation(2), Failure::Unacknowledged),
+            (Generation(2), Failure::Unacknowledged { pid: Pid(31), age: crate::fsm::time::Millis(1_000) }),
         ] {
             assert_eq!(background.clause(generation, &failure), "", "{failure:?}");
         }

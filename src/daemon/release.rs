@@ -251,7 +251,7 @@ impl<'a> Releases<'a> {
         match failure {
             Failure::Spawn(error) => self.clause(generation, *error),
             Failure::Exited(_) => self.background.clause(generation, failure),
-            Failure::Unacknowledged => {
+            Failure::Unacknowledged { .. } => {
                 self.silence(generation) + &self.background.clause(generation, failure)
             }
         }

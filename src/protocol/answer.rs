@@ -332,7 +332,7 @@ mod tests {
             "stopping shutdown=kill",
             "not-running",
             "upgraded generation=2 workers=1 took=10",
-            "not-restored generation=2 serving=1 cause=died slot=1 failure=unacknowledged healthy=1 target=4",
+            "not-restored generation=2 serving=1 cause=died slot=1 failure=unacknowledged:107:30000 healthy=1 target=4",
             "superseded generation=2 by=3",
             "cancelled generation=2 cause=aborted",
             "cancelled generation=2 cause=shutdown",

@@ -1,6 +1,6 @@
 //! The words for what happened to a process: the same in replies, in `status` and in the log.
 
-use super::json::{integer, members, or_null, text};
+use super::json::{integer, members, number, or_null, text};
 use crate::fsm::{
     event::{ExitStatus, SpawnError, SpawnStage},
     id::{Errno, Generation, SlotId},
@@ -16,7 +16,9 @@ pub fn failure(failure: &Failure) -> String {
     match failure {
         Failure::Spawn(error) => spawn_error(error),
         Failure::Exited(status) => exit_status(*status),
-        Failure::Unacknowledged => "did not acknowledge in time".into(),
+        Failure::Unacknowledged { pid, age } => {
+            format!("did not acknowledge in time (pid {pid}, after {})", span(*age))
+        }
     }
 }
 
@@ -186,7 +188,12 @@ pub(crate) fn failure_value(failure: &Failure) -> Value {
         Failure::Exited(ExitStatus::Signal(number)) => {
             members([("kind", text("killed")), ("message", words), ("signal", integer(*number))])
         }
-        Failure::Unacknowledged => members([("kind", text("unacknowledged")), ("message", words)]),
+        Failure::Unacknowledged { pid, age } => members([
+            ("kind", text("unacknowledged")),
+            ("message", words),
+            ("pid", number(pid.0)),
+            ("age_ms", number(age.0)),
+        ]),
     })
 }
 
@@ -198,7 +205,7 @@ pub(crate) fn exit_value(status: Option<ExitStatus>) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fsm::event::Prospect;
+    use crate::fsm::{event::Prospect, id::Pid};
 
     #[test]
     fn failures_say_what_stage_which_status_and_which_errno() {
@@ -214,7 +221,8 @@ mod tests {
         assert_eq!(failure(&Failure::Exited(ExitStatus::Code(1))), "exited with status 1");
         assert_eq!(failure(&Failure::Exited(ExitStatus::Signal(11))), "killed by SIGSEGV (signal 11)");
         assert_eq!(failure(&Failure::Exited(ExitStatus::Signal(63))), "killed by signal 63");
-        assert_eq!(failure(&Failure::Unacknowledged), "did not acknowledge in time");
+        let hangs = Failure::Unacknowledged { pid: Pid(4_711), age: Millis(30_020) };
+        assert_eq!(failure(&hangs), "did not acknowledge in time (pid 4711, after 30.0 s)");
     }
 
     #[test]

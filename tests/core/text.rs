@@ -26,9 +26,9 @@ fn refusal<T: Field + core::fmt::Debug>(word: &str) -> String {
 #[test]
 fn a_word_that_is_no_value_is_refused_with_what_is_accepted() {
     for (why, named) in [
-        (refusal::<Failure>("late"), "`late` is none of: spawn:…, exited:…, unacknowledged"),
+        (refusal::<Failure>("late"), "`late` is none of: spawn:…, exited:…, unacknowledged:PID:MS"),
         (refusal::<Failure>("exited:soon"), "`soon` is not a number in range"),
-        (refusal::<Failure>("unacknowledged:1"), "is none of: spawn:…"),
+        (refusal::<Failure>("unacknowledged"), "is none of: spawn:…"),
         (refusal::<AckMode>("1000"), "`1000` is neither after:MS nor manual:MS"),
         (refusal::<AckMode>("never:1"), "is neither after:MS nor manual:MS"),
         (refusal::<SpawnError>("exec:2"), "`exec:2` is not STAGE:ERRNO:PROSPECT"),
@@ -54,7 +54,12 @@ fn every_value_is_read_as_it_is_written() {
             assert_eq!(out, *word);
         }
     }
-    both_ways::<Failure>(&["spawn:exec:2:not-found", "exited:3", "exited:signal:9", "unacknowledged"]);
+    both_ways::<Failure>(&[
+        "spawn:exec:2:not-found",
+        "exited:3",
+        "exited:signal:9",
+        "unacknowledged:101:30000",
+    ]);
     both_ways::<AckMode>(&["after:0", "manual:1000"]);
     both_ways::<Next>(&["in:0", "given-up:5", "not-replaced"]);
     both_ways::<BTreeSet<Pid>>(&["1", "1,2,3"]);

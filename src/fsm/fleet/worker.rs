@@ -354,11 +354,11 @@ impl Change {
 
     /// How the worker failed, should this be the end of its start or of its service.
     #[must_use]
-    pub fn failure(&self) -> Option<Failure> {
+    pub fn failure(&self, pid: Option<Pid>, age: Millis) -> Option<Failure> {
         match self {
             Self::SpawnFailed(error) => Some(Failure::Spawn(*error)),
             Self::Exited(failure) => Some(*failure),
-            Self::AckExpired => Some(Failure::Unacknowledged),
+            Self::AckExpired => Some(Failure::Unacknowledged { pid: pid?, age }),
             Self::Spawned(_)
             | Self::Ack
             | Self::Drain(_)

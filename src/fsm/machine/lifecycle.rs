@@ -34,7 +34,7 @@ impl Supervisor {
             Applied::Moved(moved) => {
                 self.announce(&moved);
                 for effect in moved.effects {
-                    self.follow(&moved, *effect, change.failure());
+                    self.follow(&moved, *effect, change.failure(moved.before.pid(), moved.age));
                 }
                 Some(moved)
             }
@@ -109,7 +109,7 @@ impl Supervisor {
         let lasting = self.is_lasting(generation, failure);
         // A release of which nobody has been healthy and that misses its deadline hangs; another try would only
         // be told later.
-        let hangs = failure == Failure::Unacknowledged && self.releases.is_untried(generation);
+        let hangs = matches!(failure, Failure::Unacknowledged { .. }) && self.releases.is_untried(generation);
         let tries = if lasting.is_some() || hangs { Tries::None } else { self.tries(generation) };
         let counted = self.vacated(moved).and_then(|side| self.fail((slot, side), failure, tries));
         let failures = counted.map(|counted| counted.failures);

@@ -127,7 +127,10 @@ impl Supervisor {
 
     /// Ends if there is nothing left to try, or if it is to end once everything has failed.
     fn give_in(&mut self) -> bool {
-        let failure = self.last_failure().unwrap_or(Failure::Unacknowledged);
+        // Without one, nothing can have been given up.
+        let Some(failure) = self.last_failure() else {
+            return false;
+        };
         if self.is_hopeless() {
             self.notice(Notice::Lost { failure });
             self.live(LifeChange::Lost);

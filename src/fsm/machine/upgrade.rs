@@ -9,10 +9,11 @@ use crate::fsm::{
     fleet::{
         Fleet,
         slot::Slot,
-        worker::{Change, Worker},
+        worker::{Change, Phase, Worker},
     },
     words::{
         action::{Action, Reply},
+        config::AckMode,
         event::{SpawnError, Strategy},
         id::{Generation, RequestId, SlotId, WorkerId},
         notice::Notice,
@@ -87,8 +88,21 @@ impl Supervisor {
     /// The upgrade has taken as long as it may, and is not trusted: go back.
     pub(super) fn time_out(&mut self) {
         let slot = self.fleet.index().unready.first(self.wanted());
-        let failure = slot.and_then(|slot| self.fleet.slots().get(&slot)?.seat().past().last_failure);
+        let seat = slot.and_then(|slot| Some(*self.fleet.slots().get(&slot)?.seat()));
+        let late =
+            seat.and_then(|seat| self.fleet.worker(seat.worker()?)).and_then(|worker| self.hangs(worker));
+        let failure = late.or(seat.and_then(|seat| seat.past().last_failure));
         self.set_back(Setback { cause: Cause::TimedOut, slot, failures: None, failure });
+    }
+
+    /// How a worker fails that has not acknowledged by now.
+    fn hangs(&self, worker: &Worker) -> Option<Failure> {
+        match (worker.phase(), self.fleet.config().ack) {
+            (Phase::PendingAck { pid }, AckMode::Manual(_)) => {
+                Some(Failure::Unacknowledged { pid, age: self.clock.now().since(worker.born()) })
+            }
+            _ => None,
+        }
     }
 
     /// A worker of the coming generation ended unasked. With a soak that is enough to go back.

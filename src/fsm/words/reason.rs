@@ -2,7 +2,8 @@
 
 use super::{
     event::{ExitStatus, SpawnError},
-    text::{BadText, Field, put_display, words},
+    id::Pid,
+    text::{BadText, Field, get_number, put_display, words},
     time::Millis,
 };
 use alloc::string::String;
@@ -15,7 +16,12 @@ pub enum Failure {
     /// It ended before it was healthy.
     Exited(ExitStatus),
     /// It did not acknowledge in time.
-    Unacknowledged,
+    Unacknowledged {
+        /// Its process.
+        pid: Pid,
+        /// How old it was.
+        age: Millis,
+    },
 }
 
 impl Field for Failure {
@@ -29,7 +35,9 @@ impl Field for Failure {
                 out.push_str("exited:");
                 status.put(out);
             }
-            Self::Unacknowledged => put_display(out, "unacknowledged"),
+            Self::Unacknowledged { pid, age: Millis(age) } => {
+                put_display(out, format_args!("unacknowledged:{pid}:{age}"));
+            }
         }
     }
 
@@ -37,8 +45,14 @@ impl Field for Failure {
         match word.split_once(':') {
             Some(("spawn", error)) => SpawnError::get(error).map(Self::Spawn),
             Some(("exited", status)) => ExitStatus::get(status).map(Self::Exited),
-            _ if word == "unacknowledged" => Ok(Self::Unacknowledged),
-            _ => Err(BadText::new(format_args!("`{word}` is none of: spawn:…, exited:…, unacknowledged"))),
+            Some(("unacknowledged", rest)) => {
+                let (pid, age) = rest.split_once(':').unwrap_or((rest, ""));
+                Ok(Self::Unacknowledged { pid: Pid::get(pid)?, age: get_number(age).map(Millis)? })
+            }
+            _ => {
+                let accepted = "spawn:…, exited:…, unacknowledged:PID:MS";
+                Err(BadText::new(format_args!("`{word}` is none of: {accepted}")))
+            }
         }
     }
 }

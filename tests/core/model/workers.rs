@@ -170,7 +170,7 @@ impl Model<'_> {
         let lasting = code.is_some() && coming;
         // What has never served and misses its first deadline hangs.
         let untried = self.is_coming(generation).is_some_and(|it| !it.has_served);
-        let last = lasting || (untried && failure == Failure::Unacknowledged);
+        let last = lasting || (untried && matches!(failure, Failure::Unacknowledged { .. }));
         let tries = if last { Tries::None } else { self.tries(generation) };
         let counted = left.and_then(|side| self.count(slot, side, tries));
         let (failures, next) = counted.map_or((None, Next::NotReplaced), |(count, next)| (Some(count), next));
@@ -446,7 +446,9 @@ impl Model<'_> {
         match kind {
             TimerKind::AckAfter(worker) => self.apply(worker, Input::Ack, With::default()),
             TimerKind::AckTimeout(worker) => {
-                let failure = Some(Failure::Unacknowledged);
+                let known = self.workers.get(&worker).ok_or("no such worker")?;
+                let age = self.now.since(known.born);
+                let failure = known.pid.map(|pid| Failure::Unacknowledged { pid, age });
                 let with = With { pid: None, why: Some(Why::Unacknowledged), failure };
                 self.apply(worker, Input::AckExpired, with)
             }
