@@ -191,6 +191,11 @@ impl Control {
         self.backlog || self.crowd.is_stirring()
     }
 
+    /// How much memory was freed since that was last asked, in bytes; and whether nobody is there.
+    pub(crate) fn take_freed(&mut self) -> (usize, bool) {
+        (self.crowd.take_freed(), self.crowd.is_empty())
+    }
+
     /// Takes new connections.
     pub(crate) fn accept(&mut self, now: Time) {
         self.backlog = false;

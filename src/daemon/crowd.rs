@@ -3,7 +3,10 @@
 
 use super::client::{Client, Purpose};
 use crate::fsm::id::ClientId;
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    mem,
+};
 
 /// How much memory clients may take together, in bytes, and how many of the longest answer beside that: who
 /// asks for much is not cut off because another one has done so.
@@ -12,6 +15,9 @@ const ANSWERS_MAX: usize = 4;
 
 /// What must be gained by sending somebody away who says nothing, before one that speaks is.
 const WORTH: usize = 4 * 1024;
+
+/// What a client takes besides what waits in its buffers, in bytes, by experience.
+const SELF: usize = 640;
 
 /// All clients.
 #[derive(Debug)]
@@ -31,6 +37,8 @@ pub(crate) struct Crowd {
     weight: usize,
     /// The longest answer so far, in bytes.
     longest: usize,
+    /// How much answers and clients that have gone took, since that was last asked.
+    freed: usize,
 }
 
 impl Crowd {
@@ -47,6 +55,7 @@ impl Crowd {
             weights: BTreeMap::new(),
             weight: 0,
             longest: 0,
+            freed: 0,
         }
     }
 
@@ -154,6 +163,12 @@ impl Crowd {
     /// Takes note of how long answers can be.
     pub(crate) fn answered(&mut self, length: usize) {
         self.longest = self.longest.max(length);
+        self.freed = self.freed.saturating_add(length);
+    }
+
+    /// How much memory was freed since that was last asked, in bytes.
+    pub(crate) fn take_freed(&mut self) -> usize {
+        mem::take(&mut self.freed)
     }
 
     /// If all together take more memory than they may: who takes most of it. First of those who say nothing,
@@ -175,6 +190,8 @@ impl Crowd {
         }
         self.calm(id);
         let client = self.clients.remove(&id);
+        let weighed = self.weights.get(&id).copied().unwrap_or_default();
+        self.freed = self.freed.saturating_add(SELF + weighed);
         self.weigh(id);
         client
     }

@@ -1,7 +1,7 @@
 //! Processes: starting them, signalling them, learning of their end. The one room with `unsafe`, and its
 //! closets: `child` is what a child does before it is the program, `moves` where its descriptors go,
 //! `verdicts` how it tells that it is no program; `inherited` is what is put right at the start, `reap` the
-//! end of children, `send` signals.
+//! end of children, `send` signals; `memory` gives back what is free.
 //!
 //! Between `fork` and `execve` a child of a process that may have threads can do next to nothing: no
 //! allocation, no lock, no panic. Whatever needs more is prepared by the parent, in buffers that are
@@ -12,6 +12,7 @@
 
 pub(crate) use inherited::{FileLimit, Hangup, open_standard_fds, reset_signals_at_start};
 pub(crate) use interrupt::arm_interrupt;
+pub(crate) use memory::Slack;
 pub(crate) use reap::{ended, stopped};
 pub(crate) use send::{group_of, number, signal, sweep};
 pub(crate) use verdicts::Ticket;
@@ -164,6 +165,7 @@ fn errno(errno: Sys) -> Errno {
 mod child;
 mod inherited;
 mod interrupt;
+mod memory;
 mod moves;
 mod reap;
 mod send;

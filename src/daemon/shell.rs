@@ -9,7 +9,7 @@ use super::{
     control::{Asked, Connection, Control, Incoming},
     given::{Given, Reporting, Variables},
     leftovers::Leftovers,
-    process::{self, Children, Hangup, Spawner},
+    process::{self, Children, Hangup, Slack, Spawner},
     program::spawn_error,
     recorder::Recorder,
     refused::Refused,
@@ -56,6 +56,9 @@ const EVENTS: usize = 256;
 /// How often to look for events that the kernel does not tell of.
 const DEAF: Duration = Duration::from_millis(100);
 
+/// What a worker takes, in bytes, by experience.
+const WORKER: usize = 512;
+
 /// The shell: everything that has to do with the system.
 pub(crate) struct Shell<'a> {
     options: &'a Options,
@@ -74,6 +77,7 @@ pub(crate) struct Shell<'a> {
     reporting: Reporting,
     unhandled: Unhandled,
     refused: Refused,
+    slack: Slack,
     recorder: Option<Recorder>,
     level: LevelFilter,
     /// Whether the control socket's place was looked at in this turn.
@@ -120,6 +124,7 @@ impl<'a> Shell<'a> {
             reporting,
             unhandled: Unhandled::new(parts.options.stop_signal, stop_number),
             refused: Refused::default(),
+            slack: Slack::default(),
             recorder: parts.recorder,
             level: parts.level,
             looked: false,
@@ -146,6 +151,9 @@ impl<'a> Shell<'a> {
 
     fn sleep(&mut self, events: &mut Events) {
         self.looked = false;
+        let (freed, calm) = self.control.take_freed();
+        self.slack.add(freed);
+        self.slack.settle(calm);
         let decision = self.supervisor.next_deadline().map(|(deadline, _)| deadline);
         let wake = [decision, self.control.next_deadline(), self.leftovers.due()];
         let timeout = if self.control.has_more() || self.signals.note() {
@@ -228,6 +236,7 @@ impl<'a> Shell<'a> {
     fn reap(&mut self) {
         while let Some(ended) = process::ended() {
             let (pid, status) = (ended.pid, ended.status);
+            self.slack.add(WORKER);
             let (error, orphans) = match self.children.remove(&pid) {
                 Some(ticket) => {
                     self.leftovers.expect(self.clock.now());

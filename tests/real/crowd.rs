@@ -196,3 +196,15 @@ fn other_users_are_refused() {
     supervisor.await_log(&format!("of user {OTHER}"));
     assert_eq!(supervisor.await_healthy(1), pids);
 }
+
+#[test]
+fn a_long_answer_leaves_no_memory_behind() {
+    let mut supervisor = Supervisor::start(&["-n", "400", "--ack-after", "0", "--", "sleep", "600"]);
+    supervisor.await_log("up: 400 healthy workers");
+    let heap = |supervisor: &Supervisor| status_field(supervisor.pid(), "RssAnon").expect("a number");
+    let before = heap(&supervisor);
+    for _ in 0..5 {
+        assert!(is_ok(&command(&supervisor, &["status"])));
+    }
+    supervisor.eventually("it weighs what it did", |me| (heap(me) <= before + 48).then_some(()));
+}
