@@ -33,33 +33,38 @@ type Page = [AtomicU64; WORDS];
 #[derive(Debug, Default)]
 pub(super) struct Verdicts {
     pages: Vec<NonNull<Page>>,
+    /// Words that were given back. They are taken again before any other, so that few are ever touched.
     free: Vec<usize>,
+    /// How many words were ever taken: the lowest ones.
+    taken: usize,
 }
 
 impl Verdicts {
     /// Reserves a word for a child that is to be made.
     pub(super) fn take(&mut self) -> Result<Ticket, Errno> {
-        if self.free.is_empty() {
+        if let Some(word) = self.free.pop() {
+            return Ok(Ticket(word));
+        }
+        let word = self.taken;
+        if word == self.pages.len().saturating_mul(WORDS) {
             self.grow()?;
         }
-        self.free.pop().map(Ticket).ok_or(Errno::ENOMEM)
+        self.taken = word.saturating_add(1);
+        Ok(Ticket(word))
     }
 
     /// Whether no word is reserved.
     #[cfg(test)]
     pub(super) fn is_idle(&self) -> bool {
-        self.free.len() == self.pages.len() * WORDS
+        self.free.len() == self.taken
     }
 
     fn grow(&mut self) -> Result<(), Errno> {
-        let first = self.pages.len().saturating_mul(WORDS);
         let size = NonZeroUsize::new(size_of::<Page>()).ok_or(Errno::EINVAL)?;
         let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         // SAFETY: new memory, wherever the kernel likes; nothing else is affected.
         let page = unsafe { mmap_anonymous(None, size, access, MapFlags::MAP_SHARED) }?;
         self.pages.push(page.cast());
-        // So that the lowest is taken first, and few words are ever touched.
-        self.free.extend((first..first.saturating_add(WORDS)).rev());
         Ok(())
     }
 
