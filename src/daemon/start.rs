@@ -95,13 +95,16 @@ fn level(verbosity: Verbosity) -> LevelFilter {
     }
 }
 
+// Not part of its caller's frame, which is there for as long as the service is: what is put together here is
+// moved about, and takes pages of the stack.
+#[inline(never)]
 fn assemble(
     options: &Options,
     files: FileLimit,
     sockets: Sockets,
     level: LevelFilter,
     hangup: Hangup,
-) -> Result<Shell<'_>, String> {
+) -> Result<Box<Shell<'_>>, String> {
     let config = config(options);
     let failed = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
     let recorder = match &options.trace {
@@ -119,7 +122,7 @@ fn assemble(
     let control = Control::new(claim, registry).map_err(failed("control socket"))?;
     let supervisor = Supervisor::new(config);
     let parts = Parts { options, poll, control, sockets, supervisor, spawner, recorder, level, hangup };
-    Shell::new(parts).map_err(failed("signals cannot be caught"))
+    Shell::new(parts).map(Box::new).map_err(failed("signals cannot be caught"))
 }
 
 fn config(options: &Options) -> Config {
