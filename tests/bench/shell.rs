@@ -8,6 +8,8 @@
     reason = "a benchmark reads the clock and prints what it finds"
 )]
 
+mod poison;
+
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -28,6 +30,12 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// How long an idle supervisor is watched.
 const WATCH: Duration = Duration::from_secs(3);
 
+/// How many requests are asked while one in a hundred kills its worker, unless BENCH_REQUESTS says so.
+const REQUESTS: usize = 10_000;
+
+/// How often one of four workers is killed, a second apart, unless BENCH_KILLS says so.
+const KILLS: usize = 20;
+
 /// Who supervises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Who {
@@ -39,6 +47,8 @@ enum Who {
 struct Programs {
     floor: PathBuf,
     worker: PathBuf,
+    /// A worker that has clients.
+    server: PathBuf,
     /// For control sockets and logs.
     folder: PathBuf,
 }
@@ -60,7 +70,8 @@ struct Figure {
     target: Target,
 }
 
-/// What was measured: the figure, and what it could be on a machine that has nothing else to do.
+/// What was measured: the figure, and what it could be on a machine that has nothing else to do; that is not a
+/// number where it makes no sense.
 #[derive(Clone, Copy, Debug)]
 struct Measured {
     median: f64,
@@ -83,7 +94,21 @@ fn main() -> io::Result<()> {
         return Ok(());
     };
     println!("\n{:<30}{:>12}{:>12}{:>8}{:>8}{:>11}", "medians", "figure", "floor", "ratio", "best", "target");
-    for (workers, rounds) in [(1, 31), (10, 21), (100, 9), (1_000, 5)] {
+    starts(&programs)?;
+    respawns(&programs)?;
+    sizes(&programs)?;
+    poisoned(&programs)?;
+    let [ours, floor] = in_turns(5, |who| programs.round_trips(who))?;
+    let what = "control round trip".to_owned();
+    show(&Figure { what, unit: "µs", ours, floor, target: Target::Most(40.0) });
+    let [ours, floor] = in_turns(1, |who| Ok(vec![programs.watch(who)?]))?;
+    let what = format!("wakes in {} s with 100 idle", WATCH.as_secs());
+    show(&Figure { what, unit: "", ours, floor, target: Target::Most(0.0) });
+    Ok(())
+}
+
+fn starts(programs: &Programs) -> io::Result<()> {
+    for (workers, rounds, most) in [(1, 31, 1.3), (10, 21, 1.15), (100, 9, 1.15), (1_000, 5, 1.15)] {
         let what = match workers {
             1 => "start to first worker".to_owned(),
             _ => format!("start of {workers} workers"),
@@ -94,15 +119,31 @@ fn main() -> io::Result<()> {
             running.end()?;
             Ok(vec![millis(elapsed)])
         })?;
-        show(&Figure { what, unit: "ms", ours, floor, target: Target::Ratio(1.2) });
+        show(&Figure { what, unit: "ms", ours, floor, target: Target::Ratio(most) });
     }
+    Ok(())
+}
+
+fn respawns(programs: &Programs) -> io::Result<()> {
     let [ours, floor] = in_turns(5, |who| programs.replace_one_by_one(who))?;
     let what = "respawn after one kill".to_owned();
+    show(&Figure { what, unit: "ms", ours, floor, target: Target::Ratio(1.15) });
+    let [ours, floor] = programs.replace_each_second(asked("BENCH_KILLS", KILLS))?;
+    let worst = [worst(&ours), worst(&floor)];
+    let what = "respawn, a kill a second".to_owned();
+    let (ours, floor) = (summary(ours), summary(floor));
     show(&Figure { what, unit: "ms", ours, floor, target: Target::Ratio(1.2) });
+    let what = "the same, 99th percentile".to_owned();
+    let [ours, floor] = worst;
+    show(&Figure { what, unit: "ms", ours, floor, target: Target::Ratio(3.0) });
     let [ours, floor] = in_turns(9, |who| Ok(vec![programs.replace_all(who)?]))?;
     let what = "100 replaced after 100 kills".to_owned();
-    show(&Figure { what, unit: "ms", ours, floor, target: Target::Ratio(1.2) });
-    for (workers, most) in [(1, 1.2), (1_000, 2.0)] {
+    show(&Figure { what, unit: "ms", ours, floor, target: Target::Ratio(1.15) });
+    Ok(())
+}
+
+fn sizes(programs: &Programs) -> io::Result<()> {
+    for (workers, most) in [(1, 1.3), (1_000, 2.0)] {
         let [ours, floor] = in_turns(1, |who| {
             let mut running = programs.start(who, workers, workers)?;
             let size = running.size();
@@ -112,13 +153,27 @@ fn main() -> io::Result<()> {
         let what = format!("PSS with {workers}");
         show(&Figure { what, unit: "MiB", ours, floor, target: Target::Most(most) });
     }
-    let [ours, floor] = in_turns(5, |who| programs.round_trips(who))?;
-    let what = "control round trip".to_owned();
-    show(&Figure { what, unit: "µs", ours, floor, target: Target::Most(40.0) });
-    let [ours, floor] = in_turns(1, |who| Ok(vec![programs.watch(who)?]))?;
-    let what = format!("wakes in {} s with 100 idle", WATCH.as_secs());
-    show(&Figure { what, unit: "", ours, floor, target: Target::Most(0.0) });
     Ok(())
+}
+
+fn poisoned(programs: &Programs) -> io::Result<()> {
+    let requests = asked("BENCH_REQUESTS", REQUESTS);
+    let start = poison::own_start(programs)?;
+    let [ours, floor] = [Who::Ours, Who::Floor].map(|who| poison::ask_all(programs, who, requests));
+    let (ours, floor) = (ours?, floor?);
+    let once = |median| Measured { median, best: f64::NAN };
+    let what = format!("failed of {requests}, 1 % poison");
+    let (failed, of_floor) = (once(ours.failed), once(floor.failed));
+    show(&Figure { what, unit: "", ours: failed, floor: of_floor, target: Target::Most(0.0) });
+    let what = "longest with no worker".to_owned();
+    let (ours, floor) = (once(ours.deserted), once(floor.deserted));
+    show(&Figure { what, unit: "ms", ours, floor, target: Target::Most(start) });
+    Ok(())
+}
+
+/// A number from the environment.
+fn asked(name: &str, otherwise: usize) -> usize {
+    env::var(name).ok().and_then(|number| number.parse().ok()).unwrap_or(otherwise)
 }
 
 fn show(figure: &Figure) {
@@ -128,7 +183,7 @@ fn show(figure: &Figure) {
     let (typical, best) = (ratio(ours.median, floor.median), ratio(ours.best, floor.best));
     let (met, target) = match target {
         Target::Ratio(most) => (typical.is_some_and(|ratio| ratio <= *most), format!("{most}×")),
-        Target::Most(most) => (ours.median <= *most, format!("{most} {unit}")),
+        Target::Most(most) => (ours.median <= *most, format!("{} {unit}", (most * 100.0).round() / 100.0)),
     };
     let as_text = |ratio: Option<f64>| ratio.map_or("-".to_owned(), |ratio| format!("{ratio:.2}"));
     println!(
@@ -164,6 +219,14 @@ fn summary(mut numbers: Vec<f64>) -> Measured {
     Measured { median: at(numbers.len() / 2), best: at(0) }
 }
 
+/// The 99th percentile, which is the highest of a hundred or fewer.
+fn worst(numbers: &[f64]) -> Measured {
+    let mut numbers = numbers.to_vec();
+    numbers.sort_by(f64::total_cmp);
+    let below = numbers.len().saturating_sub(1) / 100;
+    Measured { median: numbers.iter().rev().nth(below).copied().unwrap_or(f64::NAN), best: f64::NAN }
+}
+
 fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
@@ -173,34 +236,45 @@ impl Programs {
     fn compile() -> io::Result<Option<Self>> {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bench");
         fs::create_dir_all(&folder)?;
-        let (floor, worker) = (folder.join("floor"), folder.join("worker"));
+        let [floor, worker, server] = ["floor", "worker", "server"].map(|name| folder.join(name));
         // A worker without shared libraries is quicker to start, and hides less of what is measured.
-        let done = compile("floor.c", &floor, &[])?
-            && (compile("worker.c", &worker, &["-static"])? || compile("worker.c", &worker, &[])?);
-        Ok(done.then_some(Self { floor, worker, folder }))
+        let lean = |source, output: &PathBuf| {
+            Ok::<_, io::Error>(compile(source, output, &["-static"])? || compile(source, output, &[])?)
+        };
+        let done =
+            compile("floor.c", &floor, &[])? && lean("worker.c", &worker)? && lean("server.c", &server)?;
+        Ok(done.then_some(Self { floor, worker, server, folder }))
+    }
+
+    /// Where the supervisor has its control socket.
+    fn socket(&self) -> PathBuf {
+        self.folder.join(format!("control-{}", std::process::id()))
+    }
+
+    /// A supervisor of that many workers; what they run, and whatever stands before that, is to be added.
+    fn supervisor(&self, who: Who, workers: usize) -> io::Result<Command> {
+        let workers = workers.to_string();
+        let mut command = Command::new(match who {
+            Who::Ours => Path::new(env!("CARGO_BIN_EXE_einhyrningsins")),
+            Who::Floor => &self.floor,
+        });
+        match who {
+            Who::Ours => command.args(["--ack-after", "0", "-n", &workers, "-d"]).arg(self.socket()),
+            Who::Floor => command.arg(workers),
+        };
+        command.stderr(fs::File::create(self.folder.join("log"))?);
+        Ok(command)
     }
 
     /// Starts a supervisor and waits until `running` of its workers do.
     fn start(&self, who: Who, workers: usize, running: usize) -> io::Result<Running> {
-        let socket = self.folder.join(format!("control-{}", std::process::id()));
-        let log = fs::File::create(self.folder.join("log"))?;
-        let mut command = match who {
-            Who::Ours => {
-                let mut command = Command::new(env!("CARGO_BIN_EXE_einhyrningsins"));
-                command.args(["--ack-after", "0", "-n", &workers.to_string(), "-d"]).arg(&socket).arg("--");
-                command
-            }
-            Who::Floor => {
-                let mut command = Command::new(&self.floor);
-                command.arg(workers.to_string());
-                command
-            }
-        };
-        command.arg(&self.worker).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+        let mut command = self.supervisor(who, workers)?;
+        if who == Who::Ours {
+            command.arg("--");
+        }
+        command.arg(&self.worker).stdin(Stdio::null()).stdout(Stdio::piped());
         let started = Instant::now();
-        let mut child = command.spawn()?;
-        let bytes = child.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
-        let mut running_now = Running { child, bytes, started, socket };
+        let mut running_now = Running::new(command.spawn()?, started, self.socket())?;
         running_now.await_workers(running)?;
         Ok(running_now)
     }
@@ -218,6 +292,27 @@ impl Programs {
             times.push(millis(killed.elapsed()));
         }
         running.end()?;
+        Ok(times)
+    }
+
+    /// Has both supervise four workers, and kills the oldest of each every second. How long each was away, in ms.
+    fn replace_each_second(&self, kills: usize) -> io::Result<[Vec<f64>; 2]> {
+        let mut both = [self.start(Who::Ours, 4, 4)?, self.start(Who::Floor, 4, 4)?];
+        let mut times = [Vec::new(), Vec::new()];
+        for _ in 0..kills {
+            for (running, times) in both.iter_mut().zip(&mut times) {
+                // The other one's turn is half a second later, when this one has nothing left to do.
+                thread::sleep(Duration::from_millis(500));
+                let oldest = running.workers()?.first().copied().ok_or(io::ErrorKind::NotFound)?;
+                let killed = Instant::now();
+                send(oldest, Signal::SIGKILL)?;
+                running.await_workers(1)?;
+                times.push(millis(killed.elapsed()));
+            }
+        }
+        for running in &mut both {
+            running.end()?;
+        }
         Ok(times)
     }
 
@@ -260,9 +355,8 @@ impl Programs {
     fn start_echo(&self) -> io::Result<Running> {
         let socket = self.folder.join(format!("echo-{}", std::process::id()));
         let _ = fs::remove_file(&socket);
-        let mut child = Command::new(&self.floor).arg("echo").arg(&socket).stdout(Stdio::piped()).spawn()?;
-        let bytes = child.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
-        Ok(Running { child, bytes, started: Instant::now(), socket })
+        let child = Command::new(&self.floor).arg("echo").arg(&socket).stdout(Stdio::piped()).spawn()?;
+        Running::new(child, Instant::now(), socket)
     }
 
     /// How often a supervisor wakes with nothing to do.
@@ -300,6 +394,11 @@ fn send(pid: u32, signal: Signal) -> io::Result<()> {
 }
 
 impl Running {
+    fn new(mut child: Child, started: Instant, socket: PathBuf) -> io::Result<Self> {
+        let bytes = child.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
+        Ok(Self { child, bytes, started, socket })
+    }
+
     /// Waits until that many more workers have said that they run.
     fn await_workers(&mut self, count: usize) -> io::Result<()> {
         let mut missing = count;
