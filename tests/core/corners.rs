@@ -305,8 +305,8 @@ fn starts_in_the_first_second(slots: u32, lived: u64) -> u32 {
 
 #[test]
 fn a_crowd_that_dies_young_is_spaced_sooner_than_a_few_that_do() {
-    // Each is replaced at once four times, and then once a second.
-    assert_eq!(starts_in_the_first_second(60, 50), 60 * 5);
+    // Each is replaced at once four times, and then five times a second.
+    assert_eq!(starts_in_the_first_second(30, 50), 30 * 9);
     // Of many, each is so once; more are until it shows that there are many.
     let starts = starts_in_the_first_second(1_000, 50);
     assert!((2_000..2_400).contains(&starts), "{starts} starts");

@@ -1,7 +1,7 @@
 //! When a slot may try again.
 
 use crate::fsm::words::{
-    config::{BACKOFF_MAX, DELAY_MIN, EARLY, FREE_ENDS},
+    config::{BACKOFF_MAX, DELAY_MIN, FREE_ENDS, SPACING},
     id::SlotId,
     time::Millis,
 };
@@ -18,11 +18,11 @@ pub fn delay(first: Millis, failures: u32, slot: SlotId) -> Millis {
 }
 
 /// How long the next start of a slot must come after the last one, when `ends` healthy workers of it in a row
-/// have ended early: zero for the first [`FREE_ENDS`], then as for failed starts, but at most [`EARLY`].
+/// have ended early: zero for the first [`FREE_ENDS`], then as for failed starts, but at most [`SPACING`].
 #[must_use]
 pub fn spacing(first: Millis, ends: u32, slot: SlotId) -> Millis {
     match ends.checked_sub(FREE_ENDS) {
-        Some(1..) => spread_out(grown(first, ends - FREE_ENDS, EARLY), slot),
+        Some(1..) => spread_out(grown(first, ends - FREE_ENDS, SPACING), slot),
         Some(0) | None => Millis(0),
     }
 }
@@ -69,12 +69,12 @@ mod tests {
     }
 
     #[test]
-    fn early_ends_are_free_at_first_and_never_cost_more_than_a_second() {
+    fn early_ends_are_free_at_first_and_never_cost_more_than_a_fifth_of_a_second() {
         let spaces: alloc::vec::Vec<u64> =
-            (0..8).map(|ends| spacing(Millis(100), ends, SlotId(0)).0).collect();
-        assert_eq!(spaces, [0, 0, 0, 0, 0, 100, 150, 225]);
-        assert_eq!(spacing(Millis(100), u32::MAX, SlotId(0)), EARLY);
-        assert_eq!(spacing(BACKOFF_MAX, FREE_ENDS + 1, SlotId(0)), EARLY);
+            (0..9).map(|ends| spacing(Millis(100), ends, SlotId(0)).0).collect();
+        assert_eq!(spaces, [0, 0, 0, 0, 0, 100, 150, 200, 200]);
+        assert_eq!(spacing(Millis(100), u32::MAX, SlotId(0)), SPACING);
+        assert_eq!(spacing(BACKOFF_MAX, FREE_ENDS + 1, SlotId(0)), SPACING);
         assert_eq!(spacing(Millis(0), FREE_ENDS + 1, SlotId(0)), DELAY_MIN);
     }
 

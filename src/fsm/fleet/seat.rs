@@ -7,7 +7,7 @@
 
 use super::backoff;
 use crate::fsm::words::{
-    config::{Config, EARLY, FREE_ENDS_IN_A_CROWD},
+    config::{Config, EARLY, FREE_ENDS_IN_A_CROWD, SPACING_IN_A_CROWD},
     event::ExitStatus,
     id::{Generation, SlotId, WorkerId},
     reason::{Failure, Next},
@@ -281,14 +281,14 @@ impl Seat {
 
     /// How the end of a healthy worker weighs that has lived for `age`. What is bounded is what it costs: it
     /// is replaced at once, and only after several early ends in a row the next start keeps a distance from
-    /// the last one, of a second at most. So whoever lived longer than that owes nothing.
+    /// the last one. So whoever lived longer than that owes nothing.
     pub(super) fn after_crash(&self, id: SlotId, age: Millis, crowd: Crowd, config: &Config) -> Crash {
         if age >= EARLY {
             return Crash::Late;
         }
         let ends = self.early.saturating_add(1);
         let spacing = match crowd {
-            Crowd::Dense if ends > FREE_ENDS_IN_A_CROWD => backoff::spread_out(EARLY, id),
+            Crowd::Dense if ends > FREE_ENDS_IN_A_CROWD => backoff::spread_out(SPACING_IN_A_CROWD, id),
             Crowd::Sparse | Crowd::Dense => backoff::spacing(config.backoff, ends, id),
         };
         Crash::Early(Millis(spacing.0.saturating_sub(age.0)))

@@ -22,9 +22,15 @@ pub const DOWN_AGAIN: Millis = Millis(60_000);
 /// slot. It goes on for ever, so it neither grows nor is it counted.
 pub const SHORTAGE_RETRY: Millis = Millis(500);
 
-/// A healthy worker that ended sooner after its start than this ended early. It is the longest, too, that early
-/// ends in a row space the starts of a slot: they cost a start a second then.
+/// A healthy worker that ended sooner after its start than this ended early.
 pub const EARLY: Millis = Millis(1_000);
+
+/// The longest distance that early ends in a row put between the starts of a slot: they cost five starts a second
+/// then. Whoever lives longer than that is replaced at once however often it ends.
+pub const SPACING: Millis = Millis(200);
+
+/// The same where a [`CROWD`] ends early.
+pub const SPACING_IN_A_CROWD: Millis = Millis(1_000);
 
 /// So many early ends in a row are replaced at once.
 pub const FREE_ENDS: u32 = 4;
@@ -33,7 +39,7 @@ pub const FREE_ENDS: u32 = 4;
 pub const FREE_ENDS_IN_A_CROWD: u32 = 1;
 
 /// How many slots with more than [`FREE_ENDS_IN_A_CROWD`] early ends in a row are a crowd.
-pub const CROWD: usize = 64;
+pub const CROWD: usize = 32;
 
 /// The shortest delay, whatever was asked for: what fails at once must not be started again at once, for ever.
 pub const DELAY_MIN: Millis = Millis(10);

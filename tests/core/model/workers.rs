@@ -5,7 +5,7 @@ use crate::table::Cell;
 use einhyrningsins::fsm::{
     action::{Action, Reply, Scope},
     backoff,
-    config::{AckMode, CROWD, EARLY, FREE_ENDS_IN_A_CROWD, SETTLED, SHORTAGE_RETRY},
+    config::{AckMode, CROWD, EARLY, FREE_ENDS_IN_A_CROWD, SETTLED, SHORTAGE_RETRY, SPACING_IN_A_CROWD},
     event::{ExitStatus, SpawnError},
     id::{Generation, Pid, SlotId, WorkerId},
     index::TimerKind,
@@ -317,7 +317,7 @@ impl Model<'_> {
             } else {
                 chair.early += 1;
                 let spacing = if crowd >= CROWD && chair.early > FREE_ENDS_IN_A_CROWD {
-                    backoff::spread_out(EARLY, slot)
+                    backoff::spread_out(SPACING_IN_A_CROWD, slot)
                 } else {
                     backoff::spacing(self.config.backoff, chair.early, slot)
                 };
