@@ -264,7 +264,7 @@ mod tests {
              slot 0: worker 1 spawning/wanted g1
        0.012 spawned worker=1 pid=101
              > notice spawned worker=1 slot=0 generation=1 pid=101
-             > notice healthy worker=1 slot=0 generation=1 pid=101 took=7
+             > notice healthy worker=1 slot=0 generation=1 pid=101 took=7 proof=timer
              > notice up workers=1 took=12
              slot 0: worker 1 pid 101 healthy g1
       61.000 exited pid=101 status=0

@@ -13,7 +13,7 @@ use crate::{
         signal::Signal,
         time::Millis,
     },
-    protocol::words::{count, exit_status, failure, setback, span, spawn_error, times},
+    protocol::words::{count, exit_status, failure, found, setback, span, spawn_error, times},
 };
 use log::Level;
 use std::collections::BTreeSet;
@@ -29,9 +29,10 @@ pub(crate) fn words(
         Notice::Spawned { worker, slot, generation, pid } => {
             format!("worker {worker}: pid {pid} started in slot {slot}, generation {generation}")
         }
-        Notice::Healthy { worker, slot, generation, pid, took } => format!(
-            "worker {worker}: pid {pid} in slot {slot}, generation {generation}, is healthy after {}",
-            span(*took)
+        Notice::Healthy { worker, slot, generation, pid, took, proof } => format!(
+            "worker {worker}: pid {pid} in slot {slot}, generation {generation}, is healthy after {}: {}",
+            span(*took),
+            found(*proof)
         ),
         Notice::StartFailed { worker, slot, generation, failure: why, failures, retries, next } => {
             let counted = failures.map(|failures| {
@@ -281,7 +282,14 @@ mod tests {
 
     fn healthy(worker: u64, generation: u32) -> Notice {
         let (worker, generation, took) = (WorkerId(worker), Generation(generation), Millis(1));
-        Notice::Healthy { worker, slot: SLOT, generation, pid: PID, took }
+        Notice::Healthy {
+            worker,
+            slot: SLOT,
+            generation,
+            pid: PID,
+            took,
+            proof: crate::fsm::event::Proof::Timer,
+        }
     }
 
     fn gone(worker: u64, generation: u32, status: ExitStatus) -> Notice {

@@ -22,7 +22,7 @@ use self::{
 };
 use crate::fsm::words::{
     config::{Config, TARGET_MAX},
-    event::ExitStatus,
+    event::{ExitStatus, Proof},
     id::{Generation, Pid, SlotId, WorkerId},
     reason::Next,
     text::record,
@@ -62,6 +62,8 @@ pub struct Moved {
     pub age: Millis,
     /// What it was to its slot before.
     pub role: Role,
+    /// How it was found healthy, if it was.
+    pub proof: Option<Proof>,
     /// What follows.
     pub effects: &'static [Effect],
 }
@@ -354,6 +356,7 @@ impl Fleet {
             lasted: now.since(worker.since()),
             age: now.since(worker.born()),
             role,
+            proof: changed.proof(),
             effects,
         })
     }
@@ -363,6 +366,32 @@ impl Fleet {
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.ping(now);
         }
+    }
+
+    /// Changes what is known of a worker that stays in its phase, and its entries.
+    fn edit_worker(&mut self, id: WorkerId, edit: impl FnOnce(&mut Worker)) {
+        let before = self.worker_entries(id);
+        if let Some(worker) = self.workers.get_mut(&id) {
+            edit(worker);
+            self.touched += 1;
+        }
+        let after = self.worker_entries(id);
+        self.index.worker(before, after);
+    }
+
+    /// Notes that a socket of a worker is registered for edge-triggered events.
+    pub fn register(&mut self, id: WorkerId, now: Time) {
+        self.edit_worker(id, |worker| worker.register(now));
+    }
+
+    /// Time alone is no proof for a worker from here on.
+    pub fn call_for_proof(&mut self, id: WorkerId) {
+        self.edit_worker(id, Worker::call_for_proof);
+    }
+
+    /// Notes that a worker has shown what time had been taken for.
+    pub fn prove(&mut self, id: WorkerId, proof: Proof) {
+        self.edit_worker(id, |worker| worker.prove(proof));
     }
 
     /// Notes how a slot's worker of that generation ended.

@@ -2,7 +2,7 @@
 
 use super::json::{integer, members, number, or_null, text};
 use crate::fsm::{
-    event::{ExitStatus, SpawnError, SpawnStage},
+    event::{ExitStatus, Proof, SpawnError, SpawnStage},
     id::{Errno, Generation, SlotId},
     reason::{Cause, Failure},
     time::Millis,
@@ -43,6 +43,16 @@ pub fn setback(
             )
         }
         Cause::Aborted => format!("the upgrade to generation {generation} was aborted"),
+    }
+}
+
+/// How a worker was found healthy.
+#[must_use]
+pub fn found(proof: Proof) -> &'static str {
+    match proof {
+        Proof::Acknowledged => "it has said so",
+        Proof::Seen => "it accepts connections",
+        Proof::Timer => "it has stayed alive",
     }
 }
 

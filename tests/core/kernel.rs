@@ -4,7 +4,7 @@
 use crate::world::spawn_error;
 use einhyrningsins::fsm::{
     action::{Action, Scope},
-    event::{EventKind, ExitStatus},
+    event::{EventKind, ExitStatus, Sight},
     id::{Errno, Generation, Pid, RequestId, SlotId, WorkerId},
     signal::Signal,
     time::{Millis, Time},
@@ -163,6 +163,8 @@ pub struct Kernel {
     pub rng: Rng,
     /// The next exit is never told of.
     pub lose_next_exit: bool,
+    /// Whether somebody looks at processes.
+    pub looks: bool,
     processes: BTreeMap<Pid, Process>,
     /// Processes that have ended and are not reaped: their pids are taken.
     zombies: BTreeMap<Pid, Process>,
@@ -176,6 +178,7 @@ impl Kernel {
         Self {
             rng,
             lose_next_exit: false,
+            looks: false,
             processes: BTreeMap::new(),
             zombies: BTreeMap::new(),
             acks: VecDeque::new(),
@@ -400,6 +403,13 @@ impl Kernel {
             };
             if self.rng.chance(options.delayed) {
                 self.acks.push_back((pid, sender, group));
+                continue;
+            }
+            if self.looks && self.rng.chance(700) {
+                // It does not say so, but can be seen, if only half-way.
+                let half = self.rng.chance(300);
+                let sight = if half { Sight::Registered } else { Sight::Accepting };
+                events.push(EventKind::Seen { pid, sight });
                 continue;
             }
             self.next_request += 1;

@@ -7,6 +7,7 @@
 
 mod decisions;
 mod passing;
+mod proof;
 mod requests;
 mod workers;
 
@@ -14,7 +15,7 @@ use crate::table::Cell;
 use einhyrningsins::fsm::{
     action::{Action, Reply, Scope},
     config::Config,
-    event::{Event, EventKind, Prospect, SpawnError, Strategy},
+    event::{Event, EventKind, Proof, Prospect, SpawnError, Strategy},
     id::{Generation, Pid, RequestId, SlotId, WorkerId},
     life::Life,
     notice::Notice,
@@ -54,6 +55,9 @@ pub struct Known {
     pub patient: bool,
     pub born: Time,
     pub since: Time,
+    pub proof: Option<Proof>,
+    pub registered: Option<Time>,
+    pub strict: bool,
 }
 
 /// A worker's place in a slot.
@@ -134,6 +138,8 @@ struct Upgrade {
     back: bool,
     /// Whether any worker of it was ever healthy.
     has_served: bool,
+    /// Whether any worker of it has shown that it is ready.
+    shows: bool,
     /// Whether nothing may be touched before the shell has told all it knows.
     fresh: bool,
     trial_end: Option<Time>,
@@ -152,6 +158,8 @@ pub struct Model<'a> {
     pub stable: Generation,
     /// Whether any worker of it was ever healthy.
     served: bool,
+    /// Whether any worker of it has shown that it is ready.
+    shows: bool,
     outage: Option<Outage>,
     upgrade: Option<Upgrade>,
     /// The generation whose program is being captured.
@@ -169,6 +177,7 @@ struct With {
     pid: Option<Pid>,
     why: Option<Why>,
     failure: Option<Failure>,
+    proof: Option<Proof>,
 }
 
 /// Whether that is the machine's fault, and nobody else's.
@@ -197,6 +206,7 @@ impl<'a> Model<'a> {
             target: 0,
             stable: Generation(0),
             served: false,
+            shows: false,
             outage: None,
             upgrade: None,
             pinning: None,
@@ -304,6 +314,7 @@ impl<'a> Model<'a> {
                 let reply = self.message(*pid, *sender, *group, matches!(kind, EventKind::Acked { .. }))?;
                 return self.must_answer(*request, reply);
             }
+            EventKind::Seen { pid, sight } => return self.seen(*pid, *sight),
             EventKind::Signalled { signal } => match signal {
                 Signal::Ttin if self.life.is_running() => self.step(self.target + 1)?,
                 Signal::Ttou if self.life.is_running() => self.step(self.target - 1)?,
@@ -388,6 +399,7 @@ impl<'a> Model<'a> {
             proven: false,
             back: false,
             has_served: false,
+            shows: false,
             fresh: true,
             trial_end: None,
         });

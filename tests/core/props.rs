@@ -5,7 +5,7 @@
 use crate::world::{Ask, Depth, Op, World, spawn_error};
 use einhyrningsins::fsm::{
     Supervisor,
-    config::{AckMode, Config},
+    config::{AckMode, Config, Patience},
     event::{Command, EventKind, ExitStatus, Strategy as Order},
     id::{ClientId, Errno, Generation, ListenerId, Pid, RequestId, SlotId, WorkerId},
     signal::Signal,
@@ -28,12 +28,20 @@ fn millis(bound: u64) -> impl Strategy<Value = Millis> {
     prop_oneof![1 => Just(Millis(0)), 5 => (1..bound).prop_map(Millis)]
 }
 
+fn patience() -> impl Strategy<Value = Patience> {
+    let millis = |least: u64, most: u64| (least..most).prop_map(Millis);
+    (millis(0, 2_000), millis(100, 5_000)).prop_map(|(after, timeout)| Patience { after, timeout })
+}
+
 /// Configurations with small numbers.
 pub fn configs() -> impl Strategy<Value = Config> {
     let ack = prop_oneof![
         Just(AckMode::After(Millis(0))),
         (1_u64..2_000).prop_map(|ms| AckMode::After(Millis(ms))),
         (100_u64..5_000).prop_map(|ms| AckMode::Manual(Millis(ms))),
+        patience().prop_map(AckMode::Accepting),
+        patience().prop_map(AckMode::Auto),
+        patience().prop_map(AckMode::Auto),
     ];
     let limits = (1_u32..4, 1_u32..4, prop::bool::weighted(0.2));
     (1_u32..6, 0_u32..3, ack, 1_u32..4, millis(500), millis(5_000), limits).prop_map(
@@ -76,6 +84,7 @@ pub fn ops() -> impl Strategy<Value = Op> {
         3 => Just(Op::AnswerLast),
         4 => any::<u8>().prop_map(Op::Fail),
         8 => any::<(u8, u8)>().prop_map(|(who, how)| Op::Exit(who, how)),
+        5 => any::<(u8, u8)>().prop_map(|(who, what)| Op::See(who, what)),
         16 => any::<u8>().prop_map(Op::Ack),
         2 => any::<(u8, u8)>().prop_map(|(who, by)| Op::Forge(who, by)),
         1 => any::<u8>().prop_map(Op::Ping),

@@ -99,6 +99,9 @@ fn known(worker: &Worker) -> Known {
         patient: matches!(worker.phase(), Phase::Draining { rung: Rung::PatientTerm, .. }),
         born: worker.born(),
         since: worker.since(),
+        proof: worker.proof(),
+        registered: worker.registered(),
+        strict: worker.strict(),
     }
 }
 
@@ -161,6 +164,7 @@ fn quiet() -> impl Strategy<Value = Op> {
         4 => any::<u8>().prop_map(Op::Ack),
         2 => Just(Op::Wake),
         3 => any::<(u8, u8)>().prop_map(|(who, how)| Op::Exit(who, how)),
+        2 => any::<(u8, u8)>().prop_map(|(who, what)| Op::See(who, what)),
         2 => (0_u16..15_000).prop_map(Op::Drift),
     ]
 }

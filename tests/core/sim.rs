@@ -17,7 +17,7 @@ use crate::{
 use einhyrningsins::fsm::{
     action::{Action, Reply},
     backoff,
-    config::{AckMode, BACKOFF_MAX, Config, KILL_AFTER},
+    config::{AckMode, BACKOFF_MAX, Config, KILL_AFTER, Patience},
     event::{Command, EventKind, Strategy},
     id::{ClientId, RequestId, SlotId},
     life::Life,
@@ -61,7 +61,10 @@ impl Sim {
             .map_err(|violation| Failed { why: violation.to_string(), trace: String::new() })?;
         world.tracing = tracing;
         let answers = BTreeMap::new();
-        Ok(Self { world, kernel: Kernel::new(rng), options, next_request: 1_000_000, events: 0, answers })
+        let looks = world.supervisor.fleet().config().ack.looks();
+        let mut kernel = Kernel::new(rng);
+        kernel.looks = looks;
+        Ok(Self { world, kernel, options, next_request: 1_000_000, events: 0, answers })
     }
 
     fn fail(&self, why: impl Into<String>) -> Failed {
@@ -184,7 +187,7 @@ impl Sim {
     /// The longest that getting well may take once faults have stopped.
     fn bound(&self) -> Millis {
         let config = self.world.supervisor.fleet().config();
-        let (AckMode::After(start) | AckMode::Manual(start)) = config.ack;
+        let start = config.ack.span();
         // A start under way may still fail, its slot then waits; and what drains takes its time.
         let once = BACKOFF_MAX.0 + 2 * start.0.max(200) + config.grace.0 + 3 * KILL_AFTER.0;
         // In an upgrade slots take turns, so many at a time, first forward and then back.
@@ -221,7 +224,7 @@ impl Sim {
     /// there and on the way back each slot may fail so often that it is given up, and serve once.
     fn storm_bound(&self, soak: Millis) -> Millis {
         let config = self.world.supervisor.fleet().config();
-        let (AckMode::After(start) | AckMode::Manual(start)) = config.ack;
+        let start = config.ack.span();
         // A start may take all its time and then not go before it is killed, and each failure waits longer.
         let once = |failures: u32| {
             backoff::delay(config.backoff, failures.max(1), SlotId(0)).0 + start.0.max(200) + 2 * KILL_AFTER.0
@@ -324,9 +327,15 @@ fn small(rng: &mut Rng, most: u64) -> u32 {
 }
 
 fn config(rng: &mut Rng, options: &Options) -> Config {
-    let ack = match rng.below(4) {
+    let patience = |rng: &mut Rng| Patience {
+        after: Millis(1 + rng.below(1_000)),
+        timeout: Millis(200 + rng.below(5_000)),
+    };
+    let ack = match rng.below(6) {
         0 => AckMode::After(Millis(0)),
         1 => AckMode::After(Millis(1 + rng.below(1_000))),
+        2 => AckMode::Accepting(patience(rng)),
+        3 => AckMode::Auto(patience(rng)),
         _ => AckMode::Manual(Millis(200 + rng.below(5_000))),
     };
     Config {

@@ -29,8 +29,9 @@ fn a_word_that_is_no_value_is_refused_with_what_is_accepted() {
         (refusal::<Failure>("late"), "`late` is none of: spawn:…, exited:…, unacknowledged:PID:MS"),
         (refusal::<Failure>("exited:soon"), "`soon` is not a number in range"),
         (refusal::<Failure>("unacknowledged"), "is none of: spawn:…"),
-        (refusal::<AckMode>("1000"), "`1000` is neither after:MS nor manual:MS"),
-        (refusal::<AckMode>("never:1"), "is neither after:MS nor manual:MS"),
+        (refusal::<AckMode>("1000"), "`1000` is none of: after:MS, manual:MS, accepting:MS:MS, auto:MS:MS"),
+        (refusal::<AckMode>("never:1"), "is none of: after:MS"),
+        (refusal::<AckMode>("auto:1"), "number in range"),
         (refusal::<SpawnError>("exec:2"), "`exec:2` is not STAGE:ERRNO:PROSPECT"),
         (refusal::<SpawnError>("exec"), "`exec` is not STAGE:ERRNO:PROSPECT"),
         (refusal::<Next>("soon"), "`soon` is none of: in:MS, given-up:COUNT, not-replaced"),
@@ -60,7 +61,7 @@ fn every_value_is_read_as_it_is_written() {
         "exited:signal:9",
         "unacknowledged:101:30000",
     ]);
-    both_ways::<AckMode>(&["after:0", "manual:1000"]);
+    both_ways::<AckMode>(&["after:0", "manual:1000", "accepting:0:1000", "auto:1000:30000"]);
     both_ways::<Next>(&["in:0", "given-up:5", "not-replaced"]);
     both_ways::<BTreeSet<Pid>>(&["1", "1,2,3"]);
     both_ways::<Hold>(&["ready", "until:7", "gave-up"]);

@@ -7,7 +7,7 @@ use einhyrningsins::fsm::{
     Supervisor,
     action::Action,
     config::Config,
-    event::{Command, Event, EventKind, ExitStatus, Prospect, SpawnError, SpawnStage, Strategy},
+    event::{Command, Event, EventKind, ExitStatus, Prospect, Sight, SpawnError, SpawnStage, Strategy},
     id::{ClientId, Errno, Generation, ListenerId, Pid, RequestId, WorkerId},
     invariants::{Monitor, Violation},
     signal::{Shutdown, Signal},
@@ -32,6 +32,8 @@ pub enum Op {
     Ack(u8),
     /// Somebody else acknowledges for a worker; the second number chooses who.
     Forge(u8, u8),
+    /// Something is seen of a worker; the second number chooses what.
+    See(u8, u8),
     /// A worker pings.
     Ping(u8),
     /// The time of the next deadline has come.
@@ -222,6 +224,10 @@ impl World {
                         self.ack(pid, other, Some(pid))
                     }
                 })
+            }
+            Op::See(who, what) => {
+                let sight = if what % 2 == 0 { Sight::Accepting } else { Sight::Registered };
+                self.pid(who).map(|pid| EventKind::Seen { pid, sight })
             }
             Op::Ping(who) => {
                 let (pid, request) = (self.pid(who)?, self.request());

@@ -21,10 +21,9 @@ use alloc::collections::{BTreeMap, BTreeSet};
 pub enum TimerKind {
     /// A step left something undone so as not to take too long. Fires at once.
     Unfinished,
-    /// A starting worker has stayed alive long enough to count as healthy. Fires without
-    /// `--manual` only.
+    /// A starting worker has stayed alive long enough to count as healthy, where time can be a proof.
     AckAfter(WorkerId),
-    /// A starting worker has not acknowledged in time. Fires with `--manual` only.
+    /// A starting worker has neither acknowledged nor been seen in time, where it must.
     AckTimeout(WorkerId),
     /// A draining worker has not gone in time. Fires on every rung but the last.
     Rung(WorkerId),
@@ -400,10 +399,20 @@ pub(super) struct Occupants {
 fn deadline(worker: &Worker, config: &Config) -> Option<(Time, TimerKind)> {
     let id = worker.id();
     match worker.phase() {
-        Phase::PendingAck { .. } => Some(match config.ack {
-            AckMode::After(time) => (worker.since() + time, TimerKind::AckAfter(id)),
-            AckMode::Manual(time) => (worker.since() + time, TimerKind::AckTimeout(id)),
-        }),
+        Phase::PendingAck { .. } => {
+            let (since, registered) = (worker.since(), worker.registered());
+            let after = |since: Time, time| Some((since + time, TimerKind::AckAfter(id)));
+            let timeout = |time| Some((since + time, TimerKind::AckTimeout(id)));
+            match (config.ack, registered) {
+                (AckMode::After(time), _) => after(since, time),
+                (AckMode::Manual(time), _) => timeout(time),
+                (AckMode::Accepting(patience) | AckMode::Auto(patience), Some(registered)) => {
+                    after(registered, patience.after)
+                }
+                (AckMode::Auto(patience), None) if !worker.strict() => after(since, patience.after),
+                (AckMode::Accepting(patience) | AckMode::Auto(patience), None) => timeout(patience.timeout),
+            }
+        }
         Phase::Draining { rung, .. } => Some((worker.since() + rung.patience(config)?, TimerKind::Rung(id))),
         Phase::Spawning { .. } | Phase::Healthy { .. } | Phase::Dead => None,
     }

@@ -8,7 +8,7 @@
 
 use crate::fsm::words::{
     config::{Config, KILL_AFTER},
-    event::SpawnError,
+    event::{Proof, SpawnError},
     id::{Generation, Pid, SlotId, WorkerId},
     reason::{Failure, Why},
     table::Outcome,
@@ -31,7 +31,13 @@ record! {
         /// When the present phase (or rung) began; its deadline is derived from this.
         since: Time,
         /// When it last pinged.
-        pinged: Option<Time>;
+        pinged: Option<Time>,
+        /// How it was found healthy, if it was.
+        proof: Option<Proof>,
+        /// Since when a socket of it is registered for edge-triggered events, if that was seen.
+        registered: Option<Time>,
+        /// Whether time alone is no proof for it.
+        strict: bool;
         /// Where it is.
         phase: Phase,
     }
@@ -285,7 +291,7 @@ pub enum Change {
     /// The process was reaped, and how it came to its end.
     Exited(Failure),
     /// It is known to work.
-    Ack,
+    Ack(Proof),
     /// It has not said in time that it works.
     AckExpired,
     /// It is to finish what it has begun and go.
@@ -309,7 +315,7 @@ impl Change {
             Self::Spawned(_)
             | Self::SpawnFailed(_)
             | Self::Exited(_)
-            | Self::Ack
+            | Self::Ack(_)
             | Self::AckExpired
             | Self::RungExpired => false,
         }
@@ -325,7 +331,7 @@ impl Change {
             }
             Self::SpawnFailed(_) => Input::SpawnFailed,
             Self::Exited(_) => Input::Exited,
-            Self::Ack => Input::Ack,
+            Self::Ack(_) => Input::Ack,
             Self::AckExpired => Input::AckExpired,
             Self::Drain(_) => Input::Drain,
             Self::Terminate(_) | Self::TerminatePatiently(_) => Input::Terminate,
@@ -348,7 +354,9 @@ impl Change {
                 Some(*why)
             }
             Self::AckExpired => Some(Why::Unacknowledged),
-            Self::Spawned(_) | Self::SpawnFailed(_) | Self::Exited(_) | Self::Ack | Self::RungExpired => None,
+            Self::Spawned(_) | Self::SpawnFailed(_) | Self::Exited(_) | Self::Ack(_) | Self::RungExpired => {
+                None
+            }
         }
     }
 
@@ -360,7 +368,7 @@ impl Change {
             Self::Exited(failure) => Some(*failure),
             Self::AckExpired => Some(Failure::Unacknowledged { pid: pid?, age }),
             Self::Spawned(_)
-            | Self::Ack
+            | Self::Ack(_)
             | Self::Drain(_)
             | Self::Terminate(_)
             | Self::TerminatePatiently(_)
@@ -385,7 +393,8 @@ impl Worker {
     /// A worker that the shell is told to start.
     pub(super) fn new(id: WorkerId, slot: SlotId, generation: Generation, now: Time) -> Self {
         let phase = Phase::Spawning { wanted: true };
-        Self { id, slot, generation, born: now, since: now, pinged: None, phase }
+        let (pinged, proof, registered, strict) = (None, None, None, false);
+        Self { id, slot, generation, born: now, since: now, pinged, proof, registered, strict, phase }
     }
 
     /// The one way from one phase to another.
@@ -394,6 +403,7 @@ impl Worker {
             Outcome::Move(next, effects) => match enter(next, self.phase, change) {
                 Some(phase) => {
                     (self.phase, self.since) = (phase, now);
+                    self.proof = if let Change::Ack(proof) = change { Some(proof) } else { self.proof };
                     Step::Moved(effects)
                 }
                 None => Step::Rejected,
@@ -401,6 +411,21 @@ impl Worker {
             Outcome::Stay => Step::Stayed,
             Outcome::Reject => Step::Rejected,
         }
+    }
+
+    /// Notes that a socket of it is registered for edge-triggered events.
+    pub(super) fn register(&mut self, now: Time) {
+        self.registered = self.registered.or(Some(now));
+    }
+
+    /// Time alone is no proof for it from here on.
+    pub(super) fn call_for_proof(&mut self) {
+        self.strict = true;
+    }
+
+    /// Notes that it has shown what time had been taken for.
+    pub(super) fn prove(&mut self, proof: Proof) {
+        self.proof = self.proof.map(|known| if known == Proof::Timer { proof } else { known });
     }
 
     /// Notes a sign of life.

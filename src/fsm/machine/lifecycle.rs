@@ -14,7 +14,7 @@ use crate::fsm::{
     words::{
         action::{Action, Reply, Scope},
         config::{AckMode, SETTLED},
-        event::{ExitStatus, SpawnError},
+        event::{ExitStatus, Proof, SpawnError},
         id::{Generation, Pid, RequestId, SlotId, WorkerId},
         notice::Notice,
         reason::{Failure, Next, Sequel},
@@ -57,7 +57,11 @@ impl Supervisor {
                 self.notice(Notice::Spawned { worker, slot, generation, pid });
             }
             (_, Phase::Healthy { pid }) => {
-                self.notice(Notice::Healthy { worker, slot, generation, pid, took: moved.age });
+                let proof = moved.proof.unwrap_or(Proof::Timer);
+                if proof != Proof::Timer {
+                    self.releases.note_shown(generation);
+                }
+                self.notice(Notice::Healthy { worker, slot, generation, pid, took: moved.age, proof });
                 self.live(LifeChange::Healthy);
                 if self.releases.note_healthy(generation) {
                     // What was given up while nobody knew whether the program runs at all is tried again.
@@ -273,7 +277,7 @@ impl Supervisor {
         let moved = self.change(worker, Change::Spawned(pid));
         let at_once = self.fleet.config().ack == AckMode::After(Millis(0));
         if at_once && moved.is_some_and(|moved| moved.after.tag() == PhaseTag::PendingAck) {
-            self.change(worker, Change::Ack);
+            self.change(worker, Change::Ack(Proof::Timer));
         }
     }
 
@@ -307,13 +311,16 @@ impl Supervisor {
     pub(super) fn acked(&mut self, pid: Pid, sender: Pid, group: Option<Pid>, request: Option<RequestId>) {
         let reply = match self.speaks_for(pid, sender, group) {
             Err(refusal) => refusal,
-            Ok((_, PhaseTag::Healthy)) => Reply::AlreadyAcked { pid },
+            Ok((worker, PhaseTag::Healthy)) => {
+                self.prove(worker, Proof::Acknowledged);
+                Reply::AlreadyAcked { pid }
+            }
             Ok((worker, PhaseTag::PendingAck)) => {
-                self.change(worker, Change::Ack);
+                self.change(worker, Change::Ack(Proof::Acknowledged));
                 Reply::Acked { pid }
             }
             Ok((worker, _)) => {
-                self.change(worker, Change::Ack);
+                self.change(worker, Change::Ack(Proof::Acknowledged));
                 Reply::AckedWhileDraining { pid }
             }
         };
@@ -380,9 +387,7 @@ impl Supervisor {
     fn fire(&mut self, kind: TimerKind) {
         match kind {
             TimerKind::Unfinished | TimerKind::Soak | TimerKind::Upgrade | TimerKind::Down => {}
-            TimerKind::AckAfter(worker) => {
-                self.change(worker, Change::Ack);
-            }
+            TimerKind::AckAfter(worker) => self.outlive(worker),
             TimerKind::AckTimeout(worker) => {
                 self.change(worker, Change::AckExpired);
             }

@@ -43,6 +43,8 @@ record! {
         pub stage_since: Time,
         /// Whether any worker of the new generation was ever healthy.
         pub has_served: bool,
+        /// Whether any worker of it has said that it is ready, or was seen waiting for connections.
+        pub shows: bool,
         /// Whether it has only just been asked for: it touches nothing before the shell has told all it
         /// knows, so that of many requests that come together only the last starts anything.
         pub fresh: bool;
@@ -90,6 +92,8 @@ record! {
         pub stable: Generation,
         /// Whether any worker of it was ever healthy.
         pub served: bool,
+        /// Whether any worker of it has said that it is ready, or was seen waiting for connections.
+        pub shows: bool,
         /// The one that was named last.
         pub newest: Generation,
         /// Those whose program is captured.
@@ -109,7 +113,7 @@ impl Releases {
     /// No generation yet.
     pub(super) fn new() -> Self {
         let (stable, newest, pinned) = (Generation(0), Generation(0), BTreeSet::new());
-        let named = Named { stable, served: false, newest, pinned };
+        let named = Named { stable, served: false, shows: false, newest, pinned };
         Self { named, pinning: None, rollout: None }
     }
 
@@ -260,6 +264,7 @@ impl Releases {
             stage: if terms.canary > 0 { Stage::Canary } else { Stage::Spread },
             stage_since: now,
             has_served: false,
+            shows: false,
             fresh: true,
             setback: None,
         });
@@ -278,6 +283,22 @@ impl Releases {
             rollout.has_served = true;
         }
         generation == self.named.stable && !mem::replace(&mut self.named.served, true)
+    }
+
+    /// A worker of that generation has said that it is ready, or was seen waiting for connections.
+    pub(super) fn note_shown(&mut self, generation: Generation) {
+        if let Some(rollout) = self.rollout.as_mut().filter(|rollout| rollout.generation == generation) {
+            rollout.shows = true;
+        }
+        self.named.shows |= generation == self.named.stable;
+    }
+
+    /// Whether a worker of that generation must say that it is ready, or be seen waiting for connections: others of
+    /// it do, or those that it is to replace.
+    #[must_use]
+    pub fn must_show(&self, generation: Generation) -> bool {
+        let of_its_own = self.rollout.as_ref().filter(|rollout| rollout.generation == generation);
+        self.named.shows || of_its_own.is_some_and(|rollout| rollout.shows)
     }
 
     /// Whether that is the proven generation and workers of it have been healthy, or the one that is about to
@@ -347,6 +368,7 @@ impl Releases {
         if rollout.setback.is_none() {
             self.named.stable = rollout.generation;
             self.named.served = true;
+            self.named.shows = rollout.shows;
         }
         Some(rollout)
     }

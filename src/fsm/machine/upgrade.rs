@@ -97,10 +97,10 @@ impl Supervisor {
 
     /// How a worker fails that has not acknowledged by now.
     fn hangs(&self, worker: &Worker) -> Option<Failure> {
+        let age = self.clock.now().since(worker.born());
         match (worker.phase(), self.fleet.config().ack) {
-            (Phase::PendingAck { pid }, AckMode::Manual(_)) => {
-                Some(Failure::Unacknowledged { pid, age: self.clock.now().since(worker.born()) })
-            }
+            (Phase::PendingAck { .. }, AckMode::After(_)) => None,
+            (Phase::PendingAck { pid }, _) => Some(Failure::Unacknowledged { pid, age }),
             _ => None,
         }
     }

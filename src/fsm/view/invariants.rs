@@ -23,6 +23,7 @@ use alloc::{
 };
 use core::fmt;
 
+mod proof;
 mod relief;
 mod state;
 #[cfg(test)]
@@ -40,7 +41,7 @@ pub enum Kind {
 }
 
 /// Every invariant, by number.
-pub const ALL: [(u8, Kind); 40] = {
+pub const ALL: [(u8, Kind); 41] = {
     use Kind::{Run, State, Step};
     [
         (1, Run),
@@ -83,6 +84,7 @@ pub const ALL: [(u8, Kind); 40] = {
         (38, Step),
         (39, Step),
         (40, Step),
+        (41, Step),
     ]
 };
 
@@ -153,6 +155,10 @@ pub struct Monitor {
     /// The soak of the upgrade under way, and when its trial last began.
     soak: Millis,
     on_trial: Option<Time>,
+    /// Generations of which some worker has said that it is ready, or was seen accepting.
+    shown: BTreeSet<Generation>,
+    /// The generation that was proven after the last step.
+    stable: Generation,
     /// Slots in which something newer was to replace somebody after the last step.
     replacing: BTreeSet<SlotId>,
     /// The upgrade under way, if it began with nothing left from another.
@@ -222,6 +228,7 @@ impl Monitor {
         holds(16, !self.ended || self.waiting.is_empty(), || format!("{:?} never answered", self.waiting))?;
         self.targets(after)?;
         self.relieved(lost, after)?;
+        self.stable = after.stable();
         self.last = (after.now(), after.nearest().map(|(time, _)| time));
         self.stopping |= after.life().shutdown().is_some() || after.life().is_done();
         Ok(())
@@ -272,6 +279,7 @@ impl Monitor {
             | EventKind::Woke
             | EventKind::PinFailed { .. }
             | EventKind::BindFailed { .. }
+            | EventKind::Seen { .. }
             | EventKind::Signalled { .. } => {}
         }
         if self.ended {
@@ -284,8 +292,9 @@ impl Monitor {
     fn notice(&mut self, notice: &Notice, cause: &EventKind, after: &Supervisor) -> Result<(), Violation> {
         let now = after.now();
         match notice {
-            Notice::Healthy { worker, pid, generation, .. } => {
+            Notice::Healthy { worker, pid, generation, proof, .. } => {
                 self.served.insert(*generation);
+                self.proved(*generation, *proof, after)?;
                 let known = self.workers.get_mut(worker);
                 let first = known.is_some_and(|known| !core::mem::replace(&mut known.healthy, true));
                 holds(9, first, || format!("worker {worker} is healthy twice"))?;

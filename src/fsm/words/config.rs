@@ -70,14 +70,38 @@ pub enum AckMode {
     After(Millis),
     /// Once it says so; it fails if it has not within this time.
     Manual(Millis),
+    /// Once it says so, or is seen waiting for connections.
+    Accepting(Patience),
+    /// The same, if one like it has done so; else also once it has stayed alive for a while.
+    Auto(Patience),
+}
+
+/// How long a worker that can be seen may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// How long it counts as healthy after what is no proof: its start, or that a socket is registered for
+    /// edge-triggered events, which some runtimes do long before they serve it.
+    pub after: Millis,
+    /// How long it may take to say that it is ready, or to be seen.
+    pub timeout: Millis,
 }
 
 impl AckMode {
-    /// How long.
+    /// How long a worker takes at most.
     #[must_use]
     pub fn span(self) -> Millis {
         match self {
             Self::After(span) | Self::Manual(span) => span,
+            Self::Accepting(patience) | Self::Auto(patience) => patience.after.max(patience.timeout),
+        }
+    }
+
+    /// Whether workers are looked at from outside.
+    #[must_use]
+    pub fn looks(self) -> bool {
+        match self {
+            Self::After(_) | Self::Manual(_) => false,
+            Self::Accepting(_) | Self::Auto(_) => true,
         }
     }
 }
@@ -155,20 +179,39 @@ impl Default for Config {
     }
 }
 
+fn patience(word: &str) -> Result<Patience, BadText> {
+    let (after, timeout) = word.split_once(':').unwrap_or((word, ""));
+    Ok(Patience { after: Millis::get(after)?, timeout: Millis::get(timeout)? })
+}
+
 impl Field for AckMode {
     fn put(&self, out: &mut String) {
-        let (word, Millis(millis)) = match self {
-            Self::After(time) => ("after", time),
-            Self::Manual(time) => ("manual", time),
-        };
-        put_display(out, format_args!("{word}:{millis}"));
+        let patience =
+            |Patience { after: Millis(after), timeout: Millis(timeout) }: &Patience| (*after, *timeout);
+        match self {
+            Self::After(Millis(time)) => put_display(out, format_args!("after:{time}")),
+            Self::Manual(Millis(time)) => put_display(out, format_args!("manual:{time}")),
+            Self::Accepting(both) => {
+                let (after, timeout) = patience(both);
+                put_display(out, format_args!("accepting:{after}:{timeout}"));
+            }
+            Self::Auto(both) => {
+                let (after, timeout) = patience(both);
+                put_display(out, format_args!("auto:{after}:{timeout}"));
+            }
+        }
     }
 
     fn get(word: &str) -> Result<Self, BadText> {
         match word.split_once(':') {
             Some(("after", millis)) => Millis::get(millis).map(Self::After),
             Some(("manual", millis)) => Millis::get(millis).map(Self::Manual),
-            _ => Err(BadText::new(format_args!("`{word}` is neither after:MS nor manual:MS"))),
+            Some(("accepting", both)) => patience(both).map(Self::Accepting),
+            Some(("auto", both)) => patience(both).map(Self::Auto),
+            _ => {
+                let accepted = "after:MS, manual:MS, accepting:MS:MS, auto:MS:MS";
+                Err(BadText::new(format_args!("`{word}` is none of: {accepted}")))
+            }
         }
     }
 }

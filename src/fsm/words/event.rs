@@ -95,6 +95,13 @@ records! {
             /// The request to answer, if it came as one.
             request: Option<RequestId>,
         },
+        /// A worker was looked at from outside, and something was seen.
+        "seen" => Seen {
+            /// The worker's process.
+            pid: Pid,
+            /// What.
+            sight: Sight,
+        },
         /// The supervisor got a signal.
         "signalled" => Signalled {
             /// Which.
@@ -114,6 +121,28 @@ records! {
             /// Who.
             client: ClientId,
         },
+    }
+}
+
+words! {
+    /// What can be seen of a worker from outside.
+    pub enum Sight {
+        /// It waits for connections.
+        "accepting" => Accepting,
+        /// It has registered a socket for edge-triggered events: necessary, and not sufficient.
+        "registered" => Registered,
+    }
+}
+
+words! {
+    /// How a worker was found healthy.
+    pub enum Proof {
+        /// It has said so.
+        "acknowledged" => Acknowledged,
+        /// It was seen waiting for connections.
+        "seen" => Seen,
+        /// It has stayed alive for long enough.
+        "timer" => Timer,
     }
 }
 

@@ -1,7 +1,7 @@
 //! What people may want to know. Typed here; the shell gives each its words and its level.
 
 use super::{
-    event::{ExitStatus, SpawnError, Strategy},
+    event::{ExitStatus, Proof, SpawnError, Strategy},
     id::{Errno, Generation, ListenerId, Pid, SlotId, WorkerId},
     reason::{Cause, Failure, Next, Sequel, Why},
     signal::{Shutdown, Signal},
@@ -36,6 +36,8 @@ records! {
             pid: Pid,
             /// How long after its start.
             took: Millis,
+            /// How that is known.
+            proof: Proof,
         },
         /// A start failed.
         "start-failed" => StartFailed {

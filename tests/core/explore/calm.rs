@@ -7,7 +7,7 @@ use super::{
 };
 use einhyrningsins::fsm::{
     config::{AckMode, KILL_AFTER},
-    event::{Command, EventKind},
+    event::{Command, EventKind, Sight},
     slot::Hold,
     time::Millis,
     worker::PhaseTag,
@@ -37,6 +37,9 @@ fn benign(place: &Place) -> Option<EventKind> {
     let mut live = fleet.index().pids.iter().filter_map(|(pid, id)| Some((*pid, fleet.worker(*id)?)));
     let next = live.find_map(|(pid, worker)| match worker.phase().tag() {
         PhaseTag::PendingAck if manual => Some(ack(pid, place)),
+        PhaseTag::PendingAck if fleet.config().ack.looks() => {
+            Some(EventKind::Seen { pid, sight: Sight::Accepting })
+        }
         tag if tag.is_draining() => Some(exit(worker, pid)),
         _ => None,
     });

@@ -6,7 +6,7 @@ use super::{place::Place, worlds::NOTHING};
 use einhyrningsins::fsm::{
     action::Action,
     config::{AckMode, DOWN_AGAIN, EARLY, SETTLED},
-    event::Strategy,
+    event::{Proof, Strategy},
     id::{Generation, RequestId},
     index::TimerKind,
     life::Life,
@@ -109,6 +109,9 @@ fn machine(place: &Place, ahead: Ahead, out: &mut Vec<u8>) {
     let unfinished = matches!(machine.next_deadline(), Some((_, TimerKind::Unfinished)));
     out.extend([u8::from(unfinished), names.rank(machine.stable()), names.rank(machine.wanted())]);
     out.extend([u8::from(place.served), u8::from(machine.releases().is_known_to_serve(machine.stable()))]);
+    let looks = fleet.config().ack.looks();
+    let coming = machine.rollout().is_some_and(|rollout| rollout.shows);
+    out.push(u8::from(looks && machine.releases().named().shows) + 2 * u8::from(looks && coming));
     if let Some(outage) = machine.outage() {
         put(out, 1 + outage.next.since(now).0);
         out.push(u8::from(outage.next > outage.since + DOWN_AGAIN));
@@ -153,6 +156,7 @@ fn machine(place: &Place, ahead: Ahead, out: &mut Vec<u8>) {
     }
     out.push(u8::MAX);
     let mut loose: Vec<Vec<u8>> = Vec::new();
+    let seen = Seen { now, names: &names, ahead, looks };
     let mut held = BTreeSet::new();
     for (id, slot) in fleet.slots() {
         put(out, u64::from(id.0));
@@ -168,7 +172,7 @@ fn machine(place: &Place, ahead: Ahead, out: &mut Vec<u8>) {
         for occupant in [slot.current(), slot.outgoing()] {
             held.extend(occupant);
             match occupant.and_then(|occupant| fleet.worker(occupant)) {
-                Some(found) => worker(found, now, &names, ahead, out),
+                Some(found) => worker(found, &seen, out),
                 None => out.push(u8::MAX),
             }
         }
@@ -176,11 +180,19 @@ fn machine(place: &Place, ahead: Ahead, out: &mut Vec<u8>) {
     out.push(u8::MAX);
     for found in fleet.workers().values().filter(|worker| !held.contains(&worker.id())) {
         let mut bytes = Vec::with_capacity(8);
-        worker(found, now, &names, ahead, &mut bytes);
+        worker(found, &seen, &mut bytes);
         loose.push(bytes);
     }
     loose.sort_unstable();
     loose.into_iter().for_each(|bytes| out.extend(bytes));
+}
+
+/// What a worker is seen by.
+struct Seen<'a> {
+    now: Time,
+    names: &'a Names,
+    ahead: Ahead,
+    looks: bool,
 }
 
 fn seat(seat: &Seat, now: Time, names: &Names, out: &mut Vec<u8>) {
@@ -203,9 +215,16 @@ fn put_terms(terms: Terms, out: &mut Vec<u8>) {
     put(out, terms.soak.0);
 }
 
-fn worker(worker: &Worker, now: Time, names: &Names, ahead: Ahead, out: &mut Vec<u8>) {
+fn worker(worker: &Worker, seen: &Seen<'_>, out: &mut Vec<u8>) {
+    let Seen { now, names, ahead, looks } = *seen;
     out.extend([small(worker.phase().tag().order()), names.rank(worker.generation())]);
     let age = now.since(worker.since());
+    if let (Phase::PendingAck { .. }, Some(registered)) = (worker.phase(), worker.registered()) {
+        put(out, 1 + now.since(registered).0);
+    }
+    // Whether it may show itself yet, and what it is measured by.
+    let unproved = looks && worker.proof() == Some(Proof::Timer);
+    out.push(u8::from(unproved) + 2 * u8::from(worker.strict()));
     if worker.phase().tag().is_up() && ahead == Ahead::Faults {
         put(out, now.since(worker.born()).min(EARLY).0);
     }

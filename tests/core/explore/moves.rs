@@ -5,7 +5,7 @@ use crate::world::spawn_error;
 use einhyrningsins::fsm::{
     action::Action,
     config::AckMode,
-    event::{Command, EventKind, ExitStatus, Strategy},
+    event::{Command, EventKind, ExitStatus, Proof, Sight, Strategy},
     id::{ClientId, Pid, RequestId, WorkerId},
     index::TimerKind,
     worker::{Phase, PhaseTag, Worker},
@@ -186,6 +186,16 @@ fn processes(place: &Place, world: &World, out: &mut Vec<Move>) {
         }
         if tag == PhaseTag::PendingAck && manual {
             out.push(Move::Tell(ack(*pid, place), place.left, Sense::Fits));
+        }
+        if world.config.ack.looks() {
+            let mut seen =
+                |sight| out.push(Move::Tell(EventKind::Seen { pid: *pid, sight }, place.left, Sense::Fits));
+            if tag == PhaseTag::PendingAck || worker.proof() == Some(Proof::Timer) {
+                seen(Sight::Accepting);
+            }
+            if tag == PhaseTag::PendingAck && worker.registered().is_none() {
+                seen(Sight::Registered);
+            }
         }
         if world.chatter && spoken.insert(tag) {
             chatter(place, worker, *pid, out);

@@ -4,7 +4,7 @@ use einhyrningsins::fsm::{
     Supervisor,
     action::{Action, Reply},
     config::AckMode,
-    event::EventKind,
+    event::{EventKind, Sight},
     id::{Pid, WorkerId},
     index::TimerKind,
     life::Life,
@@ -83,9 +83,18 @@ fn heard(
             });
             if taken { vec![Input::Ack] } else { Vec::new() }
         }
+        EventKind::Seen { pid, sight: Sight::Accepting } if is(pid) => {
+            let pending = fleet.worker(id).is_some_and(|worker| worker.phase().tag() == PhaseTag::PendingAck);
+            if pending { vec![Input::Ack] } else { Vec::new() }
+        }
         EventKind::Woke => {
             let due = fleet.index().deadlines.iter().take_while(|(time, _)| *time <= after.now());
-            due.filter_map(|(_, kind)| expired(*kind, id)).collect()
+            let waits = |id| {
+                after.fleet().worker(id).is_some_and(|worker| worker.phase().tag() == PhaseTag::PendingAck)
+            };
+            // Where time is no proof, more is asked for when it is over.
+            due.filter_map(|(_, kind)| expired(*kind, id).filter(|input| *input != Input::Ack || !waits(id)))
+                .collect()
         }
         _ => Vec::new(),
     }

@@ -2,7 +2,7 @@
 
 use super::moves::Budget;
 use einhyrningsins::fsm::{
-    config::{AckMode, Config},
+    config::{AckMode, Config, Patience},
     event::{Command, Strategy},
     signal::{Shutdown, Signal},
     time::Millis,
@@ -44,6 +44,9 @@ const SOAK: Millis = Millis(2_000);
 pub const NOTHING: Millis = Millis(0);
 const MANUAL: AckMode = AckMode::Manual(Millis(1_000));
 const TIMER: AckMode = AckMode::After(Millis(1_000));
+const PATIENCE: Patience = Patience { after: Millis(1_000), timeout: Millis(2_500) };
+const AUTO: AckMode = AckMode::Auto(PATIENCE);
+const ACCEPTING: AckMode = AckMode::Accepting(PATIENCE);
 const AT_ONCE: AckMode = AckMode::After(NOTHING);
 
 const NONE: Budget = Budget {
@@ -83,7 +86,7 @@ const fn world(name: &'static str, config: Config, budget: Budget) -> World {
 }
 
 /// Worlds that are seen whole in every run of the tests.
-pub const SMALL: [(World, Known); 13] = [
+pub const SMALL: [(World, Known); 15] = [
     (
         World {
             stops: Shutdown::ALL,
@@ -160,6 +163,14 @@ pub const SMALL: [(World, Known); 13] = [
     (
         world("late", config(1, MANUAL), Budget { rolling: 1, fault: 1, missed: 1, late: 2, ..NONE }),
         Known { states: 19_624, calm: 8 },
+    ),
+    (
+        world("seen", config(1, AUTO), Budget { rolling: 1, fault: 1, missed: 1, ..NONE }),
+        Known { states: 9_300, calm: 8 },
+    ),
+    (
+        world("accepting", config(2, ACCEPTING), Budget { rolling: 1, missed: 1, ..NONE }),
+        Known { states: 42_310, calm: 14 },
     ),
     (
         World {

@@ -78,7 +78,7 @@ impl Model<'_> {
             (Notice::Upgraded { generation, .. }, Some(upgrade))
                 if upgrade.generation == *generation && !upgrade.back && upgrade.trial_end.is_none() =>
             {
-                (self.stable, self.served) = (*generation, true);
+                (self.stable, self.served, self.shows) = (*generation, true, upgrade.shows);
                 self.upgrade = None;
                 Ok(())
             }
@@ -156,7 +156,10 @@ impl Model<'_> {
         }
         self.last_worker = worker;
         let (tag, pid, why, now) = (PhaseTag::SpawningWanted, None, None, self.now);
-        let fresh = Known { slot, generation, tag, pid, why, patient: false, born: now, since: now };
+        let (proof, registered, strict) = (None, None, false);
+        let (born, since, patient) = (now, now, false);
+        let fresh =
+            Known { slot, generation, tag, pid, why, patient, born, since, proof, registered, strict };
         self.workers.insert(worker, fresh);
         Ok(())
     }

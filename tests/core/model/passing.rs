@@ -71,9 +71,20 @@ impl Model<'_> {
     pub(super) fn deadline_of_any<'m>(&'m self) -> Option<(Time, TimerKind)> {
         let grace = self.config.grace;
         let of_worker = |(id, known): (&WorkerId, &Known)| {
+            if let (PhaseTag::PendingAck, AckMode::Accepting(both) | AckMode::Auto(both), Some(registered)) =
+                (known.tag, self.config.ack, known.registered)
+            {
+                return Some((registered + both.after, TimerKind::AckAfter(*id)));
+            }
             let (patience, kind) = match (known.tag, self.config.ack) {
                 (PhaseTag::PendingAck, AckMode::After(time)) => (time, TimerKind::AckAfter(*id)),
+                (PhaseTag::PendingAck, AckMode::Auto(both)) if !known.strict => {
+                    (both.after, TimerKind::AckAfter(*id))
+                }
                 (PhaseTag::PendingAck, AckMode::Manual(time)) => (time, TimerKind::AckTimeout(*id)),
+                (PhaseTag::PendingAck, AckMode::Accepting(both) | AckMode::Auto(both)) => {
+                    (both.timeout, TimerKind::AckTimeout(*id))
+                }
                 (PhaseTag::DrainingStop, _) => (grace, TimerKind::Rung(*id)),
                 (PhaseTag::DrainingTerm, _) if known.patient => (grace, TimerKind::Rung(*id)),
                 (PhaseTag::DrainingTerm | PhaseTag::DrainingKill, _) => (KILL_AFTER, TimerKind::Rung(*id)),

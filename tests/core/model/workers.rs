@@ -1,12 +1,12 @@
 //! What happens to single workers, and what must follow from it.
 
-use super::{Chair, Known, Model, Place, Upgrade, With, Wrong, failing, is_short};
+use super::{Chair, Known, Model, Place, Upgrade, With, Wrong, failing, is_short, proof::proved};
 use crate::table::Cell;
 use einhyrningsins::fsm::{
     action::{Action, Reply, Scope},
     backoff,
     config::{AckMode, CROWD, EARLY, FREE_ENDS_IN_A_CROWD, SETTLED, SHORTAGE_RETRY, SPACING_IN_A_CROWD},
-    event::{ExitStatus, SpawnError},
+    event::{ExitStatus, Proof, SpawnError},
     id::{Generation, Pid, SlotId, WorkerId},
     index::TimerKind,
     life::Life,
@@ -39,6 +39,7 @@ impl Model<'_> {
         };
         let mut after = Known { tag: next, since: self.now, pid: with.pid.or(before.pid), ..before.clone() };
         after.patient = input == Input::Terminate && self.life.shutdown() == Some(Shutdown::Fast);
+        after.proof = with.proof.or(before.proof);
         if is_draining(next) {
             after.why = with.why.or(before.why).or(Some(Why::Withdrawn));
         }
@@ -111,7 +112,11 @@ impl Model<'_> {
                 }
                 let first = generation == self.stable && !self.served;
                 let took = self.now.since(after.born);
-                self.must_tell(Notice::Healthy { worker, slot, generation, pid, took })?;
+                let proof = after.proof.ok_or("healthy for no reason")?;
+                if proof != Proof::Timer {
+                    self.note_shown(generation);
+                }
+                self.must_tell(Notice::Healthy { worker, slot, generation, pid, took, proof })?;
                 if first {
                     self.served = true;
                     self.retry();
@@ -343,7 +348,7 @@ impl Model<'_> {
         let starting = self.tag(Some(worker)) == Some(PhaseTag::SpawningWanted);
         self.apply(worker, Input::Spawned, With { pid: Some(pid), ..With::default() })?;
         if starting && self.config.ack == AckMode::After(Millis(0)) {
-            self.apply(worker, Input::Ack, With::default())?;
+            self.apply(worker, Input::Ack, proved(Proof::Timer))?;
         }
         Ok(())
     }
@@ -393,7 +398,10 @@ impl Model<'_> {
             return Ok(Reply::Pinged { pid });
         }
         let before = self.tag(Some(worker));
-        self.apply(worker, Input::Ack, With::default())?;
+        self.apply(worker, Input::Ack, proved(Proof::Acknowledged))?;
+        if before == Some(PhaseTag::Healthy) {
+            self.prove(worker, Proof::Acknowledged);
+        }
         Ok(match before {
             Some(PhaseTag::Healthy) => Reply::AlreadyAcked { pid },
             Some(PhaseTag::PendingAck) => Reply::Acked { pid },
@@ -444,12 +452,12 @@ impl Model<'_> {
 
     fn fire(&mut self, kind: TimerKind) -> Result<(), Wrong> {
         match kind {
-            TimerKind::AckAfter(worker) => self.apply(worker, Input::Ack, With::default()),
+            TimerKind::AckAfter(worker) => self.outlives(worker),
             TimerKind::AckTimeout(worker) => {
                 let known = self.workers.get(&worker).ok_or("no such worker")?;
                 let age = self.now.since(known.born);
                 let failure = known.pid.map(|pid| Failure::Unacknowledged { pid, age });
-                let with = With { pid: None, why: Some(Why::Unacknowledged), failure };
+                let with = With { why: Some(Why::Unacknowledged), failure, ..With::default() };
                 self.apply(worker, Input::AckExpired, with)
             }
             TimerKind::Rung(worker) => self.apply(worker, Input::RungExpired, With::default()),
