@@ -27,6 +27,7 @@
 //! | `sockets`, `listen`, `resolve` | `--bind`: all sockets, each kind of address, names of hosts |
 //! | `holders` | who else has a socket, or a port |
 //! | `facts` | what the kernel tells of processes |
+//! | `procfs` | reading its words |
 //! | `place` | a socket's path: locked, cleared of what is stale, ours, given back |
 //! | `recorder` | `--trace` |
 //! | `report`, `log` | words and levels for what happens; writing them |
@@ -71,5 +72,8 @@ mod start;
 mod token;
 mod watch;
 mod welcome;
+
+#[doc(hidden)]
+pub mod procfs;
 
 pub use start::run;
