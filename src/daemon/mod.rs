@@ -26,6 +26,7 @@
 //! | `directory` | where workers run: what a name leads to at each upgrade |
 //! | `sockets`, `listen`, `resolve` | `--bind`: all sockets, each kind of address, names of hosts |
 //! | `holders` | who else has a socket, or a port |
+//! | `look` | whether a worker is seen waiting for connections |
 //! | `facts` | what the kernel tells of processes |
 //! | `procfs` | reading its words |
 //! | `place` | a socket's path: locked, cleared of what is stale, ours, given back |
@@ -51,6 +52,8 @@ mod holders;
 mod leftovers;
 mod listen;
 mod log;
+#[cfg_attr(not(test), expect(dead_code, reason = "nothing looks yet"))]
+mod look;
 mod place;
 mod process;
 mod program;
