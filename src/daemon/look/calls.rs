@@ -1,7 +1,6 @@
 //! The system calls in which a thread can wait for a connection, by their numbers on this machine.
 
 use super::super::procfs::Call;
-use nix::libc;
 
 /// What a thread waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,23 +23,27 @@ pub(super) enum Wait {
     Foreign,
 }
 
-/// Whether we know the numbers at all. Architectures with other calls (such as `socketcall`) are left out.
-const KNOWN: bool = cfg!(all(
-    target_pointer_width = "64",
-    any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")
-));
-
-/// `IORING_ENTER_GETEVENTS`: to wait for events.
-const GETEVENTS: u64 = 1;
-
 /// What a system call waits for.
 ///
 /// Whether a process is one of 32 bits is told by its stack, since no 64-bit process has its own where
 /// 32 bits would reach.
 pub(super) fn wait(call: &Call) -> Wait {
-    if !KNOWN || u32::try_from(call.stack).is_ok() {
-        return Wait::Foreign;
-    }
+    if u32::try_from(call.stack).is_ok() { Wait::Foreign } else { native(call) }
+}
+
+/// Architectures with other calls (such as `socketcall`) are left out.
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")))]
+fn native(_: &Call) -> Wait {
+    Wait::Foreign
+}
+
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64"))]
+fn native(call: &Call) -> Wait {
+    use nix::libc;
+
+    /// `IORING_ENTER_GETEVENTS`: to wait for events.
+    const GETEVENTS: u64 = 1;
+
     let [first, second, third, fourth, ..] = call.arguments;
     // Of a descriptor the kernel takes the lower half of the register.
     #[expect(clippy::cast_possible_truncation, reason = "it does so, too")]

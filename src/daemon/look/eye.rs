@@ -143,8 +143,7 @@ impl<'w> Eye<'w> {
             if let Some(text) = self.read(format_args!("{pid}/task/{task}/children")) {
                 children.extend(procfs::children(text));
             } else {
-                // The thread may have ended, or the kernel was built without: then we have no such file either.
-                self.childless |= !fs::exists("/proc/thread-self/children").unwrap_or(true);
+                self.childless |= self.lacks("children");
             }
         }
         children
@@ -152,6 +151,9 @@ impl<'w> Eye<'w> {
 
     fn thread(&mut self, pid: Pid, task: u32) -> Flow {
         let Some(text) = self.read(format_args!("{pid}/task/{task}/syscall")) else {
+            if self.lacks("syscall") {
+                self.note_hidden(Sys::ENOENT);
+            }
             return Flow::Continue(());
         };
         let Some(Doing::Call(call)) = procfs::doing(text) else { return Flow::Continue(()) };
@@ -233,6 +235,12 @@ impl<'w> Eye<'w> {
         // Nothing can fail in memory.
         let _ = self.path.write_fmt(below);
         &self.path
+    }
+
+    /// Whether the kernel has no such file for any thread. To be asked where there was none for one that may
+    /// have ended.
+    fn lacks(&mut self, file: &str) -> bool {
+        !fs::exists(self.path(format_args!("thread-self/{file}"))).unwrap_or(true)
     }
 
     fn read(&mut self, below: fmt::Arguments<'_>) -> Option<&[u8]> {
