@@ -110,6 +110,21 @@ impl<'w> Eye<'w> {
 
     /// Looks at the threads of a process, then at its epoll instances.
     pub(super) fn look_at(&mut self, pid: Pid) -> Flow {
+        let before = self.hidden;
+        self.look_into(pid)?;
+        // Of a process that has ended and is not reaped, all that is left is hidden from all but root.
+        if self.hidden != before && self.has_ended(pid) {
+            self.hidden = before;
+        }
+        Flow::Continue(())
+    }
+
+    fn has_ended(&mut self, pid: Pid) -> bool {
+        let state = self.read(format_args!("{pid}/stat")).and_then(procfs::state);
+        matches!(state, Some('Z' | 'X'))
+    }
+
+    fn look_into(&mut self, pid: Pid) -> Flow {
         self.tasks.clear();
         let tasks = fs::read_dir(self.path(format_args!("{pid}/task")));
         let tasks = tasks.map_err(|error| self.failed(&error)).into_iter().flatten();
