@@ -1,5 +1,10 @@
 //! The bodies for what comes from people and from the control socket.
 
+#[cfg(feature = "daemon")]
+use einhyrningsins::{
+    cli::drain,
+    daemon::procfs::{self, Doing, Signals},
+};
 use einhyrningsins::{
     cli::{
         UsageError,
@@ -160,4 +165,79 @@ fn usage(error: &UsageError, complaint: &str) {
 fn one_line(message: &str) {
     assert!(!message.contains(gives_orders), "{message:?}");
     assert!((1..=MESSAGE_MAX).contains(&message.len()), "{} bytes: {message:?}", message.len());
+}
+
+/// No text of the kernel's that is read is longer, in bytes.
+#[cfg(feature = "daemon")]
+const TEXT_MAX: usize = 4_096;
+
+/// Whatever a file of proc(5) holds, reading it never panics; what was read is written so that it reads the
+/// same; and a file that was cut off tells less, and nothing else.
+#[cfg(feature = "daemon")]
+pub fn proc_text(data: &[u8]) {
+    let data = &data[..data.len().min(TEXT_MAX)];
+    let letter = procfs::state(data);
+    assert!(procfs::kin(data).is_none() || letter.is_some(), "kin without a state");
+    assert!(procfs::socket_inode(data).is_none_or(|inode| data == format!("socket:[{inode}]").as_bytes()
+        || data.starts_with(b"socket:[0")
+        || data.starts_with(b"socket:[+")));
+    if let Some(Signals(set)) = Signals::caught(data) {
+        assert_eq!(Signals::caught(format!("SigCgt:\t{set:016x}\n").as_bytes()), Some(Signals(set)));
+        let held = (1..=64).filter(|signal| Signals(set).contains(*signal) == Some(true)).count();
+        assert_eq!(held, usize::try_from(set.count_ones()).unwrap_or_default());
+    }
+    if let Some(Doing::Call(call)) = procfs::doing(data) {
+        let [a, b, c, d, e, f] = call.arguments;
+        let (number, stack) = (call.number, call.stack);
+        let written = format!("{number} {a:#x} {b:#x} {c:#x} {d:#x} {e:#x} {f:#x} {stack:#x} 0x0\n");
+        // A call of that number would be written in another way.
+        assert!(number == -1 || procfs::doing(written.as_bytes()) == Some(Doing::Call(call)), "{written}");
+    }
+    read_in_parts(data);
+    read_as_memory(data);
+    read_as_names(data);
+}
+
+/// Lists, whole and cut off.
+#[cfg(feature = "daemon")]
+fn read_in_parts(data: &[u8]) {
+    let interests: Vec<_> = procfs::interests(data).collect();
+    let children: Vec<_> = procfs::children(data).collect();
+    for cut in (0..data.len()).step_by(data.len() / 16 + 1) {
+        let part = &data[..cut];
+        assert!(procfs::interests(part).eq(interests.iter().copied().take(procfs::interests(part).count())));
+        assert!(procfs::children(part).eq(children.iter().copied().take(procfs::children(part).count())));
+    }
+    for interest in interests {
+        let procfs::Interest { events, inode, device } = interest;
+        let line = format!("tfd: 1 events: {events:x} data: 1  pos:0 ino:{inode:x} sdev:{device:x}\n");
+        assert!(procfs::interests(line.as_bytes()).eq([interest]), "{line}");
+    }
+}
+
+/// What a process polls or selects.
+#[cfg(feature = "daemon")]
+fn read_as_memory(data: &[u8]) {
+    let entries = data.len() / 8;
+    let polled: Vec<i32> = procfs::polled(data, 1).collect();
+    assert!(polled.len() <= entries && polled.iter().all(|fd| *fd >= 0));
+    let selected: Vec<i32> = procfs::selected(data).collect();
+    assert!(selected.is_sorted_by(|one, other| one < other));
+    let ones: u32 = data[..entries * 8].iter().map(|byte| byte.count_ones()).sum();
+    assert_eq!(u32::try_from(selected.len()), Ok(ones));
+}
+
+/// The first line as the name of a process, the rest as its arguments: what is found in there is in there.
+#[cfg(feature = "daemon")]
+fn read_as_names(data: &[u8]) {
+    let mut halves = data.splitn(2, |byte| *byte == b'\n');
+    let (comm, cmdline) = (halves.next().unwrap_or_default(), halves.next().unwrap_or_default());
+    for (found, text) in [
+        (drain::by_process(comm, cmdline), data),
+        (drain::by_process(comm, b""), comm),
+        (drain::by_file(comm), comm),
+    ] {
+        let is_there = |name: &str| text.windows(name.len()).any(|part| part == name.as_bytes());
+        assert!(found.is_none_or(|drain| is_there(drain.program)), "{found:?}");
+    }
 }

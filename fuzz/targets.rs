@@ -10,6 +10,8 @@ mod edge;
 #[path = "ops.rs"]
 mod ops;
 
+#[cfg(feature = "daemon")]
+pub use edge::proc_text;
 #[cfg(any(feature = "daemon", feature = "ctl"))]
 pub use edge::{bind_spec, command_line, control_stream};
 
@@ -38,6 +40,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("command_line", command_line),
     #[cfg(any(feature = "daemon", feature = "ctl"))]
     ("control_stream", control_stream),
+    #[cfg(feature = "daemon")]
+    ("proc_text", proc_text),
 ];
 
 /// No run of the machine is longer.

@@ -23,11 +23,13 @@
 //! | `print` | printing them, and the exit status |
 //! | [`bind`] | what `--bind` takes |
 //! | [`order`] | the commands that the client takes, in its arguments and elsewhere |
+//! | [`drain`] | which signal makes which program drain |
 //! | [`daemon`], [`client`] | the tables, and what their options mean together |
 
 pub mod bind;
 pub mod client;
 pub mod daemon;
+pub mod drain;
 pub mod order;
 
 mod error;
