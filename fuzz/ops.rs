@@ -20,12 +20,12 @@
 
 use crate::world::{Ask, Op};
 use einhyrningsins::fsm::{
-    config::{AckMode, Config},
+    config::{AckMode, Config, Patience},
     signal::Signal,
     time::Millis,
 };
 
-const OPS: [u8; 15] = *b"aAfkgwrtdGxpsli";
+const OPS: [u8; 16] = *b"aAfkgwrtdGxpvsli";
 const ASKS: [u8; 11] = *b"suf+-nkrdcb";
 
 /// The most workers that a run asks for. The machine is looked at as a whole after every step.
@@ -76,19 +76,25 @@ impl<'a> Script<'a> {
         let first = self.letter().unwrap_or(b'0').wrapping_sub(b'0');
         let target = 1 + u32::from(first.wrapping_sub(1) % 6);
         let listeners = u32::from(self.number() % 3);
-        let manual = self.number() % 2 == 1;
+        let mode = self.number();
         let ack_time = Millis(u64::from(self.number()) * 100);
+        let patience = Patience { after: Millis(ack_time.0 / 4), timeout: ack_time };
         let mut config = Config {
             target,
             listeners,
-            ack: if manual { AckMode::Manual(ack_time) } else { AckMode::After(ack_time) },
+            ack: match mode % 6 {
+                1 | 3 | 5 => AckMode::Manual(ack_time),
+                2 => AckMode::Accepting(patience),
+                4 => AckMode::Auto(patience),
+                _ => AckMode::After(ack_time),
+            },
             retries: 1 + u32::from(self.number().wrapping_sub(1) % 4),
             backoff: Millis(u64::from(self.number()) * 50),
             grace: Millis(u64::from(self.number()) * 100),
             // The command line takes none that cannot be caught.
             stop_signal: match pick(Signal::ALL, self.number()) {
-                Signal::Kill | Signal::Stop => Signal::Usr2,
-                signal => signal,
+                Signal::Kill | Signal::Stop => None,
+                signal => Some(signal),
             },
             max_unacked: 1 + u32::from(self.number().wrapping_sub(1) % 4),
             ..Config::default()
@@ -133,6 +139,7 @@ impl Iterator for Script<'_> {
             b'G' => Op::Gap(u16::from(self.number())),
             b'x' => Op::Exit(self.number(), self.number()),
             b'p' => Op::Ping(self.number()),
+            b'v' => Op::See(self.number(), self.number()),
             b's' => Op::Signal(self.number()),
             b'l' => Op::Leave(self.number()),
             b'i' => Op::Impossible(self.number()),

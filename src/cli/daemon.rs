@@ -9,9 +9,11 @@ pub use super::bind::Family;
 pub use options::{Options, Parsed, Verbosity, Workload, parse};
 
 use super::{
+    drain::DRAINS,
     table::{CommandLine, Opt, OptionsEnd, Rows, Section, Text, Topic},
     value::DEFAULT_SOCKET_PATH,
 };
+use crate::fsm::signal::Signal;
 
 /// The options, one by one. What each does is told in [`COMMAND_LINE`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +24,7 @@ pub enum Key {
     Ipv4Only,
     Ipv6Only,
     Backlog,
+    Ready,
     Manual,
     AckAfter,
     AckTimeout,
@@ -61,7 +64,7 @@ pub static COMMAND_LINE: CommandLine<Key> = CommandLine {
         Section { title: "Control and messages", options: MESSAGES },
         Section { title: "Other", options: OTHER },
     ],
-    topics: &[SIGNALS, STATUSES, VARIABLES],
+    topics: &[SIGNALS, DRAIN_SIGNALS, STATUSES, VARIABLES],
     options_end: OptionsEnd::FirstWord,
     foreign: foreign::instead,
 };
@@ -117,6 +120,16 @@ const SOCKETS: &[Opt<Key>] = &[
 ];
 
 const HEALTH: &[Opt<Key>] = &[
+    Opt::valued(
+        Key::Ready,
+        "ready",
+        "MODE",
+        "When a worker is healthy. auto: once it reports so, or is seen waiting for connections on a socket; one that \
+         does neither, once it has stayed alive for --ack-after, unless workers that serve have done either: then it \
+         must do so within --ack-timeout. accepting: once it reports or is seen. manual: once it reports. timer: once \
+         it has stayed alive. -m chooses manual, and --ack-after alone chooses timer.",
+    )
+    .defaults_to("auto"),
     Opt::flag(
         Key::Manual,
         "manual",
@@ -130,15 +143,16 @@ const HEALTH: &[Opt<Key>] = &[
         Key::AckTimeout,
         "ack-timeout",
         "SECS",
-        "With --manual: replace a worker that has not reported by then.",
+        "Replace a worker that has to report, or to be seen, and has not by then. Not with --ready timer.",
     )
     .defaults_to("30"),
     Opt::valued(
         Key::AckAfter,
         "ack-after",
         "SECS",
-        "Without --manual: a worker is healthy once it has stayed alive this long; 0 is at once. A report that \
-         comes before counts as well: it does in every mode.",
+        "A worker is healthy once it has stayed alive this long; 0 is at once. A report that comes before counts as \
+         well: it does in every mode. With --ready auto or accepting, how long a worker is given after a socket of it \
+         was registered for edge-triggered events, as Go and tokio do before they serve it.",
     )
     .defaults_to("1"),
     Opt::valued(
@@ -177,8 +191,14 @@ const STOPPING: &[Opt<Key>] = &[
     .short('t')
     .aliases(&["signal-timeout"])
     .defaults_to("30"),
-    Opt::valued(Key::StopSignal, "stop-signal", "SIG", "The signal that tells a worker to finish and exit.")
-        .defaults_to("USR2"),
+    Opt::valued(
+        Key::StopSignal,
+        "stop-signal",
+        "SIG",
+        "The signal that tells a worker to finish and exit. auto: what its program is known to want (below); else USR2 \
+         if it has a handler for that; else TERM.",
+    )
+    .defaults_to("auto"),
     Opt::valued(
         Key::MaxUnacked,
         "max-unacked",
@@ -245,6 +265,22 @@ const SIGNALS: Topic = Topic {
         ("a second one to stop", "Goes on to the next, harsher step at once."),
     ]),
 };
+
+const DRAIN_SIGNALS: Topic =
+    Topic { title: "Drain signals, with --stop-signal auto", rows: Rows::Elsewhere(drain_rows) };
+
+/// The programs of which a signal is known to make them drain, a row for each signal.
+fn drain_rows() -> Vec<(String, String)> {
+    let signals = Signal::ALL.iter().copied();
+    let programs = |signal: Signal| {
+        let known = DRAINS.iter().filter(move |drain| drain.signal == signal).map(|drain| drain.program);
+        known.collect::<Vec<_>>().join(", ")
+    };
+    let rows = signals.map(|signal| (signal.word().to_owned(), programs(signal)));
+    let other =
+        ("USR2, TERM".to_owned(), "Any other: USR2 if it has a handler for it, else TERM.".to_owned());
+    rows.filter(|(_, programs)| !programs.is_empty()).chain([other]).collect()
+}
 
 const STATUSES: Topic = Topic {
     title: "Exit status",

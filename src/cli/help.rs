@@ -186,7 +186,8 @@ mod tests {
     #[test]
     fn help_tells_signals_statuses_and_variables() {
         let help = daemon::COMMAND_LINE.help();
-        for term in ["HUP", "INT, USR2", "TERM", "QUIT", "0", "1", "2", "126, 127", "EINHORN_FD_COUNT"] {
+        for term in ["HUP", "INT, USR2", "USR2, TERM", "CONT", "0", "1", "2", "126, 127", "EINHORN_FD_COUNT"]
+        {
             let said = terms(&help).iter().filter(|row| row.starts_with(&format!("{term} "))).count();
             assert_eq!(said, 1, "{term} in:\n{help}");
         }

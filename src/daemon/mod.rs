@@ -26,6 +26,7 @@
 //! | `directory` | where workers run: what a name leads to at each upgrade |
 //! | `sockets`, `listen`, `resolve` | `--bind`: all sockets, each kind of address, names of hosts |
 //! | `holders` | who else has a socket, or a port |
+//! | `lookout` | when workers are looked at, as long as somebody is to be seen |
 //! | `drain` | which signal makes a worker drain |
 //! | `look` | whether a worker is seen waiting for connections |
 //! | `facts` | what the kernel tells of processes |
@@ -45,7 +46,6 @@ mod control;
 mod crowd;
 mod directory;
 mod door;
-#[cfg_attr(not(test), expect(dead_code, reason = "nothing asks yet"))]
 mod drain;
 mod explain;
 mod facts;
@@ -55,8 +55,8 @@ mod holders;
 mod leftovers;
 mod listen;
 mod log;
-#[cfg_attr(not(test), expect(dead_code, reason = "nothing looks yet"))]
 mod look;
+mod lookout;
 mod place;
 mod process;
 mod program;

@@ -78,7 +78,7 @@ struct Unrunnable {
     why: Option<String>,
 }
 
-/// The last generation of which a worker did not acknowledge in time, for reasons that are known.
+/// The last generation of which a worker was not ready in time, for reasons that are known.
 #[derive(Debug)]
 struct Unheard {
     generation: Generation,

@@ -16,7 +16,7 @@ use crate::{
     protocol::words::{count, exit_status, failure, found, setback, span, spawn_error, times},
 };
 use log::Level;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What to log for a notice. `trouble` tells why a socket could not be bound, `program` where a
 /// generation's program is.
@@ -162,9 +162,10 @@ pub(crate) fn words(
 /// order to finish its connections, and one that does not is told of once.
 #[derive(Debug)]
 pub(crate) struct Unhandled {
-    signal: Signal,
-    /// The system's number of it.
-    number: i32,
+    /// The one that was chosen for all, with the system's number of it.
+    chosen: Option<(Signal, i32)>,
+    /// What each was sent, where that depends on its program.
+    sent: BTreeMap<WorkerId, (Signal, i32)>,
     /// Those that were told of, as long as others of them may follow.
     told: BTreeSet<Generation>,
     /// Workers that have been healthy and are there. Any other has no connections to finish.
@@ -172,8 +173,13 @@ pub(crate) struct Unhandled {
 }
 
 impl Unhandled {
-    pub(crate) fn new(signal: Signal, number: i32) -> Self {
-        Self { signal, number, told: BTreeSet::new(), ready: BTreeSet::new() }
+    pub(crate) fn new(chosen: Option<(Signal, i32)>) -> Self {
+        Self { chosen, sent: BTreeMap::new(), told: BTreeSet::new(), ready: BTreeSet::new() }
+    }
+
+    /// A worker was sent the signal that its program is known to want.
+    pub(crate) fn sent(&mut self, worker: WorkerId, signal: Signal, number: i32) {
+        self.sent.insert(worker, (signal, number));
     }
 
     /// Takes in what the core has to tell. Returns what to warn of, if there is something new.
@@ -188,8 +194,8 @@ impl Unhandled {
             }
             Notice::Gone { worker, generation, pid, status, .. } => {
                 let ready = self.ready.remove(worker);
-                if ready && *status == ExitStatus::Signal(self.number) && self.told.insert(*generation) {
-                    let signal = self.signal;
+                let (signal, number) = self.sent.remove(worker).or(self.chosen)?;
+                if ready && *status == ExitStatus::Signal(number) && self.told.insert(*generation) {
                     return Some(format!(
                         "generation {generation} ({}): worker pid {pid} had no handler for SIG{signal} and \
                          was ended by it; connections may have been cut; have it handle SIG{signal}, or say \
@@ -230,7 +236,7 @@ fn reason(why: Why) -> &'static str {
         Why::Replaced => "its replacement is healthy",
         Why::Withdrawn => "its generation is withdrawn",
         Why::Surplus => "fewer workers are wanted",
-        Why::Unacknowledged => "it did not acknowledge in time",
+        Why::Unacknowledged => "it was not ready in time",
         Why::Shutdown => "the supervisor is shutting down",
     }
 }
@@ -299,7 +305,7 @@ mod tests {
 
     #[test]
     fn a_stop_signal_that_nobody_handles_is_told_of_once_for_each_generation() {
-        let mut unhandled = Unhandled::new(Signal::Usr2, 12);
+        let mut unhandled = Unhandled::new(Some((Signal::Usr2, 12)));
         let mut served = |worker, generation, status| {
             unhandled.note(&healthy(worker, generation), |_| String::new());
             unhandled.note(&gone(worker, generation, status), |_| "/bin/a".into())
@@ -320,7 +326,7 @@ mod tests {
 
     #[test]
     fn a_worker_that_never_was_healthy_has_nothing_to_lose_whyever_it_is_to_go() {
-        let mut unhandled = Unhandled::new(Signal::Term, 15);
+        let mut unhandled = Unhandled::new(Some((Signal::Term, 15)));
         let mut note = |notice| unhandled.note(&notice, |_| String::new());
         let generation = Generation(1);
         for (number, why) in (1..).zip([Why::Unacknowledged, Why::Withdrawn, Why::Surplus, Why::Shutdown]) {
@@ -349,7 +355,7 @@ mod tests {
 
     #[test]
     fn workers_that_are_gone_are_not_remembered() {
-        let mut unhandled = Unhandled::new(Signal::Usr2, 12);
+        let mut unhandled = Unhandled::new(Some((Signal::Usr2, 12)));
         let mut note = |notice| unhandled.note(&notice, |_| String::new());
         let (worker, generation, next) = (WorkerId(1), Generation(1), Next::NotReplaced);
         let status = ExitStatus::Code(1);

@@ -7,8 +7,10 @@
 use super::{
     clock::Monotonic,
     control::{Asked, Connection, Control, Incoming},
+    drain::{self, Choice, Manners},
     given::{Given, Reporting, Variables},
     leftovers::Leftovers,
+    lookout::Lookout,
     process::{self, Children, Hangup, Slack, Spawner},
     program::spawn_error,
     recorder::Recorder,
@@ -24,8 +26,8 @@ use crate::{
     cli::daemon::Options,
     fsm::{
         Supervisor,
-        action::{Action, Reply},
-        event::{Command, Event, EventKind, SpawnError, SpawnStage},
+        action::{Action, Reply, Scope},
+        event::{Command, Event, EventKind, Proof, SpawnError, SpawnStage},
         id::{ClientId, Generation, Pid, RequestId, SlotId, WorkerId},
         notice::Notice,
         reason::Why,
@@ -43,7 +45,9 @@ use nix::errno::Errno;
 use std::{
     collections::VecDeque,
     io::{self, ErrorKind},
-    mem, process as this, thread,
+    mem,
+    path::Path,
+    process as this, thread,
     time::Duration,
 };
 
@@ -72,6 +76,7 @@ pub(crate) struct Shell<'a> {
     releases: Releases<'a>,
     children: Children,
     leftovers: Leftovers,
+    lookout: Lookout,
     /// What every worker finds in its environment; known once the sockets are bound.
     variables: Option<Variables>,
     reporting: Reporting,
@@ -107,7 +112,7 @@ impl<'a> Shell<'a> {
         let signals = Signals::new(parts.poll.registry(), parts.hangup)?;
         let own = parts.options.command_socket_as_fd;
         let reporting = if own { Reporting::OverItsOwn } else { Reporting::AtTheSocket };
-        let stop_number = process::number(parts.options.stop_signal) as i32;
+        let chosen = parts.options.stop_signal.map(|signal| (signal, process::number(signal) as i32));
         Ok(Self {
             options: parts.options,
             clock: Monotonic::start(),
@@ -120,9 +125,10 @@ impl<'a> Shell<'a> {
             releases: Releases::new(parts.options),
             children: Children::new(),
             leftovers: Leftovers::default(),
+            lookout: Lookout::new(parts.options.ack.looks() && !parts.options.binds.is_empty()),
             variables: None,
             reporting,
-            unhandled: Unhandled::new(parts.options.stop_signal, stop_number),
+            unhandled: Unhandled::new(chosen),
             refused: Refused::default(),
             slack: Slack::default(),
             recorder: parts.recorder,
@@ -155,7 +161,7 @@ impl<'a> Shell<'a> {
         self.slack.add(freed);
         self.slack.settle(calm);
         let decision = self.supervisor.next_deadline().map(|(deadline, _)| deadline);
-        let wake = [decision, self.control.next_deadline(), self.leftovers.due()];
+        let wake = [decision, self.control.next_deadline(), self.leftovers.due(), self.lookout.due()];
         let timeout = if self.control.has_more() || self.signals.note() {
             Some(Duration::ZERO)
         } else {
@@ -206,6 +212,7 @@ impl<'a> Shell<'a> {
             self.control.accept(now);
         }
         self.take_requests();
+        self.look_out();
         let now = self.clock.now();
         if self.supervisor.next_deadline().is_some_and(|(deadline, _)| deadline <= now) {
             self.tell(EventKind::Woke);
@@ -213,6 +220,17 @@ impl<'a> Shell<'a> {
         }
         if self.leftovers.due().is_some_and(|time| time <= now) {
             self.leftovers.look(&self.clock, &self.sockets, &self.children);
+        }
+    }
+
+    /// Looks from outside at workers that are to be seen, and tells what was.
+    fn look_out(&mut self) {
+        let now = self.clock.now();
+        if self.lookout.due().is_some_and(|due| due <= now) {
+            let unseen: Vec<Pid> = self.supervisor.unseen().collect();
+            for (pid, sight) in self.lookout.look(&self.clock, &unseen, self.sockets.descriptors()) {
+                self.tell(EventKind::Seen { pid, sight });
+            }
         }
     }
 
@@ -377,6 +395,7 @@ impl<'a> Shell<'a> {
                     debug!("worker {worker}: SIG{signal} to pid {pid}: {errno}");
                 }
             }
+            Action::Stop { worker, pid } => self.stop(worker, pid),
             Action::Sweep { pid } => process::sweep(pid, &self.children),
             Action::Reply { request, reply } => {
                 let envelope = if reply == Reply::Status {
@@ -476,7 +495,25 @@ impl<'a> Shell<'a> {
             self.control.adopt(connection, child.pid);
         }
         self.children.insert(child.pid, child.ticket);
+        self.lookout.expect(self.clock.now());
         Ok(child.pid)
+    }
+
+    /// Asks a worker to go by the signal that makes its program drain.
+    fn stop(&mut self, worker: WorkerId, pid: Pid) {
+        let generation = self.supervisor.fleet().worker(worker).map(|worker| worker.generation());
+        let program = generation.map(|generation| self.releases.name(generation)).unwrap_or_default();
+        let proof = self.supervisor.fleet().worker(worker).and_then(|worker| worker.proof());
+        let manners = match proof {
+            Some(Proof::Acknowledged) => Manners::Einhorn,
+            Some(Proof::Seen | Proof::Timer) | None => Manners::Unknown,
+        };
+        let Choice { signal, reason } = drain::choose(pid, Path::new(&program), manners);
+        debug!("worker {worker}: pid {pid} gets SIG{signal}, {reason}");
+        self.unhandled.sent(worker, signal, process::number(signal) as i32);
+        if let Err(errno) = process::signal(pid, signal, Scope::Awake, &self.children) {
+            debug!("worker {worker}: SIG{signal} to pid {pid}: {errno}");
+        }
     }
 
     fn record(&mut self) {

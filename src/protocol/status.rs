@@ -112,8 +112,8 @@ fn waiting_for(upgrade: &UpgradeStatus) -> String {
     }
 }
 
-const COLUMNS: [&str; 8] =
-    ["SLOT", "PID", "GENERATION", "PHASE", "AGE", "RESTARTS", "LAST PING", "LAST EXIT"];
+const COLUMNS: [&str; 9] =
+    ["SLOT", "PID", "GENERATION", "PHASE", "READY", "AGE", "RESTARTS", "LAST PING", "LAST EXIT"];
 
 /// A row for each worker. Nothing of a row is kept while the next is made, which is what makes a long table cheap.
 fn rows(status: &Status, about: &About<'_>) -> String {
@@ -127,6 +127,7 @@ fn rows(status: &Status, about: &About<'_>) -> String {
             worker.pid.map_or_else(dash, |pid| pid.to_string()),
             worker.generation.to_string(),
             format!("{}{}", worker.phase, if about.is_stopped(worker) { ", stopped" } else { "" }),
+            worker.proof.map_or_else(dash, |proof| proof.word().to_owned()),
             span(worker.age),
             slot.map_or_else(dash, |slot| slot.restarts.to_string()),
             worker.pinged.map_or_else(dash, |pinged| format!("{} ago", span(pinged))),
@@ -254,6 +255,7 @@ fn worker_fields(worker: &WorkerStatus, slot: Option<&SlotStatus>) -> Object {
         ("generation", number(worker.generation.0)),
         ("phase", text(phase)),
         ("detail", or_null(detail, text)),
+        ("ready", or_null(worker.proof, |proof| text(proof.word()))),
         ("age_ms", number(worker.age.0)),
         ("restarts", or_null(slot, |slot| number(slot.restarts))),
         ("last_exit", exit_value(slot.and_then(|slot| slot.last_exit))),
@@ -278,6 +280,7 @@ fn slot_of(status: &Status, number: SlotId) -> Option<&SlotStatus> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fsm::event::Proof;
     use crate::fsm::{
         event::{ExitStatus, Strategy},
         id::{Generation, WorkerId},
@@ -314,6 +317,7 @@ mod tests {
             pid,
             generation: Generation(generation),
             phase,
+            proof: (phase == PhaseTag::Healthy).then_some(Proof::Seen),
             age: Millis(1_500),
             pinged: None,
         };
@@ -358,10 +362,10 @@ einhyrningsins 0.1.0, pid 4242, up 3 h 2 min
 generation 1, 1/3 workers healthy
 upgrading to generation 2 (rolling): 0/3 healthy, 1 retired, for 3.2 s; waiting for 1 worker to become healthy
 listening on 127.0.0.1:8080, [::1]:8080
-SLOT  PID    GENERATION  PHASE            AGE    RESTARTS  LAST PING  LAST EXIT
-0     10002  1           healthy          1.5 s  2         40 ms ago  killed by SIGSEGV (signal 11)
-0     -      2           spawning/wanted  1.5 s  2         -          killed by SIGSEGV (signal 11)
-1     101    1           draining/term    1.5 s  0         -          -
+SLOT  PID    GENERATION  PHASE            READY  AGE    RESTARTS  LAST PING  LAST EXIT
+0     10002  1           healthy          seen   1.5 s  2         40 ms ago  killed by SIGSEGV (signal 11)
+0     -      2           spawning/wanted  -      1.5 s  2         -          killed by SIGSEGV (signal 11)
+1     101    1           draining/term    -      1.5 s  0         -          -
 slot 1: failed to start 3 times, at last: exited with status 1; next try in 225 ms
 slot 2: given up after 5 failed starts, at last: exited with status 1; `retry` tries again";
         assert_eq!(table(&amid_an_upgrade(), &about()), expected);
@@ -383,7 +387,7 @@ slot 2: given up after 5 failed starts, at last: exited with status 1; `retry` t
              \"unready\":1,\"untouched\":1,\"waiting_for\":\"1 worker to become healthy\"}",
             "{\"age_ms\":1500,\"detail\":null,\"generation\":1,\"last_exit\":{\"kind\":\"killed\",\
              \"message\":\"killed by SIGSEGV (signal 11)\",\"signal\":11},\"last_ping_ms\":40,\
-             \"phase\":\"healthy\",\"pid\":10002,\"restarts\":2,\"slot\":0,\"stopped\":false,\"worker\":2}",
+             \"phase\":\"healthy\",\"pid\":10002,\"ready\":\"seen\",\"restarts\":2,\"slot\":0,\"stopped\":false,\"worker\":2}",
             "\"detail\":\"term\"",
             "\"gave_up\":true",
             "\"retry_in_ms\":225",

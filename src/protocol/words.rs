@@ -17,7 +17,7 @@ pub fn failure(failure: &Failure) -> String {
         Failure::Spawn(error) => spawn_error(error),
         Failure::Exited(status) => exit_status(*status),
         Failure::Unacknowledged { pid, age } => {
-            format!("did not acknowledge in time (pid {pid}, after {})", span(*age))
+            format!("was not ready in time (pid {pid}, after {})", span(*age))
         }
     }
 }
@@ -232,7 +232,7 @@ mod tests {
         assert_eq!(failure(&Failure::Exited(ExitStatus::Signal(11))), "killed by SIGSEGV (signal 11)");
         assert_eq!(failure(&Failure::Exited(ExitStatus::Signal(63))), "killed by signal 63");
         let hangs = Failure::Unacknowledged { pid: Pid(4_711), age: Millis(30_020) };
-        assert_eq!(failure(&hangs), "did not acknowledge in time (pid 4711, after 30.0 s)");
+        assert_eq!(failure(&hangs), "was not ready in time (pid 4711, after 30.0 s)");
     }
 
     #[test]

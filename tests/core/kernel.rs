@@ -233,6 +233,10 @@ impl Kernel {
                 self.signal(*pid, *signal, *scope, now);
                 None
             }
+            Action::Stop { pid, .. } => {
+                self.signal(*pid, Signal::Usr2, Scope::Awake, now);
+                None
+            }
             Action::Forget { .. }
             | Action::Sweep { .. }
             | Action::Reply { .. }

@@ -43,9 +43,18 @@ pub fn configs() -> impl Strategy<Value = Config> {
         patience().prop_map(AckMode::Auto),
         patience().prop_map(AckMode::Auto),
     ];
-    let limits = (1_u32..4, 1_u32..4, prop::bool::weighted(0.2));
+    let stop = prop::bool::weighted(0.3).prop_map(|known| (!known).then_some(Signal::Usr2));
+    let limits = (1_u32..4, 1_u32..4, prop::bool::weighted(0.2), stop);
     (1_u32..6, 0_u32..3, ack, 1_u32..4, millis(500), millis(5_000), limits).prop_map(
-        |(target, listeners, ack, retries, backoff, grace, (max_unacked, max_surge, exit_on_failure))| {
+        |(
+            target,
+            listeners,
+            ack,
+            retries,
+            backoff,
+            grace,
+            (max_unacked, max_surge, exit_on_failure, stop_signal),
+        )| {
             Config {
                 target,
                 listeners,
@@ -53,7 +62,7 @@ pub fn configs() -> impl Strategy<Value = Config> {
                 retries,
                 backoff,
                 grace,
-                stop_signal: Signal::Usr2,
+                stop_signal,
                 max_unacked,
                 max_surge,
                 exit_on_failure,

@@ -345,7 +345,7 @@ fn config(rng: &mut Rng, options: &Options) -> Config {
         retries: small(rng, 5),
         backoff: Millis(rng.below(400)),
         grace: Millis(rng.below(10_000)),
-        stop_signal: Signal::Usr2,
+        stop_signal: rng.chance(700).then_some(Signal::Usr2),
         max_unacked: small(rng, 4),
         max_surge: small(rng, 4),
         exit_on_failure: rng.below(8) == 0,

@@ -2,7 +2,7 @@
 
 use crate::script::after;
 use einhyrningsins::fsm::{
-    event::{ExitStatus, Strategy},
+    event::{ExitStatus, Proof, Strategy},
     id::{Generation, Pid, SlotId, WorkerId},
     reason::Failure,
     signal::Shutdown,
@@ -45,6 +45,7 @@ fn worker(number: u64, slot: u32, phase: PhaseTag, age: u64) -> WorkerStatus {
         pid: Some(Pid(100 + u32::try_from(number).expect("small"))),
         generation: Generation(1),
         phase,
+        proof: (phase == PhaseTag::Healthy).then_some(Proof::Acknowledged),
         age: Millis(age),
         pinged: None,
     }

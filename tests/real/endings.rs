@@ -17,7 +17,8 @@ fn start(options: &[&str], words: &[&str]) -> Supervisor {
     let folder = Folder::new();
     let trace = folder.join("trace").display().to_string();
     let (python, rogue) = (python(), script("rogue.py"));
-    let args = [&["--trace", &trace, "-m"][..], options, &[&python, &rogue], words].concat();
+    let args = [&["--trace", &trace, "-m", "--stop-signal", "USR2"][..], options, &[&python, &rogue], words]
+        .concat();
     Supervisor::start_in(folder, &args, |_| {})
 }
 

@@ -138,7 +138,7 @@ fn a_worker_that_dies_by_a_signal_is_told_with_its_name() {
 fn a_worker_that_never_acknowledges_is_stopped_and_tried_again() {
     let options = ["-m", "--ack-timeout", "0.3", "-r", "2", "-s", "0.02"];
     let (log, trace) = gives_up(&with(&options, rogue(&["never-ack"])));
-    assert!(log.contains("did not acknowledge in time"), "{log}");
+    assert!(log.contains("was not ready in time"), "{log}");
     let failed: Vec<_> = failed_starts(&trace).into_iter().map(|(failure, _)| failure).collect();
     assert!(
         matches!(failed[..], [Failure::Unacknowledged { .. }, Failure::Unacknowledged { .. }]),
@@ -228,7 +228,7 @@ fn an_ack_resurrects_nobody_who_was_asked_to_go() {
         go.display()
     );
     let shell = ["/bin/sh", "-c", &wait, "sh"].map(str::to_owned).to_vec();
-    let args = with(&["-m", "-n", "2"], [shell, rogue(&[])].concat());
+    let args = with(&["-m", "-n", "2", "--stop-signal", "USR2"], [shell, rogue(&[])].concat());
     let mut supervisor = Supervisor::start_in(folder, &args, |_| {});
     await_phase(&mut supervisor, 0, "pending-ack");
     let late = await_phase(&mut supervisor, 1, "pending-ack");

@@ -164,7 +164,7 @@ fn no_bad_release_loses_a_request() {
     let mut bad = vec![
         (script("exits", "exit 1"), "exited with status 1"),
         (script("dies", "kill -SEGV $$"), "killed by SIGSEGV (signal 11)"),
-        (script("hangs", "exec sleep 600"), "did not acknowledge in time"),
+        (script("hangs", "exec sleep 600"), "was not ready in time"),
         (supervisor.folder.script("lost", "#!/no/such/interpreter\n"), "No such file or directory (errno 2)"),
         (script("partial", &format!("[ $EINHORN_CHILD_INDEX != 3 ] || exit 9\nexec {good}")), "status 9"),
     ];

@@ -89,7 +89,7 @@ fn who_was_no_part_of_a_worker_when_it_connected_is_none_because_it_is_gone() {
 /// The line that tells that the start of a worker has failed for want of a report.
 #[track_caller]
 fn time_out(supervisor: &mut Supervisor) -> String {
-    let what = "failed: did not acknowledge in time";
+    let what = "failed: was not ready in time";
     supervisor.await_log(what);
     supervisor.log().lines().find(|line| line.contains(what)).expect("a line").to_owned()
 }

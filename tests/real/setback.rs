@@ -66,7 +66,7 @@ fn a_release_that_never_acknowledges_leaves_the_old_one_serving() {
     release.switch(&supervisor.folder.script("hangs", "#!/bin/sh\nexec sleep 600\n"));
     let last = supervisor.request(r#"{"command":"upgrade"}"#).expect("an answer").pop().expect("a line");
     assert!(!is_ok(&last) && text(&last, "outcome") == "rolled-back", "{last:?}");
-    assert!(text(&last, "message").contains("at last: did not acknowledge in time"), "{last:?}");
+    assert!(text(&last, "message").contains("at last: was not ready in time"), "{last:?}");
     assert_eq!(supervisor.await_healthy(2), old);
     assert_eq!(judge(&supervisor, 2).1, 0);
 }

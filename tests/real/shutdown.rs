@@ -212,7 +212,8 @@ fn a_shutdown_does_not_wait_for_an_ack() {
     for (signal, name) in [(Signal::SIGINT, "USR2"), (Signal::SIGTERM, "TERM")] {
         let folder = crate::harness::Folder::new();
         let program = folder.script("mute", "#!/bin/sh\nexec sleep 600\n");
-        let mut supervisor = Supervisor::start_in(folder, &["-n", "3", "-m", "--", &program], |_| {});
+        let mut supervisor =
+            Supervisor::start_in(folder, &["-n", "3", "-m", "--stop-signal", "USR2", "--", &program], |_| {});
         supervisor.eventually("they are started", |me| {
             let pending = me.workers(|worker| text(worker, "phase") == "pending-ack");
             (pending.len() == 3).then_some(())

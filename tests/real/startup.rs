@@ -366,5 +366,5 @@ fn ctrl_c_reaches_the_supervisor_alone() {
     killpg(raw(supervisor.pid()), Signal::SIGINT).expect("the group is there");
     assert_eq!(supervisor.await_exit(), 0);
     assert!(supervisor.log().contains("as asked"), "{}", supervisor.log());
-    assert!(supervisor.log().contains("killed by SIGUSR2"), "not by INT: {worker:?}: {}", supervisor.log());
+    assert!(supervisor.log().contains("killed by SIGTERM"), "not by INT: {worker:?}: {}", supervisor.log());
 }

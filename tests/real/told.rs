@@ -140,7 +140,7 @@ fn a_worker_that_does_not_handle_the_stop_signal_is_warned_of_once_in_each_gener
     await_generation(&mut supervisor, 2, 3);
     let told = warned(&supervisor, 1);
     assert_eq!(told.len(), 1, "{}", supervisor.log());
-    for part in ["/sleep): worker pid ", "had no handler for SIGUSR2 and was ended by it", "--stop-signal"] {
+    for part in ["/sleep): worker pid ", "had no handler for SIGTERM and was ended by it", "--stop-signal"] {
         assert!(told[0].contains(part), "{}", told[0]);
     }
     supervisor.signal(Signal::SIGINT);

@@ -236,7 +236,7 @@ fn a_release_that_is_killed_at_its_start_is_taken_back() {
 
 #[test]
 fn a_release_that_hangs_before_it_acknowledges_is_taken_back() {
-    taken_back(&["-r", "1", "--ack-timeout", "0.4"], HANGS, "did not acknowledge in time");
+    taken_back(&["-r", "1", "--ack-timeout", "0.4"], HANGS, "was not ready in time");
 }
 
 #[test]
@@ -299,7 +299,7 @@ fn a_release_whose_child_acknowledges_for_itself_is_not_acknowledged() {
         &supervisor.folder.script("forks", &format!("#!/bin/sh\nexec {python} {}\n", child.display())),
     );
     let answer = complaint(&supervisor, &["upgrade"]);
-    assert!(answer.contains("did not acknowledge in time"), "{answer}");
+    assert!(answer.contains("was not ready in time"), "{answer}");
     let said = fs::read_to_string(said).expect("the child has asked");
     assert!(said.contains("no worker has pid"), "{said}");
     assert_eq!(supervisor.await_healthy(1), old);

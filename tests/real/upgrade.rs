@@ -10,7 +10,6 @@ use einhyrningsins::fsm::{
     id::{Generation, SlotId, WorkerId},
     notice::Notice,
     reason::Why,
-    signal::Signal as Sent,
     trace::{self, Line},
 };
 use nix::sys::signal::Signal;
@@ -280,7 +279,7 @@ fn a_shutdown_during_an_upgrade_wins() {
         !after.clone().any(|line| matches!(line, Line::Action(Action::Spawn { .. }))),
         "nothing is started"
     );
-    let told = |line: &Line| matches!(line, Line::Action(Action::Signal { signal: Sent::Usr2, .. }));
+    let told = |line: &Line| matches!(line, Line::Action(Action::Stop { .. }));
     assert!(after.filter(|line| told(line)).count() >= 2, "all are asked to go");
     let supervisor_log = supervisor.log();
     assert!(!supervisor_log.contains("generation 3"), "{supervisor_log}");

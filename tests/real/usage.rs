@@ -195,7 +195,8 @@ fn options_that_contradict_each_other_are_both_named() {
         (&["-4", "-6"][..], "--ipv4-only", "--ipv6-only"),
         (&["-v", "-q"], "--verbose", "--quiet"),
         (&["-m", "--ack-after", "1"], "--ack-after", "--manual"),
-        (&["--ack-timeout", "5"], "--ack-timeout", "--manual"),
+        (&["--ack-after", "1", "--ack-timeout", "5"], "--ack-timeout", "--ready"),
+        (&["-m", "--ready", "timer"], "--ready", "--manual"),
         (&["--demo"], "--demo", "PROGRAM"),
     ] {
         refused(&[args, &["true"]].concat(), &[one, other]);

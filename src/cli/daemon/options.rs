@@ -10,7 +10,7 @@ use crate::{
         value::{DEFAULT_SOCKET_PATH, Value},
     },
     fsm::{
-        config::{AckMode, BACKOFF, Config, RETRIES, SPAN, TARGET},
+        config::{AckMode, BACKOFF, Config, Patience, RETRIES, SPAN, TARGET},
         signal::Signal,
         time::Millis,
     },
@@ -24,6 +24,9 @@ use std::{
 
 /// How long a worker may take to report, with `--manual`.
 const ACK_TIMEOUT: Millis = Millis(30_000);
+
+/// How long a worker has to stay alive, without.
+const ACK_AFTER: Millis = Millis(1_000);
 
 const DEMO_WORKERS: u32 = 4;
 const DEMO_PORT: u16 = 8080;
@@ -72,8 +75,9 @@ pub struct Options {
     pub syslog: bool,
     /// How long a draining worker may take after the stop signal.
     pub grace: Millis,
-    /// The signal that asks a worker to drain; one that can be caught.
-    pub stop_signal: Signal,
+    /// The signal that asks a worker to drain, one that can be caught; without one, what its program is known
+    /// to want.
+    pub stop_signal: Option<Signal>,
     /// First back-off delay, at most [`BACKOFF_MAX`](crate::fsm::config::BACKOFF_MAX).
     pub backoff: Millis,
     /// The backlog of each socket, at least 1; the kernel's maximum if absent.
@@ -149,7 +153,7 @@ fn resolve(typed: &Typed<Key>) -> Result<Options, UsageError> {
         number: typed.value(Key::Number, workers)?.unwrap_or(number),
         binds,
         family,
-        ack: ack(typed, defaults.ack)?,
+        ack: ack(typed)?,
         retries: typed.value(Key::Retries, failures)?.unwrap_or(defaults.retries),
         exit_on_failure: typed.has(Key::ExitOnFailure),
         socket_path: typed
@@ -161,7 +165,7 @@ fn resolve(typed: &Typed<Key>) -> Result<Options, UsageError> {
         verbosity: verbosity(typed)?,
         syslog: typed.has(Key::Syslog),
         grace: typed.value(Key::GracePeriod, |value| value.seconds(SPAN))?.unwrap_or(defaults.grace),
-        stop_signal: typed.value(Key::StopSignal, stop_signal)?.unwrap_or(defaults.stop_signal),
+        stop_signal: typed.value(Key::StopSignal, stop_signal)?.flatten(),
         backoff: typed.value(Key::Seconds, |value| value.seconds(BACKOFF))?.unwrap_or(defaults.backoff),
         backlog: typed.value(Key::Backlog, backlog)?,
         max_unacked: typed.value(Key::MaxUnacked, workers)?,
@@ -231,6 +235,9 @@ fn bind(value: Value<'_>, family: Family) -> Result<BindSpec, UsageError> {
     Err(value.refuse("is of the other family", accepted))
 }
 
+/// What leaves the choice to the supervisor.
+const AUTO: &str = "auto";
+
 /// What einhorn takes behind its `-m`.
 const MANUAL: &str = "manual";
 
@@ -250,26 +257,70 @@ fn ack_after(typed: &Typed<Key>) -> Result<Option<Millis>, UsageError> {
     typed.values(Key::AckAfter).chain(einhorn).last().map(|value| value.seconds(SPAN)).transpose()
 }
 
-fn ack(typed: &Typed<Key>, default: AckMode) -> Result<AckMode, UsageError> {
-    let after = ack_after(typed)?;
-    let timeout = typed.value(Key::AckTimeout, |value| value.seconds(ACK_TIMEOUT_RANGE))?;
+/// What `--ready` takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ready {
+    Auto,
+    Accepting,
+    Manual,
+    Timer,
+}
+
+const READY: [(&str, Ready); 4] = [
+    ("auto", Ready::Auto),
+    ("accepting", Ready::Accepting),
+    ("manual", Ready::Manual),
+    ("timer", Ready::Timer),
+];
+
+fn ready(value: Value<'_>) -> Result<Ready, UsageError> {
+    let found = READY.iter().find(|(word, _)| value.text == *word);
+    found.map(|(_, ready)| *ready).ok_or_else(|| {
+        let words: Vec<&str> = READY.iter().map(|(word, _)| *word).collect();
+        value.refuse("is no way to tell that a worker is ready", words.join(", "))
+    })
+}
+
+/// By which option workers are to report, if by any.
+fn manual(typed: &Typed<Key>, ready: Option<Ready>) -> Result<Option<&'static str>, UsageError> {
     let reports = typed.values(Key::Manual).any(|mode| mode.text.is_empty() || mode.text == MANUAL);
     let manual = match (reports, typed.has(Key::Demo)) {
         (true, _) => Some("--manual"),
         (false, true) => Some("--demo"),
         (false, false) => None,
     };
-    match (manual, after, timeout) {
-        (Some(manual), Some(_), _) => {
-            Err(conflict("--ack-after", manual, "workers report themselves, and --ack-timeout limits when"))
+    match (manual, ready) {
+        (Some(manual), Some(Ready::Auto | Ready::Accepting | Ready::Timer)) => {
+            Err(conflict("--ready", manual, "workers report themselves, which is --ready manual"))
         }
-        (Some(_), None, timeout) => Ok(AckMode::Manual(timeout.unwrap_or(ACK_TIMEOUT))),
-        (None, _, Some(_)) => Err(UsageError::Without {
+        (None, Some(Ready::Manual)) => Ok(Some("--ready manual")),
+        (manual, _) => Ok(manual),
+    }
+}
+
+fn ack(typed: &Typed<Key>) -> Result<AckMode, UsageError> {
+    let (after, ready) = (ack_after(typed)?, typed.value(Key::Ready, ready)?);
+    let timeout = typed.value(Key::AckTimeout, |value| value.seconds(ACK_TIMEOUT_RANGE))?;
+    if let Some(manual) = manual(typed, ready)? {
+        return match after {
+            Some(_) => Err(conflict(
+                "--ack-after",
+                manual,
+                "workers report themselves, and --ack-timeout limits when",
+            )),
+            None => Ok(AckMode::Manual(timeout.unwrap_or(ACK_TIMEOUT))),
+        };
+    }
+    let patience = Patience { after: after.unwrap_or(ACK_AFTER), timeout: timeout.unwrap_or(ACK_TIMEOUT) };
+    match (ready, after, timeout) {
+        (Some(Ready::Timer), _, Some(_)) | (None, Some(_), Some(_)) => Err(UsageError::Without {
             option: "--ack-timeout",
-            needs: "--manual",
-            why: "add it if workers report themselves, or use --ack-after",
+            needs: "--ready auto, accepting or manual",
+            why: "with --ack-after alone, a worker that is alive for so long is ready",
         }),
-        (None, after, None) => Ok(after.map_or(default, AckMode::After)),
+        (Some(Ready::Accepting), ..) => Ok(AckMode::Accepting(patience)),
+        (Some(Ready::Timer), ..) | (None, Some(_), None) => Ok(AckMode::After(patience.after)),
+        (Some(Ready::Auto | Ready::Manual), ..) | (None, None, _) => Ok(AckMode::Auto(patience)),
     }
 }
 
@@ -291,15 +342,19 @@ fn verbosity(typed: &Typed<Key>) -> Result<Verbosity, UsageError> {
 }
 
 /// A signal that a worker can catch, for otherwise it could not finish its connections.
-fn stop_signal(value: Value<'_>) -> Result<Signal, UsageError> {
+/// No signal stands for that which the program is known to want.
+fn stop_signal(value: Value<'_>) -> Result<Option<Signal>, UsageError> {
+    if value.text == AUTO {
+        return Ok(None);
+    }
     let uncatchable = |signal: &Signal| matches!(signal, Signal::Kill | Signal::Stop);
     let why = match Signal::from_name(&value.text()) {
-        Some(signal) if !uncatchable(&signal) => return Ok(signal),
+        Some(signal) if !uncatchable(&signal) => return Ok(Some(signal)),
         Some(_) => "is a signal that no worker can catch",
         None => "is not the name of a signal",
     };
-    let names: Vec<_> =
-        Signal::ALL.iter().filter(|signal| !uncatchable(signal)).map(|signal| signal.word()).collect();
+    let catchable = Signal::ALL.iter().filter(|signal| !uncatchable(signal)).map(|signal| signal.word());
+    let names: Vec<_> = [AUTO].into_iter().chain(catchable).collect();
     Err(value.refuse(why, names.join(", ")))
 }
 

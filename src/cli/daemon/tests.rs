@@ -7,7 +7,7 @@ use crate::{
         bind::{BindSpec, Host},
     },
     fsm::{
-        config::{AckMode, Config},
+        config::{AckMode, Config, Patience},
         signal::Signal,
         time::Millis,
     },
@@ -52,7 +52,7 @@ fn the_defaults_are_those_of_the_core() {
         number: core.target,
         binds: vec![],
         family: Family::Any,
-        ack: core.ack,
+        ack: AckMode::Auto(AUTO),
         retries: core.retries,
         exit_on_failure: core.exit_on_failure,
         socket_path: PathBuf::from("/tmp/einhorn.sock"),
@@ -62,7 +62,7 @@ fn the_defaults_are_those_of_the_core() {
         verbosity: Verbosity::Normal,
         syslog: false,
         grace: core.grace,
-        stop_signal: core.stop_signal,
+        stop_signal: None,
         backoff: core.backoff,
         backlog: None,
         max_unacked: None,
@@ -77,9 +77,10 @@ fn the_defaults_are_those_of_the_core() {
 fn typing_a_documented_default_changes_nothing() {
     for option in COMMAND_LINE.options() {
         if let Some(default) = option.default {
-            let manual = if option.key == Key::AckTimeout { "-m" } else { "" };
-            let typed = options(&format!("{manual} --{} {default}", option.long));
-            assert_eq!(typed, options(manual), "--{} {default}", option.long);
+            // That alone chooses another mode.
+            let ready = if option.key == Key::AckAfter { "--ready timer" } else { "" };
+            let typed = options(&format!("{ready} --{} {default}", option.long));
+            assert_eq!(typed, options(ready), "--{} {default}", option.long);
         }
     }
 }
@@ -92,6 +93,7 @@ fn sample(key: Key) -> (&'static str, &'static str) {
         }
         Key::Seconds | Key::AckAfter | Key::GracePeriod => ("prog", "2.5"),
         Key::AckTimeout => ("-m prog", "2.5"),
+        Key::Ready => ("prog", "accepting"),
         Key::Bind => ("prog", "localhost:80,r"),
         Key::StopSignal => ("prog", "TERM"),
         Key::DropEnvVar => ("prog", "HOME"),
@@ -137,7 +139,7 @@ fn values_are_understood() {
         verbosity: Verbosity::Verbose,
         syslog: true,
         grace: Millis(500),
-        stop_signal: Signal::Quit,
+        stop_signal: Some(Signal::Quit),
         backoff: Millis(0),
         backlog: Some(16),
         max_unacked: Some(3),
@@ -214,7 +216,7 @@ fn numbers_and_times_out_of_range_are_refused() {
 
 #[test]
 fn a_worker_cannot_be_asked_to_drain_by_what_it_cannot_catch() {
-    let accepted = "accepted: HUP, INT, QUIT, USR1, USR2, TERM, TSTP,";
+    let accepted = "accepted: auto, HUP, INT, QUIT, USR1, USR2, TERM, TSTP,";
     for (name, why) in [
         ("KILL", "is a signal that no worker can catch"),
         ("sigstop", "is a signal that no worker can catch"),
@@ -254,11 +256,34 @@ fn contradictions_are_refused() {
         ("-v -q prog", "--verbose", "--quiet"),
         ("-m --ack-after 1 prog", "--ack-after", "--manual"),
         ("--demo --ack-after 1", "--ack-after", "--demo"),
+        ("--demo --ready timer", "--ready", "--demo"),
+        ("-m --ready auto prog", "--ready", "--manual"),
+        ("--ready manual --ack-after 1 prog", "--ack-after", "--ready manual"),
         ("--demo --demo-worker", "--demo", "--demo-worker"),
     ] {
         let error = error(line);
         assert!(error.starts_with(&format!("{one} and {other} do not go together: ")), "{error}");
     }
+}
+
+const AUTO: Patience = Patience { after: Millis(1_000), timeout: Millis(30_000) };
+
+#[test]
+fn how_a_worker_is_ready_is_chosen_by_ready_or_by_the_options_of_a_way() {
+    assert_eq!(options("--ready auto").ack, AckMode::Auto(AUTO));
+    let slower = Patience { after: Millis(3_000), timeout: Millis(60_000) };
+    assert_eq!(options("--ready auto --ack-after 3 --ack-timeout 60").ack, AckMode::Auto(slower));
+    assert_eq!(options("--ready accepting --ack-after 3 --ack-timeout 60").ack, AckMode::Accepting(slower));
+    assert_eq!(options("--ack-timeout 60").ack, AckMode::Auto(Patience { timeout: Millis(60_000), ..AUTO }));
+    assert_eq!(options("--ready manual").ack, options("-m").ack);
+    assert_eq!(options("-m --ready manual").ack, options("-m").ack);
+    assert_eq!(options("--ready timer").ack, AckMode::After(Millis(1_000)));
+    assert_eq!(options("--ready timer --ack-after 2").ack, options("--ack-after 2").ack);
+    let said = error("--ready soon prog");
+    assert!(
+        said.contains("`soon` is no way to tell") && said.ends_with("auto, accepting, manual, timer"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -304,7 +329,7 @@ fn what_einhorn_takes_behind_m_means_the_same_unless_it_is_a_program() {
         );
     }
     assert_eq!(bare("-m 2stroke").workload, program(&["2stroke"]));
-    assert!(error("-m 2 --ack-timeout 5 prog").starts_with("--ack-timeout does nothing without --manual"));
+    assert!(error("-m 2 --ack-timeout 5 prog").starts_with("--ack-timeout does nothing without --ready "));
     assert_eq!(options("-m4").family, Family::V4);
     assert!(error("-m -m 2 prog").starts_with("--ack-after and --manual do not go together"));
 }
@@ -334,9 +359,14 @@ fn options_of_others_are_told_with_what_does_the_same() {
 }
 
 #[test]
-fn a_time_limit_for_reports_needs_manual_mode() {
-    let rest = "add it if workers report themselves, or use --ack-after";
-    assert_eq!(error("--ack-timeout 2 prog"), format!("--ack-timeout does nothing without --manual: {rest}"));
+fn a_time_limit_for_reports_means_nothing_where_time_alone_counts() {
+    for line in ["--ack-after 1 --ack-timeout 2 prog", "--ready timer --ack-timeout 2 prog"] {
+        assert_eq!(
+            error(line),
+            "--ack-timeout does nothing without --ready auto, accepting or manual: with --ack-after alone, a worker \
+             that is alive for so long is ready"
+        );
+    }
 }
 
 #[test]

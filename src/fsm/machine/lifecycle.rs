@@ -77,7 +77,10 @@ impl Supervisor {
 
     fn follow(&mut self, moved: &Moved, effect: Effect, failure: Option<Failure>) {
         match (effect, failure) {
-            (Effect::SignalStop, _) => self.send(moved, self.fleet.config().stop_signal, Scope::Awake),
+            (Effect::SignalStop, _) => match self.fleet.config().stop_signal {
+                Some(signal) => self.send(moved, signal, Scope::Awake),
+                None => self.stop(moved),
+            },
             (Effect::SignalTerm, _) => self.send(moved, Signal::Term, Scope::Awake),
             (Effect::SignalKill, _) => self.send(moved, Signal::Kill, Scope::Group),
             (Effect::FailedStart, Some(failure)) => self.count_failure(moved, failure),
@@ -92,6 +95,13 @@ impl Supervisor {
                     self.notice(Notice::Stuck { worker: moved.worker, pid });
                 }
             }
+        }
+    }
+
+    /// The stop signal is the first that is sent, so there is no other that it follows.
+    fn stop(&mut self, moved: &Moved) {
+        if let Some(pid) = moved.after.pid() {
+            self.act(Action::Stop { worker: moved.worker, pid });
         }
     }
 

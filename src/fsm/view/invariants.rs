@@ -23,70 +23,14 @@ use alloc::{
 };
 use core::fmt;
 
+mod list;
 mod proof;
 mod relief;
 mod state;
 #[cfg(test)]
 mod tests;
 
-/// How an invariant is checked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// By [`Monitor::step`].
-    Step,
-    /// By [`Monitor::state`].
-    State,
-    /// By tests that look at whole runs.
-    Run,
-}
-
-/// Every invariant, by number.
-pub const ALL: [(u8, Kind); 41] = {
-    use Kind::{Run, State, Step};
-    [
-        (1, Run),
-        (2, State),
-        (3, Step),
-        (4, Step),
-        (5, Step),
-        (6, State),
-        (7, Step),
-        (8, Step),
-        (9, Step),
-        (10, State),
-        (11, Step),
-        (12, Step),
-        (13, Step),
-        (14, Step),
-        (15, Step),
-        (16, Step),
-        (17, State),
-        (18, Step),
-        (19, Step),
-        (20, Run),
-        (21, State),
-        (22, Run),
-        (23, Run),
-        (24, Run),
-        (25, Run),
-        (26, Run),
-        (27, Run),
-        (28, State),
-        (29, Step),
-        (30, State),
-        (31, Step),
-        (32, State),
-        (33, Step),
-        (34, State),
-        (35, Run),
-        (36, State),
-        (37, State),
-        (38, Step),
-        (39, Step),
-        (40, Step),
-        (41, Step),
-    ]
-};
+pub use list::{ALL, Kind};
 
 /// An invariant that does not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -207,6 +151,14 @@ impl Monitor {
                     } else {
                         self.signal(&sent, after)?;
                     }
+                }
+                Action::Stop { worker, pid } => {
+                    self.addressed(&Sent {
+                        worker: *worker,
+                        pid: *pid,
+                        signal: Signal::Usr2,
+                        scope: Scope::Awake,
+                    })?;
                 }
                 Action::Pin { generation, .. } => {
                     holds(13, *generation > self.last_generation, || {

@@ -2,7 +2,7 @@
 
 use crate::fsm::fleet::{slot::Hold, worker::PhaseTag};
 use crate::fsm::words::{
-    event::{ExitStatus, Strategy},
+    event::{ExitStatus, Proof, Strategy},
     id::{Generation, Pid, SlotId, WorkerId},
     reason::Failure,
     signal::Shutdown,
@@ -85,6 +85,8 @@ pub struct WorkerStatus {
     pub generation: Generation,
     /// Where it is.
     pub phase: PhaseTag,
+    /// How it was found healthy, if it was.
+    pub proof: Option<Proof>,
     /// Time since its start.
     pub age: Millis,
     /// Time since its last ping.
@@ -130,6 +132,7 @@ impl Supervisor {
             pid: worker.phase().pid(),
             generation: worker.generation(),
             phase: worker.phase().tag(),
+            proof: worker.proof(),
             age: now.since(worker.born()),
             pinged: worker.pinged().map(|at| now.since(at)),
         });

@@ -52,6 +52,13 @@ records! {
             /// To whom exactly.
             scope: Scope,
         },
+        /// Ask a worker to finish what it has begun and go, by the signal that its program is known to want.
+        "stop" => Stop {
+            /// Which worker.
+            worker: WorkerId,
+            /// Its process.
+            pid: Pid,
+        },
         /// Kill what is left in the process group of a worker that was just reaped.
         "sweep" => Sweep {
             /// The worker's process, which was the group's leader.

@@ -122,8 +122,8 @@ record! {
         pub backoff: Millis,
         /// How long a draining worker may take after the stop signal, within [`SPAN`].
         pub grace: Millis,
-        /// The signal that asks a worker to drain.
-        pub stop_signal: Signal = "stop",
+        /// The signal that asks a worker to drain; without one, that which its program is known to want.
+        pub stop_signal: Option<Signal> = "stop",
         /// How many workers an upgrade may have starting at once, within [`TARGET`].
         pub max_unacked: u32 = "unacked",
         /// How many workers beyond the target a rolling upgrade may have alive and not draining, within
@@ -171,7 +171,7 @@ impl Default for Config {
             retries: 5,
             backoff: Millis(100),
             grace: Millis(30_000),
-            stop_signal: Signal::Usr2,
+            stop_signal: Some(Signal::Usr2),
             max_unacked: 1,
             max_surge: 1,
             exit_on_failure: false,

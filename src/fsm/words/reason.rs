@@ -15,7 +15,7 @@ pub enum Failure {
     Spawn(SpawnError),
     /// It ended before it was healthy.
     Exited(ExitStatus),
-    /// It did not acknowledge in time.
+    /// It was not ready in time.
     Unacknowledged {
         /// Its process.
         pid: Pid,
@@ -135,7 +135,7 @@ words! {
         "withdrawn" => Withdrawn,
         /// Fewer workers are wanted.
         "surplus" => Surplus,
-        /// It did not acknowledge in time.
+        /// It was not ready in time.
         "unacknowledged" => Unacknowledged,
         /// The supervisor shuts down.
         "shutdown" => Shutdown,

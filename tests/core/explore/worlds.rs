@@ -74,7 +74,7 @@ const fn config(target: u32, ack: AckMode) -> Config {
         retries: 2,
         backoff: Millis(200),
         grace: Millis(3_000),
-        stop_signal: Signal::Usr2,
+        stop_signal: Some(Signal::Usr2),
         max_unacked: 1,
         max_surge: 1,
         exit_on_failure: false,

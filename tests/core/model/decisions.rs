@@ -219,7 +219,11 @@ impl Model<'_> {
 /// Whether an order is about workers, slots or an answer that this model gives too.
 pub(super) fn concerns(order: &Action, event: &EventKind) -> bool {
     match order {
-        Action::Spawn { .. } | Action::Signal { .. } | Action::Sweep { .. } | Action::Exit { .. } => true,
+        Action::Spawn { .. }
+        | Action::Signal { .. }
+        | Action::Stop { .. }
+        | Action::Sweep { .. }
+        | Action::Exit { .. } => true,
         Action::Pin { .. } | Action::Bind { .. } | Action::Forget { .. } | Action::Progress { .. } => false,
         Action::Reply { reply: Reply::CanaryRefused { .. }, .. } => true,
         Action::Reply { request, .. } => match event {

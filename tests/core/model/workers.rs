@@ -139,7 +139,10 @@ impl Model<'_> {
     ) -> Result<(), Wrong> {
         let process = after.pid.ok_or("an effect on no process");
         let (signal, scope) = match effect {
-            Effect::SignalStop => (self.config.stop_signal, Scope::Awake),
+            Effect::SignalStop => match self.config.stop_signal {
+                Some(signal) => (signal, Scope::Awake),
+                None => return self.must(Action::Stop { worker, pid: process? }),
+            },
             Effect::SignalTerm => (Signal::Term, Scope::Awake),
             Effect::SignalKill => (Signal::Kill, Scope::Group),
             Effect::ReportStuck => return self.must_tell(Notice::Stuck { worker, pid: process? }),
