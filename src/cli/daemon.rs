@@ -77,7 +77,7 @@ const WORKERS: &[Opt<Key>] = &[
         Key::DropEnvVar,
         "drop-env-var",
         "VAR",
-        "Hide einhyrningsins' own variable VAR from workers.",
+        "Hide VAR from workers: a variable of einhyrningsins' own, or one of those below.",
     )
     .repeats(),
     Opt::valued(
@@ -298,6 +298,12 @@ const VARIABLES: Topic = Topic {
         ("EINHORN_FD_COUNT", "How many sockets it inherits."),
         ("EINHORN_FD_0, ...", "The file descriptor of each, in the order of --bind."),
         ("EINHORN_FD_FAMILY_0, ...", "The family of each: AF_INET or AF_INET6."),
+        ("EINHORN_FDS", "All their file descriptors, separated by spaces."),
+        ("LISTEN_FDS", "How many there are, from file descriptor 3 on, if any, as systemd says it."),
+        ("LISTEN_FDNAMES", "What each is called, or unknown, separated by colons."),
+        ("LISTEN_PID", "The worker's own process id."),
+        ("SERVER_STARTER_PORT", "HOST:PORT=FD, separated by semicolons, as Server::Starter says it."),
+        ("SERVER_STARTER_GENERATION", "Its generation."),
         ("EINHORN_SOCK_PATH", "Absolute path of the control socket."),
         (
             "EINHORN_SOCK_FD",

@@ -63,6 +63,15 @@ impl Address {
         }
     }
 
+    /// What Server::Starter calls it: `PORT` for all IPv4 addresses, `HOST:PORT` otherwise.
+    pub(crate) fn starter(&self) -> Option<String> {
+        match self {
+            Self::V4(v4) if v4.ip().is_unspecified() => Some(v4.port().to_string()),
+            Self::V4(v4) => Some(v4.to_string()),
+            Self::V6(v6) => Some(v6.to_string()),
+        }
+    }
+
     /// Binds a socket to it and listens on that.
     pub(crate) fn bind(&self, options: ListenOptions) -> Result<Listener, Errno> {
         let fd = self.listen(options).map_err(|errno| Errno(errno as i32))?;

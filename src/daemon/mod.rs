@@ -22,9 +22,9 @@
 //! | `process` | fork, exec, signals, reaping; the one room with `unsafe` |
 //! | `program` | what is executed, captured once |
 //! | `explain` | why a program cannot be executed, and what can be done about it |
+//! | `sockets`, `listen`, `resolve` | `--bind`: all sockets, each kind of address, names of hosts |
 //! | `given` | the contract with workers: variables, descriptors, what is kept from them |
 //! | `directory` | where workers run: what a name leads to at each upgrade |
-//! | `sockets`, `listen`, `resolve` | `--bind`: all sockets, each kind of address, names of hosts |
 //! | `holders` | who else has a socket, or a port |
 //! | `lookout` | when workers are looked at, as long as somebody is to be seen |
 //! | `drain` | which signal makes a worker drain |

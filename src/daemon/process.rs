@@ -1,6 +1,6 @@
 //! Processes: starting them, signalling them, learning of their end. The one room with `unsafe`, and its
 //! closets: `child` is what a child does before it is the program, `moves` where its descriptors go,
-//! `verdicts` how it tells that it is no program; `inherited` is what is put right at the start, `reap` the
+//! `numbered` the variable with its own pid, `verdicts` how it tells that it is no program; `inherited` is what is put right at the start, `reap` the
 //! end of children, `send` signals; `memory` gives back what is free.
 //!
 //! Between `fork` and `execve` a child of a process that may have threads can do next to nothing: no
@@ -18,7 +18,7 @@ pub(crate) use send::{group_of, number, signal, sweep};
 pub(crate) use verdicts::Ticket;
 
 use super::{
-    given::{Given, Variable},
+    given::{Given, OwnPid, Variable},
     program::{Program, Strings, spawn_error},
 };
 use crate::fsm::{
@@ -35,6 +35,7 @@ use nix::{
     sys::stat::Mode,
     unistd,
 };
+use numbered::{PidPlace, PidVariable};
 use std::{
     collections::BTreeMap,
     os::{
@@ -71,6 +72,8 @@ pub(crate) struct Spawner {
     variables: Strings,
     arguments: Vec<*const c_char>,
     environment: Vec<*const c_char>,
+    /// Room for `LISTEN_PID`, which the child writes.
+    own_pid: PidVariable,
     moves: Moves,
     /// Signals that do not have their default effect here.
     signals: Vec<c_int>,
@@ -88,6 +91,7 @@ impl Spawner {
             variables: Strings::default(),
             arguments: Vec::new(),
             environment: Vec::new(),
+            own_pid: PidVariable::default(),
             moves: Moves::default(),
             signals: Vec::new(),
             files: files.is_raised().then_some(files),
@@ -109,14 +113,19 @@ impl Spawner {
         let file = displaced.map(|(file, _)| file.as_raw_fd());
         self.moves.arrange(given.sockets.iter().map(AsRawFd::as_raw_fd).chain(file));
         let place = self.moves.end().saturating_sub(1);
-        self.start(program, displaced.map(|(_, kind)| Displaced { place, kind }))
+        let own_pid = (given.own_pid == OwnPid::Told).then(|| self.own_pid.place());
+        self.start(program, displaced.map(|(_, kind)| Displaced { place, kind }), own_pid)
     }
 
-    fn start(&mut self, program: &Program, displaced: Option<Displaced>) -> Result<Child, SpawnError> {
+    fn start(
+        &mut self,
+        program: &Program,
+        displaced: Option<Displaced>,
+        own_pid: Option<PidPlace>,
+    ) -> Result<Child, SpawnError> {
         let failed = |errno| spawn_error(SpawnStage::Fork, errno);
-        // A variable that the child must set itself, such as its own pid, can be written in place
-        // here: the child has its own copy of this memory.
-        let environment = program.environment().chain(self.variables.pointers());
+        let pid = own_pid.map(PidPlace::variable);
+        let environment = program.environment().chain(self.variables.pointers()).chain(pid);
         fill(&mut self.environment, environment);
         fill(&mut self.arguments, program.arguments().pointers());
         if self.signals.is_empty() {
@@ -137,6 +146,7 @@ impl Spawner {
             displaced,
             arguments: &self.arguments,
             environment: &self.environment,
+            own_pid,
         };
         match plan.fork() {
             Ok(pid) => Ok(Child { pid, ticket }),
@@ -173,6 +183,7 @@ mod inherited;
 mod interrupt;
 mod memory;
 mod moves;
+mod numbered;
 mod reap;
 mod send;
 #[cfg(test)]

@@ -486,11 +486,16 @@ impl<'a> Shell<'a> {
             Reporting::AtTheSocket => None,
             Reporting::OverItsOwn => Some(self.control.prepare().map_err(unprepared)?),
         };
-        let make = || Variables::new(&self.sockets.families(), self.control.path(), self.reporting);
-        let variables = self.variables.get_or_insert_with(make).of(slot);
+        let make = || {
+            let hidden = &self.options.drop_env;
+            Variables::new(&self.sockets.described(), self.control.path(), self.reporting, hidden)
+        };
+        let variables = self.variables.get_or_insert_with(make);
+        let own_pid = variables.own_pid();
+        let variables = variables.of(slot, generation);
         let mut sockets = self.sockets.descriptors();
         sockets.extend(connection.as_ref().map(Connection::theirs));
-        let child = self.spawner.spawn(program, Given { sockets: &sockets, variables })?;
+        let child = self.spawner.spawn(program, Given { sockets: &sockets, variables, own_pid })?;
         if let Some(connection) = connection {
             self.control.adopt(connection, child.pid);
         }

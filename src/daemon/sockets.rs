@@ -2,6 +2,7 @@
 //! core says so, described to workers.
 
 use super::{
+    given::Described,
     holders,
     listen::{Address, ListenOptions, Listener, Mended},
     resolve::{link, resolve},
@@ -153,9 +154,13 @@ impl Sockets {
         self.bound.values().map(|bound| bound.listener.as_fd()).collect()
     }
 
-    /// The families of their addresses, in the same order.
-    pub(crate) fn families(&self) -> Vec<&'static str> {
-        self.bound.values().map(|bound| bound.listener.address().family_name()).collect()
+    /// What workers are told of them, in the same order.
+    pub(crate) fn described(&self) -> Vec<Described> {
+        let described = |bound: &Bound| {
+            let address = bound.listener.address();
+            Described { family: address.family_name(), name: None, starter: address.starter() }
+        };
+        self.bound.values().map(described).collect()
     }
 }
 

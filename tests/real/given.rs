@@ -159,12 +159,20 @@ fn the_environment_is_the_supervisors_less_what_is_not_for_workers() {
 
     let socket = supervisor.socket().display().to_string();
     let pid = supervisor.pid().to_string();
+    let own_pid = number(&told, "pid").to_string();
+    let starter = format!("{one}=3;{two}=4");
     let given = [
         ("EINHORN_FD_COUNT", "2"),
         ("EINHORN_FD_0", "3"),
         ("EINHORN_FD_FAMILY_0", "AF_INET"),
         ("EINHORN_FD_1", "4"),
         ("EINHORN_FD_FAMILY_1", "AF_INET"),
+        ("EINHORN_FDS", "3 4"),
+        ("LISTEN_FDS", "2"),
+        ("LISTEN_FDNAMES", "unknown:unknown"),
+        ("LISTEN_PID", &own_pid),
+        ("SERVER_STARTER_PORT", &starter),
+        ("SERVER_STARTER_GENERATION", "1"),
         ("EINHORN_SOCK_PATH", &socket),
         ("EINHORN_MASTER_PID", &pid),
         ("EINHORN_CHILD_INDEX", "0"),

@@ -11,6 +11,7 @@
 
 mod client;
 mod control;
+mod conventions;
 mod crowd;
 mod current;
 mod endings;

@@ -8,6 +8,7 @@ use super::{
     inherited::{FileLimit, default_signal},
     known,
     moves::Move,
+    numbered::PidPlace,
     verdicts,
 };
 use crate::fsm::{event::SpawnStage, id::Pid};
@@ -45,6 +46,8 @@ pub(super) struct Plan<'a> {
     pub(super) displaced: Option<Displaced>,
     pub(super) arguments: &'a [*const c_char],
     pub(super) environment: &'a [*const c_char],
+    /// Where in the environment the child writes its own pid, if it is to be there.
+    pub(super) own_pid: Option<PidPlace>,
 }
 
 /// An executable that is run by its descriptor.
@@ -107,6 +110,10 @@ impl Plan<'_> {
     }
 
     fn prepare(&self) -> Result<(), (SpawnStage, Sys)> {
+        if let Some(place) = self.own_pid {
+            // SAFETY: the spawner keeps the room and does not exist in the child.
+            unsafe { place.write(unistd::getpid().as_raw().unsigned_abs()) };
+        }
         let itself = unistd::Pid::from_raw(0);
         unistd::setpgid(itself, itself).map_err(|errno| (SpawnStage::Setpgid, errno))?;
         // Before signals are let in: a handler of the parent's must not run here. And `execve` keeps

@@ -44,7 +44,12 @@ fn shell(script: &str) -> Program {
 }
 
 fn start(spawner: &mut Spawner, program: &Program) -> Child {
-    spawner.spawn(program, Given { sockets: &[], variables: [Variable::new("SLOT", "0")] }).unwrap()
+    spawner
+        .spawn(
+            program,
+            Given { sockets: &[], variables: [Variable::new("SLOT", "0")], own_pid: OwnPid::Untold },
+        )
+        .unwrap()
 }
 
 /// Other tests have children too: never reap just any.
@@ -73,7 +78,9 @@ fn seen(script: &str, sockets: &[BorrowedFd<'_>], variables: &[Variable<'_>]) ->
     let out = scratch.join("out");
     let mut spawner = spawner();
     let program = shell(&format!("{{ {script}\n}} >{} 2>&1", out.display()));
-    let child = spawner.spawn(&program, Given { sockets, variables: variables.iter().copied() }).unwrap();
+    let child = spawner
+        .spawn(&program, Given { sockets, variables: variables.iter().copied(), own_pid: OwnPid::Told })
+        .unwrap();
     assert_eq!(wait(child.pid), ExitStatus::Code(0));
     assert_eq!(spawner.outcome(child.ticket), None);
     let out = fs::read_to_string(out).unwrap();
@@ -155,7 +162,7 @@ fn a_program_that_is_being_written_may_work_the_next_time() {
 #[test]
 fn a_variable_that_cannot_be_one_is_refused_before_there_is_a_process() {
     let mut spawner = spawner();
-    let given = Given { sockets: &[], variables: [Variable::new("A", "b\0c")] };
+    let given = Given { sockets: &[], variables: [Variable::new("A", "b\0c")], own_pid: OwnPid::Untold };
     let error = spawner.spawn(&shell("exit"), given).unwrap_err();
     assert_eq!((error.stage, error.prospect), (SpawnStage::Exec, Prospect::NotExecutable));
 }
@@ -209,7 +216,7 @@ fn a_worker_has_its_sockets_from_3_on_and_nothing_else() {
     // A leak of the kind that a supervisor's parent makes: open, and not closed on exec.
     let leak = File::open("/dev/zero").unwrap();
     fcntl(&leak, FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty())).unwrap();
-    let given = Given { sockets: &given, variables: [] };
+    let given = Given { sockets: &given, variables: [], own_pid: OwnPid::Untold };
     let child = spawner.spawn(&program("/bin/sleep", &["60"]), given).unwrap();
     // The loader of shared libraries has a file open at times; what leaked would stay.
     eventually("exactly its sockets", || (fds_of(child.pid) == expected).then_some(()));
@@ -268,6 +275,7 @@ fn hand_over(null: RawFd, moves: &Moves) -> Result<(), Sys> {
         executable: ptr::null(),
         arguments: &[],
         environment: &[],
+        own_pid: None,
     };
     plan.hand_over()
 }
