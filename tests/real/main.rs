@@ -37,6 +37,7 @@ mod readme;
 mod replay;
 mod reports;
 mod scarce;
+mod servers;
 mod setback;
 mod shared;
 mod shutdown;
