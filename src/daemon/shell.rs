@@ -4,15 +4,15 @@
 //! account before any deadline: signals and dead children, then what clients ask for, then the time.
 //! The answers to actions are told before the next sleep.
 
+mod workers;
+
 use super::{
     clock::Monotonic,
-    control::{Asked, Connection, Control, Incoming},
-    drain::{self, Choice, Manners},
-    given::{Given, Reporting, Variables},
+    control::{Asked, Control, Incoming},
+    given::{Reporting, Variables},
     leftovers::Leftovers,
     lookout::Lookout,
     process::{self, Children, Hangup, Slack, Spawner},
-    program::spawn_error,
     recorder::Recorder,
     refused::Refused,
     release::Releases,
@@ -26,9 +26,9 @@ use crate::{
     cli::daemon::Options,
     fsm::{
         Supervisor,
-        action::{Action, Reply, Scope},
-        event::{Command, Event, EventKind, Proof, SpawnError, SpawnStage},
-        id::{ClientId, Generation, Pid, RequestId, SlotId, WorkerId},
+        action::{Action, Reply},
+        event::{Command, Event, EventKind},
+        id::{ClientId, RequestId},
         notice::Notice,
         reason::Why,
         time::Time,
@@ -41,13 +41,10 @@ use crate::{
 };
 use log::{LevelFilter, debug, error, info, log, warn};
 use mio::{Events, Poll};
-use nix::errno::Errno;
 use std::{
     collections::VecDeque,
     io::{self, ErrorKind},
-    mem,
-    path::Path,
-    process as this, thread,
+    mem, process as this, thread,
     time::Duration,
 };
 
@@ -220,17 +217,6 @@ impl<'a> Shell<'a> {
         }
         if self.leftovers.due().is_some_and(|time| time <= now) {
             self.leftovers.look(&self.clock, &self.sockets, &self.children);
-        }
-    }
-
-    /// Looks from outside at workers that are to be seen, and tells what was.
-    fn look_out(&mut self) {
-        let now = self.clock.now();
-        if self.lookout.due().is_some_and(|due| due <= now) {
-            let unseen: Vec<Pid> = self.supervisor.unseen().collect();
-            for (pid, sight) in self.lookout.look(&self.clock, &unseen, self.sockets.descriptors()) {
-                self.tell(EventKind::Seen { pid, sight });
-            }
         }
     }
 
@@ -464,71 +450,9 @@ impl<'a> Shell<'a> {
         }
     }
 
-    fn spawn(&mut self, worker: WorkerId, slot: SlotId, generation: Generation) -> EventKind {
-        let started = self.start_process(slot, generation).or_else(|error| {
-            // Whoever is connected and says nothing makes room for a worker.
-            if error.is_shortage() && self.control.spare_descriptors() {
-                return self.start_process(slot, generation);
-            }
-            Err(error)
-        });
-        match started {
-            Ok(pid) => EventKind::Spawned { worker, pid },
-            Err(error) => EventKind::SpawnFailed { worker, error },
-        }
-    }
-
-    fn start_process(&mut self, slot: SlotId, generation: Generation) -> Result<Pid, SpawnError> {
-        self.look();
-        self.sockets.mend();
-        let program = self.releases.program(generation)?;
-        let connection = match self.reporting {
-            Reporting::AtTheSocket => None,
-            Reporting::OverItsOwn => Some(self.control.prepare().map_err(unprepared)?),
-        };
-        let make = || {
-            let hidden = &self.options.drop_env;
-            Variables::new(&self.sockets.described(), self.control.path(), self.reporting, hidden)
-        };
-        let variables = self.variables.get_or_insert_with(make);
-        let own_pid = variables.own_pid();
-        let variables = variables.of(slot, generation);
-        let mut sockets = self.sockets.descriptors();
-        sockets.extend(connection.as_ref().map(Connection::theirs));
-        let child = self.spawner.spawn(program, Given { sockets: &sockets, variables, own_pid })?;
-        if let Some(connection) = connection {
-            self.control.adopt(connection, child.pid);
-        }
-        self.children.insert(child.pid, child.ticket);
-        self.lookout.expect(self.clock.now());
-        Ok(child.pid)
-    }
-
-    /// Asks a worker to go by the signal that makes its program drain.
-    fn stop(&mut self, worker: WorkerId, pid: Pid) {
-        let generation = self.supervisor.fleet().worker(worker).map(|worker| worker.generation());
-        let program = generation.map(|generation| self.releases.name(generation)).unwrap_or_default();
-        let proof = self.supervisor.fleet().worker(worker).and_then(|worker| worker.proof());
-        let manners = match proof {
-            Some(Proof::Acknowledged) => Manners::Einhorn,
-            Some(Proof::Seen | Proof::Timer) | None => Manners::Unknown,
-        };
-        let Choice { signal, reason } = drain::choose(pid, Path::new(&program), manners);
-        debug!("worker {worker}: pid {pid} gets SIG{signal}, {reason}");
-        self.unhandled.sent(worker, signal, process::number(signal) as i32);
-        if let Err(errno) = process::signal(pid, signal, Scope::Awake, &self.children) {
-            debug!("worker {worker}: SIG{signal} to pid {pid}: {errno}");
-        }
-    }
-
     fn record(&mut self) {
         if let Some(recorder) = &mut self.recorder {
             recorder.flush();
         }
     }
-}
-
-/// There is no connection for a worker that was to be made.
-fn unprepared(error: io::Error) -> SpawnError {
-    spawn_error(SpawnStage::Files, error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))
 }

@@ -1,0 +1,95 @@
+//! Workers, as far as the loop has to do with them: starting them, looking at them, asking them to go.
+
+use super::Shell;
+use crate::{
+    daemon::{
+        control::Connection,
+        drain::{self, Choice, Manners},
+        given::{Given, Reporting, Variables},
+        process,
+        program::spawn_error,
+    },
+    fsm::{
+        action::Scope,
+        event::{EventKind, Proof, SpawnError, SpawnStage},
+        id::{Generation, Pid, SlotId, WorkerId},
+    },
+};
+use log::debug;
+use nix::errno::Errno;
+use std::{io, path::Path};
+
+impl Shell<'_> {
+    /// Looks from outside at workers that are to be seen, and tells what was.
+    pub(super) fn look_out(&mut self) {
+        let now = self.clock.now();
+        if self.lookout.due().is_some_and(|due| due <= now) {
+            let unseen: Vec<Pid> = self.supervisor.unseen().collect();
+            for (pid, sight) in self.lookout.look(&self.clock, &unseen, self.sockets.descriptors()) {
+                self.tell(EventKind::Seen { pid, sight });
+            }
+        }
+    }
+
+    pub(super) fn spawn(&mut self, worker: WorkerId, slot: SlotId, generation: Generation) -> EventKind {
+        let started = self.start_process(slot, generation).or_else(|error| {
+            // Whoever is connected and says nothing makes room for a worker.
+            if error.is_shortage() && self.control.spare_descriptors() {
+                return self.start_process(slot, generation);
+            }
+            Err(error)
+        });
+        match started {
+            Ok(pid) => EventKind::Spawned { worker, pid },
+            Err(error) => EventKind::SpawnFailed { worker, error },
+        }
+    }
+
+    fn start_process(&mut self, slot: SlotId, generation: Generation) -> Result<Pid, SpawnError> {
+        self.look();
+        self.sockets.mend();
+        let program = self.releases.program(generation)?;
+        let connection = match self.reporting {
+            Reporting::AtTheSocket => None,
+            Reporting::OverItsOwn => Some(self.control.prepare().map_err(unprepared)?),
+        };
+        let make = || {
+            let hidden = &self.options.drop_env;
+            Variables::new(&self.sockets.described(), self.control.path(), self.reporting, hidden)
+        };
+        let variables = self.variables.get_or_insert_with(make);
+        let own_pid = variables.own_pid();
+        let variables = variables.of(slot, generation);
+        let mut sockets = self.sockets.descriptors();
+        sockets.extend(connection.as_ref().map(Connection::theirs));
+        let child = self.spawner.spawn(program, Given { sockets: &sockets, variables, own_pid })?;
+        if let Some(connection) = connection {
+            self.control.adopt(connection, child.pid);
+        }
+        self.children.insert(child.pid, child.ticket);
+        self.lookout.expect(self.clock.now());
+        Ok(child.pid)
+    }
+
+    /// Asks a worker to go by the signal that makes its program drain.
+    pub(super) fn stop(&mut self, worker: WorkerId, pid: Pid) {
+        let generation = self.supervisor.fleet().worker(worker).map(|worker| worker.generation());
+        let program = generation.map(|generation| self.releases.name(generation)).unwrap_or_default();
+        let proof = self.supervisor.fleet().worker(worker).and_then(|worker| worker.proof());
+        let manners = match proof {
+            Some(Proof::Acknowledged) => Manners::Einhorn,
+            Some(Proof::Seen | Proof::Timer) | None => Manners::Unknown,
+        };
+        let Choice { signal, reason } = drain::choose(pid, Path::new(&program), manners);
+        debug!("worker {worker}: pid {pid} gets SIG{signal}, {reason}");
+        self.unhandled.sent(worker, signal, process::number(signal) as i32);
+        if let Err(errno) = process::signal(pid, signal, Scope::Awake, &self.children) {
+            debug!("worker {worker}: SIG{signal} to pid {pid}: {errno}");
+        }
+    }
+}
+
+/// There is no connection for a worker that was to be made.
+fn unprepared(error: io::Error) -> SpawnError {
+    spawn_error(SpawnStage::Files, error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))
+}
