@@ -1,7 +1,8 @@
 //! Processes: starting them, signalling them, learning of their end. The one room with `unsafe`, and its
 //! closets: `child` is what a child does before it is the program, `moves` where its descriptors go,
-//! `numbered` the variable with its own pid, `verdicts` how it tells that it is no program; `inherited` is what is put right at the start, `reap` the
-//! end of children, `send` signals; `memory` gives back what is free.
+//! `numbered` the variable with its own pid, `verdicts` how it tells that it is no program; `inherited` is
+//! what is put right at the start, `reap` the end of children, `send` signals; `memory` gives back what is
+//! free.
 //!
 //! Between `fork` and `execve` a child of a process that may have threads can do next to nothing: no
 //! allocation, no lock, no panic. Whatever needs more is prepared by the parent, in buffers that are

@@ -376,10 +376,7 @@ impl<'a> Shell<'a> {
             Action::Bind { listener } => return Some(self.sockets.bind(listener)),
             Action::Spawn { worker, slot, generation } => return Some(self.spawn(worker, slot, generation)),
             Action::Signal { worker, pid, signal, scope } => {
-                if let Err(errno) = process::signal(pid, signal, scope, &self.children) {
-                    // It ended a moment ago, which the next SIGCHLD will tell.
-                    debug!("worker {worker}: SIG{signal} to pid {pid}: {errno}");
-                }
+                self.send(worker, pid, signal, scope);
             }
             Action::Stop { worker, pid } => self.stop(worker, pid),
             Action::Sweep { pid } => process::sweep(pid, &self.children),

@@ -7,12 +7,13 @@ use crate::{
         drain::{self, Choice, Manners},
         given::{Given, Reporting, Variables},
         process,
-        program::spawn_error,
+        program::{Program, spawn_error},
     },
     fsm::{
         action::Scope,
         event::{EventKind, Proof, SpawnError, SpawnStage},
         id::{Generation, Pid, SlotId, WorkerId},
+        signal::Signal,
     },
 };
 use log::debug;
@@ -73,17 +74,23 @@ impl Shell<'_> {
 
     /// Asks a worker to go by the signal that makes its program drain.
     pub(super) fn stop(&mut self, worker: WorkerId, pid: Pid) {
-        let generation = self.supervisor.fleet().worker(worker).map(|worker| worker.generation());
-        let program = generation.map(|generation| self.releases.name(generation)).unwrap_or_default();
-        let proof = self.supervisor.fleet().worker(worker).and_then(|worker| worker.proof());
-        let manners = match proof {
+        let known = self.supervisor.fleet().worker(worker);
+        let program = known.and_then(|known| self.releases.program(known.generation()).ok());
+        let manners = match known.and_then(|known| known.proof()) {
             Some(Proof::Acknowledged) => Manners::Einhorn,
             Some(Proof::Seen | Proof::Timer) | None => Manners::Unknown,
         };
-        let Choice { signal, reason } = drain::choose(pid, Path::new(&program), manners);
+        let Choice { signal, reason } =
+            drain::choose(pid, program.map_or(Path::new(""), Program::path), manners);
         debug!("worker {worker}: pid {pid} gets SIG{signal}, {reason}");
         self.unhandled.sent(worker, signal, process::number(signal) as i32);
-        if let Err(errno) = process::signal(pid, signal, Scope::Awake, &self.children) {
+        self.send(worker, pid, signal, Scope::Awake);
+    }
+
+    /// Sends a signal.
+    pub(super) fn send(&self, worker: WorkerId, pid: Pid, signal: Signal, scope: Scope) {
+        if let Err(errno) = process::signal(pid, signal, scope, &self.children) {
+            // It ended a moment ago, which the next SIGCHLD will tell.
             debug!("worker {worker}: SIG{signal} to pid {pid}: {errno}");
         }
     }
