@@ -331,8 +331,9 @@ impl Seat {
     }
 
     /// It is to be filled again, whatever failed in it; whether its worker serves counts from now on.
-    pub(super) fn return_to(&mut self, serves: bool) {
-        (self.hold, self.failures, self.early, self.served) = (Hold::Ready, 0, 0, serves);
+    pub(super) fn return_to(&mut self, serves: bool, now: Time) -> Result<(), SlotRejected> {
+        self.served = serves;
+        self.apply(SlotChange::Forgive, now)
     }
 
     /// Takes in the worker that was started for it.

@@ -3,7 +3,7 @@
 use super::{
     Counted, Fleet, backoff,
     seat::{Crowd, SlotChange},
-    slot::{Side, Slot, SlotRejected, Tries},
+    slot::{Seat, Side, Slot, SlotRejected, Tries},
 };
 use crate::fsm::words::{
     config::{CROWD, Config, SHORTAGE_RETRY},
@@ -14,6 +14,19 @@ use crate::fsm::words::{
 use alloc::vec::Vec;
 
 impl Fleet {
+    /// Changes a slot within the target that has such a seat, which is shown as it was. `None` if it has not.
+    fn edit_seat<T>(
+        &mut self,
+        (id, side): (SlotId, Side),
+        edit: impl FnOnce(&mut Slot, Seat, &Config) -> Result<T, SlotRejected>,
+    ) -> Result<Option<T>, SlotRejected> {
+        let edit = |slot: &mut Slot, config: &Config| {
+            let seat = slot.side(side).copied();
+            seat.map(|seat| edit(slot, seat, config)).transpose()
+        };
+        self.edit_slot(id, edit).unwrap_or(Ok(None))
+    }
+
     /// Changes a seat by the table.
     fn change_seat(
         &mut self,
@@ -21,7 +34,7 @@ impl Fleet {
         change: SlotChange,
         now: Time,
     ) -> Result<(), SlotRejected> {
-        self.edit_slot(id, |slot, _| slot.apply(side, change, now)).unwrap_or(Ok(()))
+        self.edit_seat((id, side), |slot, _, _| slot.apply(side, change, now)).map(Option::unwrap_or_default)
     }
 
     /// Counts a failed start of a seat that is given so many `tries`, and says what comes next. `None` if there is
@@ -36,19 +49,15 @@ impl Fleet {
         tries: Tries,
         now: Time,
     ) -> Result<Option<Counted>, SlotRejected> {
-        let count = |slot: &mut Slot, config: &Config| {
-            let Some(seat) = slot.side(side) else {
-                return Ok(None);
-            };
+        self.edit_seat((id, side), |slot, seat, config| {
             let (failures, next) = (seat.failures().saturating_add(1), seat.after_failure(id, tries, config));
             slot.apply(side, SlotChange::Fail(failure, next), now)?;
             let over = side == Side::Outgoing && matches!(next, Next::GivenUp { .. });
             if over {
                 slot.close();
             }
-            Ok(Some(Counted { failures, next: if over { Next::NotReplaced } else { next } }))
-        };
-        self.edit_slot(id, count).unwrap_or(Ok(None))
+            Ok(Counted { failures, next: if over { Next::NotReplaced } else { next } })
+        })
     }
 
     /// Notes that a seat lost a worker that had served, of that `age`, and says when the next starts. `None` if
@@ -63,12 +72,10 @@ impl Fleet {
         now: Time,
     ) -> Result<Option<Millis>, SlotRejected> {
         let crowd = if self.index.restless.len() < CROWD { Crowd::Sparse } else { Crowd::Dense };
-        let count = |slot: &mut Slot, config: &Config| {
-            let crash = slot.side(side).map(|seat| seat.after_crash(id, age, crowd, config));
-            let count = |crash| slot.apply(side, SlotChange::Crash(crash), now).map(|()| crash.delay());
-            crash.map(count).transpose()
-        };
-        self.edit_slot(id, count).unwrap_or(Ok(None))
+        self.edit_seat((id, side), |slot, seat, config| {
+            let crash = seat.after_crash(id, age, crowd, config);
+            slot.apply(side, SlotChange::Crash(crash), now).map(|()| crash.delay())
+        })
     }
 
     /// Lets a seat wait for what the machine lacks, and says for how long. `None` if there is no such seat within
@@ -83,8 +90,8 @@ impl Fleet {
         now: Time,
     ) -> Result<Option<Millis>, SlotRejected> {
         let delay = backoff::spread_out(SHORTAGE_RETRY, id);
-        let wait = |slot: &mut Slot, _: &Config| slot.apply(side, SlotChange::Short(failure, delay), now);
-        Ok(self.edit_slot(id, wait).transpose()?.map(|()| delay))
+        let short = SlotChange::Short(failure, delay);
+        self.edit_seat((id, side), |slot, _, _| slot.apply(side, short, now).map(|()| delay))
     }
 
     /// Lets a seat that backs off try again now.
@@ -123,10 +130,10 @@ impl Fleet {
     ///
     /// # Errors
     /// If it is not in the middle of a change.
-    pub fn revert(&mut self, id: SlotId) -> Result<Option<WorkerId>, SlotRejected> {
+    pub fn revert(&mut self, id: SlotId, now: Time) -> Result<Option<WorkerId>, SlotRejected> {
         let outgoing = self.slots.get(&id).and_then(Slot::outgoing);
         let serves = outgoing.is_some_and(|worker| self.is_healthy(worker));
-        self.edit_slot(id, |slot, _| slot.revert(serves)).unwrap_or(Ok(()))?;
+        self.edit_slot(id, |slot, _| slot.revert(serves, now)).unwrap_or(Ok(()))?;
         Ok(self.slots.get(&id).and_then(Slot::outgoing))
     }
 

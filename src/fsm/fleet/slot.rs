@@ -126,12 +126,11 @@ impl Slot {
     }
 
     /// It goes back to the seat that stands aside, whose worker `serves` or not.
-    pub(super) fn revert(&mut self, serves: bool) -> Result<(), SlotRejected> {
+    pub(super) fn revert(&mut self, serves: bool, now: Time) -> Result<(), SlotRejected> {
         let back = self.aside.take().ok_or(self.rejects("revert"))?;
         let attempt = core::mem::replace(&mut self.seat, back);
-        self.seat.return_to(serves);
         self.aside = attempt.worker().map(|_| attempt);
-        Ok(())
+        self.seat.return_to(serves, now)
     }
 
     /// It is empty, and its next worker is to run another generation.

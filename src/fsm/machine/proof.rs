@@ -68,10 +68,10 @@ impl Supervisor {
             let phases = fleet.index().phases.range((tag, WorkerId(0))..=(tag, WorkerId(u64::MAX)));
             phases.filter_map(move |(_, id)| fleet.worker(*id))
         };
-        let pending = within(PhaseTag::PendingAck).take(if looks { usize::MAX } else { 0 });
+        let pending = looks.then(|| within(PhaseTag::PendingAck)).into_iter().flatten();
         let unknown = looks && self.wanted() != self.stable() && !self.releases.named().shows;
-        let known = within(PhaseTag::Healthy).take(if unknown { SAMPLE_AMONG } else { 0 });
-        let of_the_proven = known.filter(|worker| worker.generation() == self.stable()).take(SAMPLE);
+        let healthy = unknown.then(|| within(PhaseTag::Healthy)).into_iter().flatten().take(SAMPLE_AMONG);
+        let of_the_proven = healthy.filter(|worker| worker.generation() == self.stable()).take(SAMPLE);
         pending.chain(of_the_proven).filter_map(|worker| worker.phase().pid())
     }
 }

@@ -80,11 +80,7 @@ impl Supervisor {
     /// replace it does not serve yet, and may never do so.
     fn relieve(&mut self) -> bool {
         let slot = self.fleet.index().relief.first().copied();
-        slot.inspect(|slot| {
-            self.fleet.reseat(*slot, self.stable());
-            self.start_worker(*slot, Side::Outgoing);
-        })
-        .is_some()
+        slot.map(|slot| self.start_worker(slot, Side::Outgoing)).is_some()
     }
 
     /// A slot that was to start a worker of a generation that nobody wants any more.

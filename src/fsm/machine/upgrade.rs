@@ -166,7 +166,7 @@ impl Supervisor {
     /// Gives a slot back to its outgoing worker. What was to replace it goes: at once if it does not
     /// serve yet, else when it can be spared.
     pub(super) fn give_back(&mut self, slot: SlotId) {
-        let reverted = self.fleet.revert(slot);
+        let reverted = self.fleet.revert(slot, self.clock.now());
         let replacement = self.allowed(slot, reverted).flatten();
         if let Some(worker) = replacement.filter(|worker| !self.fleet.is_healthy(*worker)) {
             self.change(worker, Change::Drain(Why::Withdrawn));

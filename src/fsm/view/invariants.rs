@@ -147,18 +147,13 @@ impl Monitor {
                 Action::Signal { worker, pid, signal, scope } => {
                     let sent = Sent { worker: *worker, pid: *pid, signal: *signal, scope: *scope };
                     if matches!(&event.kind, EventKind::Requested { command: Command::Signal { .. }, .. }) {
-                        self.addressed(&sent)?;
+                        self.addressed(sent.worker, sent.pid)?;
                     } else {
                         self.signal(&sent, after)?;
                     }
                 }
                 Action::Stop { worker, pid } => {
-                    self.addressed(&Sent {
-                        worker: *worker,
-                        pid: *pid,
-                        signal: Signal::Usr2,
-                        scope: Scope::Awake,
-                    })?;
+                    self.addressed(*worker, *pid)?;
                 }
                 Action::Pin { generation, .. } => {
                     holds(13, *generation > self.last_generation, || {
@@ -383,19 +378,18 @@ impl Monitor {
     }
 
     /// A signal goes to the process that a worker has, if it has one.
-    fn addressed(&mut self, sent: &Sent) -> Result<&mut Known, Violation> {
-        let Sent { worker, pid, signal, .. } = *sent;
+    fn addressed(&mut self, worker: WorkerId, pid: Pid) -> Result<&mut Known, Violation> {
         let known = self.workers.get_mut(&worker).filter(|known| known.pid == Some(pid));
         known.ok_or_else(|| Violation {
             number: 5,
-            what: format!("{signal} to worker {worker}, which is not pid {pid}"),
+            what: format!("a signal to worker {worker}, which is not pid {pid}"),
         })
     }
 
     /// What the machine sends of its own accord follows the rungs.
     fn signal(&mut self, sent: &Sent, after: &Supervisor) -> Result<(), Violation> {
         let now = after.now();
-        let known = self.addressed(sent)?;
+        let known = self.addressed(sent.worker, sent.pid)?;
         if sent.signal == Signal::Term {
             known.termed.get_or_insert(now);
         }

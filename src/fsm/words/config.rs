@@ -179,26 +179,29 @@ impl Default for Config {
     }
 }
 
-fn patience(word: &str) -> Result<Patience, BadText> {
-    let (after, timeout) = word.split_once(':').unwrap_or((word, ""));
-    Ok(Patience { after: Millis::get(after)?, timeout: Millis::get(timeout)? })
+impl Field for Patience {
+    fn put(&self, out: &mut String) {
+        let Self { after: Millis(after), timeout: Millis(timeout) } = self;
+        put_display(out, format_args!("{after}:{timeout}"));
+    }
+
+    fn get(word: &str) -> Result<Self, BadText> {
+        let (after, timeout) = word.split_once(':').unwrap_or((word, ""));
+        Ok(Self { after: Millis::get(after)?, timeout: Millis::get(timeout)? })
+    }
 }
 
 impl Field for AckMode {
     fn put(&self, out: &mut String) {
-        let patience =
-            |Patience { after: Millis(after), timeout: Millis(timeout) }: &Patience| (*after, *timeout);
+        out.push_str(match self {
+            Self::After(_) => "after:",
+            Self::Manual(_) => "manual:",
+            Self::Accepting(_) => "accepting:",
+            Self::Auto(_) => "auto:",
+        });
         match self {
-            Self::After(Millis(time)) => put_display(out, format_args!("after:{time}")),
-            Self::Manual(Millis(time)) => put_display(out, format_args!("manual:{time}")),
-            Self::Accepting(both) => {
-                let (after, timeout) = patience(both);
-                put_display(out, format_args!("accepting:{after}:{timeout}"));
-            }
-            Self::Auto(both) => {
-                let (after, timeout) = patience(both);
-                put_display(out, format_args!("auto:{after}:{timeout}"));
-            }
+            Self::After(time) | Self::Manual(time) => time.put(out),
+            Self::Accepting(patience) | Self::Auto(patience) => patience.put(out),
         }
     }
 
@@ -206,8 +209,8 @@ impl Field for AckMode {
         match word.split_once(':') {
             Some(("after", millis)) => Millis::get(millis).map(Self::After),
             Some(("manual", millis)) => Millis::get(millis).map(Self::Manual),
-            Some(("accepting", both)) => patience(both).map(Self::Accepting),
-            Some(("auto", both)) => patience(both).map(Self::Auto),
+            Some(("accepting", both)) => Patience::get(both).map(Self::Accepting),
+            Some(("auto", both)) => Patience::get(both).map(Self::Auto),
             _ => {
                 let accepted = "after:MS, manual:MS, accepting:MS:MS, auto:MS:MS";
                 Err(BadText::new(format_args!("`{word}` is none of: {accepted}")))

@@ -45,7 +45,8 @@ fn gaps(state: &Supervisor) -> Result<(), Violation> {
         let serves = slot.current().is_some_and(|worker| fleet.is_healthy(worker));
         holds(40, id.0 < fleet.target() && !serves, || format!("slot {id} keeps a seat for nothing"))?;
         let busy = state.is_unfinished() || !state.life().is_running();
-        let waits = matches!(seat.hold(), Hold::Until(_)) && slot.generation() != state.stable();
+        let proven = [slot.generation(), seat.generation()].map(|generation| generation == state.stable());
+        let waits = matches!(seat.hold(), Hold::Until(_)) && proven == [false, true];
         holds(40, busy || waits, || format!("nobody stands in for who ended in slot {id}: {seat:?}"))?;
     }
     Ok(())
