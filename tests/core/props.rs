@@ -46,15 +46,8 @@ pub fn configs() -> impl Strategy<Value = Config> {
     let stop = prop::bool::weighted(0.3).prop_map(|known| (!known).then_some(Signal::Usr2));
     let limits = (1_u32..4, 1_u32..4, prop::bool::weighted(0.2), stop);
     (1_u32..6, 0_u32..3, ack, 1_u32..4, millis(500), millis(5_000), limits).prop_map(
-        |(
-            target,
-            listeners,
-            ack,
-            retries,
-            backoff,
-            grace,
-            (max_unacked, max_surge, exit_on_failure, stop_signal),
-        )| {
+        |(target, listeners, ack, retries, backoff, grace, limits)| {
+            let (max_unacked, max_surge, exit_on_failure, stop_signal) = limits;
             Config {
                 target,
                 listeners,

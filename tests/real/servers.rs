@@ -5,10 +5,10 @@
 use crate::{
     harness::{Folder, Supervisor, text},
     load::{Load, LoadPlan},
-    tools::{err, skip},
+    tools::{err, have, skip},
 };
 use nix::sys::signal::Signal;
-use std::{env, fs};
+use std::fs;
 
 const WSGI: &str = "def app(environ, start_response):
     start_response('200 OK', [('Content-Type', 'text/plain'), ('Content-Length', '3')])
@@ -39,8 +39,7 @@ process.on('SIGTERM', () => server.close(() => process.exit(0)));
 
 /// Whether a program is there; if not, that is said.
 fn is_there(program: &str) -> bool {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let found = env::split_paths(&path).any(|folder| folder.join(program).is_file());
+    let found = have("sh", &["-c", &format!("command -v {program}")]);
     if !found {
         skip(&format!("there is no {program}"));
     }

@@ -61,12 +61,8 @@ impl Model<'_> {
     /// again: in that of an outgoing worker, the proven generation serves until what is newer does.
     fn settle_in_slot(&mut self, worker: WorkerId, input: Input, after: &Known) -> Option<Side> {
         let (stable, within) = (self.stable, after.slot.0 < self.target);
-        let serves: Vec<WorkerId> = self
-            .workers
-            .iter()
-            .filter(|(_, known)| known.tag == PhaseTag::Healthy)
-            .map(|(id, _)| *id)
-            .collect();
+        let current = self.slots.get(&after.slot)?.front.worker;
+        let serves = self.tag(current) == Some(PhaseTag::Healthy);
         let place = self.slots.get_mut(&after.slot)?;
         let side = place.side_of(worker)?;
         if is_up(after.tag) {
@@ -80,7 +76,7 @@ impl Model<'_> {
             chair.worker = None;
         }
         let asked = matches!(input, Input::Drain | Input::Terminate | Input::Kill);
-        if asked || place.front.worker.is_some_and(|worker| serves.contains(&worker)) {
+        if asked || serves {
             place.close();
         }
         if side == Side::Outgoing && place.front.generation == stable {
