@@ -1,0 +1,130 @@
+//! A turn of the loop: sleeping, and taking in what has happened, in its order.
+
+use super::Shell;
+use crate::{
+    daemon::{
+        process,
+        token::{CONTROL, SIGNALS, TERMINAL, WATCH},
+    },
+    fsm::event::EventKind,
+};
+use log::{debug, error, info};
+use mio::Events;
+use std::{io::ErrorKind, mem, thread, time::Duration};
+
+/// How often to look for events that the kernel does not tell of.
+const DEAF: Duration = Duration::from_millis(100);
+
+/// What a worker takes, in bytes, by experience.
+const WORKER: usize = 512;
+
+impl Shell<'_> {
+    pub(super) fn sleep(&mut self, events: &mut Events) {
+        self.looked = false;
+        let (freed, calm) = self.control.take_freed();
+        self.slack.add(freed);
+        self.slack.settle(calm);
+        let decision = self.supervisor.next_deadline().map(|(deadline, _)| deadline);
+        let wake = [decision, self.control.next_deadline(), self.leftovers.due(), self.lookout.due()];
+        let timeout = if self.control.has_more() || self.signals.note() {
+            Some(Duration::ZERO)
+        } else {
+            wake.into_iter().flatten().min().map(|deadline| self.clock.until(deadline))
+        };
+        let failed = self.poll.poll(events, timeout).err();
+        let failed = failed.filter(|error| error.kind() != ErrorKind::Interrupted);
+        let was_deaf = mem::replace(&mut self.deaf, failed.is_some());
+        match failed {
+            Some(error) => {
+                if !was_deaf {
+                    error!("waiting for events: {error}; looking for them every {} ms", DEAF.as_millis());
+                }
+                // What has come is looked for without being told.
+                thread::sleep(timeout.map_or(DEAF, |timeout| timeout.clamp(DEAF / 10, DEAF)));
+            }
+            None if was_deaf => info!("waiting for events works again"),
+            None => {}
+        }
+    }
+
+    pub(super) fn gather(&mut self, events: &Events) {
+        self.sockets.doubt();
+        for event in events {
+            match event.token() {
+                SIGNALS | TERMINAL => self.take_signals(),
+                WATCH => self.control.look(self.clock.now()),
+                CONTROL => {}
+                _ => self.control.note(event),
+            }
+        }
+        if self.deaf || self.signals.have_come() {
+            self.take_signals();
+        }
+        if self.deaf {
+            self.control.look(self.clock.now());
+            self.control.stir();
+        }
+        self.reap();
+        let now = self.clock.now();
+        // Also without an event: what was left waiting the last time gets another chance.
+        let due = self.control.next_deadline().is_some_and(|deadline| deadline <= now);
+        if due {
+            self.control.look(now);
+            self.control.resend(now);
+        }
+        if due || self.deaf || !events.is_empty() || self.control.has_more() {
+            self.control.accept(now);
+        }
+        self.take_requests();
+        self.look_out();
+        let now = self.clock.now();
+        if self.supervisor.next_deadline().is_some_and(|(deadline, _)| deadline <= now) {
+            self.tell(EventKind::Woke);
+            self.reap();
+        }
+        if self.leftovers.due().is_some_and(|time| time <= now) {
+            self.leftovers.look(&self.clock, &self.sockets, &self.children);
+        }
+    }
+
+    /// Sees to it that the control socket is where it belongs, for those who are about to need it: once a
+    /// turn is enough.
+    pub(super) fn look(&mut self) {
+        if !mem::replace(&mut self.looked, true) {
+            self.control.look_at_once(self.clock.now());
+        }
+    }
+
+    fn take_signals(&mut self) {
+        for signal in self.signals.take() {
+            debug!("got SIG{signal}");
+            self.look();
+            self.tell(EventKind::Signalled { signal });
+        }
+    }
+
+    /// A signal is only a hint: takes in every child that has ended, ours or not.
+    pub(super) fn reap(&mut self) {
+        while let Some(ended) = process::ended() {
+            let (pid, status) = (ended.pid, ended.status);
+            self.slack.add(WORKER);
+            let (error, orphans) = match self.children.remove(&pid) {
+                Some(ticket) => {
+                    self.leftovers.expect(self.clock.now());
+                    self.refused.forget(pid);
+                    self.control.disown(pid);
+                    let orphans = ended.bury(&self.children);
+                    (self.spawner.outcome(ticket), orphans)
+                }
+                None => {
+                    ended.reap();
+                    (None, false)
+                }
+            };
+            if error.is_some_and(|error| error.is_shortage()) {
+                self.control.spare_descriptors();
+            }
+            self.tell(EventKind::Exited { pid, status, error, orphans });
+        }
+    }
+}
