@@ -1,6 +1,6 @@
 //! The event loop. Sleeps until something happens, tells the core, does what the core says.
 //!
-//! Facts are gathered in a fixed order, so that an exit or an ack that is already known is taken into
+//! Facts are gathered in a fixed order (`turn`), so that an exit or an ack that has come is taken into
 //! account before any deadline: signals and dead children, then what clients ask for, then the time.
 //! The answers to actions are told before the next sleep.
 
@@ -129,11 +129,11 @@ impl<'a> Shell<'a> {
     pub(crate) fn run(mut self: Box<Self>) -> u8 {
         let mut events = Events::with_capacity(EVENTS);
         self.tell(EventKind::Start);
-        self.reap();
+        self.reap(&mut events);
         while self.code.is_none() {
             self.record();
             self.sleep(&mut events);
-            self.gather(&events);
+            self.gather(&mut events);
         }
         self.record();
         Leftovers::last_look(&self.sockets, &self.children);

@@ -30,6 +30,7 @@ mod load;
 mod loaded;
 mod orders;
 mod output;
+mod paused;
 mod poison;
 mod probe;
 mod progress;

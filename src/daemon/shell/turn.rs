@@ -1,12 +1,16 @@
 //! A turn of the loop: sleeping, and taking in what has happened, in its order.
+//!
+//! Whoever reported before it ended, or before its time was up, has reported: before the core is told that a
+//! worker is gone of which it expects a report, or how late it is, what had come until then is heard out. It may
+//! be a lot, and no event may have told of it yet, if the supervisor was paused or has been busy.
 
-use super::Shell;
+use super::{EVENTS, Shell};
 use crate::{
     daemon::{
         process,
         token::{CONTROL, SIGNALS, TERMINAL, WATCH},
     },
-    fsm::event::EventKind,
+    fsm::{event::EventKind, worker::PhaseTag},
 };
 use log::{debug, error, info};
 use mio::Events;
@@ -17,6 +21,10 @@ const DEAF: Duration = Duration::from_millis(100);
 
 /// What a worker takes, in bytes, by experience.
 const WORKER: usize = 512;
+
+/// How often what has come is looked through at most, before it is said that a worker is gone or late: enough for
+/// as many clients as there may be, and an end for those who never stop talking.
+const ROUNDS: usize = 20;
 
 impl Shell<'_> {
     pub(super) fn sleep(&mut self, events: &mut Events) {
@@ -47,8 +55,43 @@ impl Shell<'_> {
         }
     }
 
-    pub(super) fn gather(&mut self, events: &Events) {
+    pub(super) fn gather(&mut self, events: &mut Events) {
         self.sockets.doubt();
+        self.note(events);
+        if self.deaf || self.signals.have_come() {
+            self.take_signals();
+        }
+        if self.deaf {
+            self.control.look(self.clock.now());
+            self.control.stir();
+        }
+        let now = self.clock.now();
+        // Also without an event: what was left waiting the last time gets another chance.
+        let due = self.control.next_deadline().is_some_and(|deadline| deadline <= now);
+        if due {
+            self.control.look(now);
+            self.control.resend(now);
+        }
+        let listen = due || self.deaf || !events.is_empty();
+        self.reap(events);
+        if listen || self.control.has_more() {
+            self.control.accept(now);
+        }
+        self.take_requests();
+        self.look_out();
+        let now = self.clock.now();
+        if self.supervisor.next_deadline().is_some_and(|(deadline, _)| deadline <= now) {
+            self.hear_out(events);
+            self.reap(events);
+            self.tell(EventKind::Woke);
+            self.reap(events);
+        }
+        if self.leftovers.due().is_some_and(|time| time <= now) {
+            self.leftovers.look(&self.clock, &self.sockets, &self.children);
+        }
+    }
+
+    fn note(&mut self, events: &Events) {
         for event in events {
             match event.token() {
                 SIGNALS | TERMINAL => self.take_signals(),
@@ -57,33 +100,24 @@ impl Shell<'_> {
                 _ => self.control.note(event),
             }
         }
-        if self.deaf || self.signals.have_come() {
-            self.take_signals();
-        }
-        if self.deaf {
-            self.control.look(self.clock.now());
-            self.control.stir();
-        }
-        self.reap();
-        let now = self.clock.now();
-        // Also without an event: what was left waiting the last time gets another chance.
-        let due = self.control.next_deadline().is_some_and(|deadline| deadline <= now);
-        if due {
-            self.control.look(now);
-            self.control.resend(now);
-        }
-        if due || self.deaf || !events.is_empty() || self.control.has_more() {
-            self.control.accept(now);
-        }
-        self.take_requests();
-        self.look_out();
-        let now = self.clock.now();
-        if self.supervisor.next_deadline().is_some_and(|(deadline, _)| deadline <= now) {
-            self.tell(EventKind::Woke);
-            self.reap();
-        }
-        if self.leftovers.due().is_some_and(|time| time <= now) {
-            self.leftovers.look(&self.clock, &self.sockets, &self.children);
+    }
+
+    /// Takes in whatever has been said until now.
+    #[cold]
+    fn hear_out(&mut self, events: &mut Events) {
+        for _ in 0..ROUNDS {
+            if self.poll.poll(events, Some(Duration::ZERO)).is_err() {
+                // Then everybody is asked. What an interruption has kept back comes in the next turn.
+                events.clear();
+                self.control.stir();
+            }
+            let all = events.iter().count() < EVENTS;
+            self.note(events);
+            self.control.accept(self.clock.now());
+            self.take_requests();
+            if all && !self.control.has_more() {
+                return;
+            }
         }
     }
 
@@ -104,9 +138,17 @@ impl Shell<'_> {
     }
 
     /// A signal is only a hint: takes in every child that has ended, ours or not.
-    pub(super) fn reap(&mut self) {
+    pub(super) fn reap(&mut self, events: &mut Events) {
         while let Some(ended) = process::ended() {
             let (pid, status) = (ended.pid, ended.status);
+            if self
+                .supervisor
+                .fleet()
+                .by_pid(pid)
+                .is_some_and(|worker| worker.phase().tag() == PhaseTag::PendingAck)
+            {
+                self.hear_out(events);
+            }
             self.slack.add(WORKER);
             let (error, orphans) = match self.children.remove(&pid) {
                 Some(ticket) => {
