@@ -28,7 +28,7 @@ const BAD_STATES: [(u8, &str, &str, Edit); 15] = [
         2,
         "one worker twice in its slot",
         "serving",
-        (" starts=1", " starts=1 worker=1 generation=1 failures=0 early=0 hold=ready starts=1"),
+        (" starts=1", " starts=1 worker=1 generation=1 failures=0 early=0 lacks=0 hold=ready starts=1"),
     ),
     (6, "one process for two workers", "two", ("pid=102", "pid=101")),
     (30, "up and in no slot", "serving", ("slot=0 worker=1 ", "slot=0 ")),
@@ -37,7 +37,7 @@ const BAD_STATES: [(u8, &str, &str, Edit); 15] = [
         30,
         "in a slot and unheard of",
         "serving",
-        (" starts=1", " starts=1 worker=7 generation=1 failures=0 early=0 hold=ready starts=1"),
+        (" starts=1", " starts=1 worker=7 generation=1 failures=0 early=0 lacks=0 hold=ready starts=1"),
     ),
     (30, "in another's slot", "two", ("worker worker=2 slot=1", "worker worker=2 slot=0")),
     (30, "too few slots", "serving", ("fleet target=1", "fleet target=2")),
@@ -56,9 +56,10 @@ const BAD_STATES: [(u8, &str, &str, Edit); 15] = [
     ),
 ];
 
-const GAP: &str = " starts=1 generation=1 failures=0 early=0 hold=ready starts=1";
+const GAP: &str = " starts=1 generation=1 failures=0 early=0 lacks=0 hold=ready starts=1";
 
-const EMPTY_SLOT: &str = "slot slot=1 generation=1 failures=0 early=0 hold=ready starts=0\nslot slot=0";
+const EMPTY_SLOT: &str =
+    "slot slot=1 generation=1 failures=0 early=0 lacks=0 hold=ready starts=0\nslot slot=0";
 
 /// What takes a test of its own below.
 const APART: [u8; 1] = [10];

@@ -68,16 +68,18 @@ pub struct Chair {
     pub served: bool,
     pub failures: u32,
     pub early: u32,
+    pub lacks: u32,
     pub hold: Hold,
 }
 
 impl Chair {
     fn new(generation: Generation) -> Self {
-        Self { worker: None, generation, served: false, failures: 0, early: 0, hold: Hold::Ready }
+        let (worker, served, hold) = (None, false, Hold::Ready);
+        Self { worker, generation, served, failures: 0, early: 0, lacks: 0, hold }
     }
 
     fn forgive(&mut self) {
-        (self.failures, self.early, self.hold) = (0, 0, Hold::Ready);
+        (self.failures, self.early, self.lacks, self.hold) = (0, 0, 0, Hold::Ready);
     }
 }
 

@@ -116,6 +116,7 @@ fn chair(seat: &Seat) -> Chair {
         served: seat.served(),
         failures: seat.failures(),
         early: seat.early(),
+        lacks: seat.lacks(),
         hold: seat.hold(),
     }
 }

@@ -31,7 +31,8 @@ fn means(condition: Condition, situation: &Situation<'_>) -> bool {
     let proven = matches!(stage, Stage::Settled | Stage::Back);
     let fleet = strategy == Strategy::Fleet && !proven;
     let lapsed = counts.lapsed;
-    let on_the_way = counts.unready.saturating_sub(counts.gave_up + counts.reserved + lapsed);
+    let short = if stage == Stage::Back { counts.short } else { 0 };
+    let on_the_way = counts.unready.saturating_sub(counts.gave_up + counts.reserved + lapsed + short);
     match condition {
         Condition::Rolling => strategy == Strategy::Rolling,
         Condition::GaveUp => counts.gave_up > 0,
@@ -48,13 +49,14 @@ fn means(condition: Condition, situation: &Situation<'_>) -> bool {
         Condition::NoOthers => counts.untouched == 0,
         Condition::NobodyLeaves => fleet || counts.replacing == 0,
         Condition::AllLeft => counts.replacing == 0,
-        Condition::SettledDown => counts.unready.saturating_sub(counts.gave_up + lapsed) == 0,
+        Condition::Short => counts.short > 0,
+        Condition::SettledDown => counts.unready.saturating_sub(counts.gave_up + lapsed + counts.short) == 0,
     }
 }
 
 /// Every combination of counts that are small, and of limits.
 fn everything() -> impl Iterator<Item = (Counts, Limits)> {
-    let bits = 0_usize..1 << 14;
+    let bits = 0_usize..1 << 15;
     bits.map(|bits| {
         let bit = |position: usize| (bits >> position) & 1;
         let (unready, gave_up) = (bit(0) + bit(1), bit(2));
@@ -69,6 +71,7 @@ fn everything() -> impl Iterator<Item = (Counts, Limits)> {
             gave_up,
             reserved: bit(8),
             lapsed: bit(3),
+            short: bit(14),
             replacing: 2 * bit(9),
             replaced: bit(10),
             replaced_before: bit(11),
@@ -190,7 +193,7 @@ fn workers_that_keep_ending_hold_nothing_up() {
         let ended = Counts { unready: counts.unready + 1, lapsed: counts.lapsed + 1, ..*counts };
         let with_one_more = decide(stage, strategy, &ended, limits);
         // More unready slots than there are is no case.
-        let possible = counts.unready >= counts.gave_up + counts.reserved + counts.lapsed;
+        let possible = counts.unready >= counts.gave_up + counts.reserved + counts.lapsed + counts.short;
         let alike = with_one_more == decided || !possible;
         assert!(alike, "{decided:?}, and with one more {with_one_more:?}: {stage} {strategy} {counts:?}");
     });

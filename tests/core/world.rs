@@ -358,10 +358,13 @@ fn exit(pid: Pid, how: u8) -> EventKind {
     EventKind::Exited { pid, status, error, orphans: how >= 250 }
 }
 
+/// How a start fails for which the machine lacks something.
+pub const SHORTAGE: u8 = 3;
+
 /// An error of a start; some kinds are not worth another try.
 pub fn spawn_error(how: u8) -> SpawnError {
     let prospect = match how % 16 {
-        3 => Prospect::Shortage,
+        SHORTAGE => Prospect::Shortage,
         7 => Prospect::NotFound,
         15 => Prospect::NotExecutable,
         _ => Prospect::Passing,

@@ -157,6 +157,9 @@ pub struct Index {
     pub failed: Shelf,
     /// Those of `unready` that are not `failed` and have had a healthy worker of their generation.
     pub lapsed: Shelf,
+    /// Those of `unready` that are neither `failed` nor `lapsed`, and for which the machine has lacked something as
+    /// often in a row as it takes to give one up.
+    pub short: Shelf,
     /// Slots within the target in which nobody is being replaced, so that they can be taken over.
     pub open: Shelf,
     /// Those of `open` that have no current worker either.
@@ -231,6 +234,8 @@ pub(super) struct SlotEntries {
     served: bool,
     /// It has failed as often in a row as it takes to be given up.
     failing: bool,
+    /// The machine has lacked something for it as often in a row.
+    lacking: bool,
     /// It has no current worker.
     empty: bool,
     /// What stands aside, if anything does.
@@ -260,6 +265,7 @@ impl SlotEntries {
             hold: seat.hold(),
             served: seat.served(),
             failing: seat.failures() >= config.retries,
+            lacking: seat.lacks() >= config.retries,
             empty: slot.current().is_none(),
             aside: aside.map(|aside| Aside { hold: aside.hold(), empty: aside.worker().is_none() }),
             restless: restless(seat) || aside.is_some_and(restless),
@@ -297,6 +303,10 @@ impl SlotEntries {
 
     fn lapsed(&self) -> bool {
         self.served && !self.ready && !self.failed()
+    }
+
+    fn short(&self) -> bool {
+        self.lacking && !self.ready && !self.failed() && !self.lapsed() && !self.reserved()
     }
 }
 
@@ -369,6 +379,7 @@ impl Index {
         shelf(&mut self.reserved, SlotEntries::reserved);
         shelf(&mut self.awaited, |slot| slot.reserved() && !slot.served);
         shelf(&mut self.lapsed, SlotEntries::lapsed);
+        shelf(&mut self.short, SlotEntries::short);
         shelf(&mut self.vacated, SlotEntries::vacated);
         set(&mut self.relief, |slot| {
             slot.aside.is_some_and(|aside| aside.empty && aside.hold == Hold::Ready)

@@ -31,6 +31,8 @@ record! {
         failures: u32,
         /// Consecutive healthy workers that ended early; too many of them and its starts are spaced.
         early: u32,
+        /// Consecutive starts that the machine lacked something for.
+        lacks: u32,
         /// Whether it may start a worker.
         hold: Hold;
         /// What there is to tell of its workers.
@@ -125,6 +127,8 @@ words! {
         "count" => Count,
         /// One more early end in a row.
         "early" => Early,
+        /// One more start in a row that the machine lacked something for.
+        "lack" => Lack,
         /// The row of failed starts has ended.
         "recover" => Recover,
         /// No failures, no early ends.
@@ -137,7 +141,7 @@ words! {
 pub fn transition(hold: HoldTag, input: SlotInput) -> Outcome<HoldTag, SlotEffect> {
     use HoldTag::{GaveUp, Ready, Waiting};
     use Outcome::{Move, Reject};
-    use SlotEffect::{Clear, Count, Early, Recover};
+    use SlotEffect::{Clear, Count, Early, Lack, Recover};
 
     match (hold, input) {
         (Ready, SlotInput::Fail) => Move(Waiting, &[Count]),
@@ -145,7 +149,7 @@ pub fn transition(hold: HoldTag, input: SlotInput) -> Outcome<HoldTag, SlotEffec
         (Ready, SlotInput::CrashLate) => Move(Ready, &[Clear]),
         (Ready, SlotInput::CrashNow) => Move(Ready, &[Recover, Early]),
         (Ready, SlotInput::CrashWait) => Move(Waiting, &[Recover, Early]),
-        (Ready, SlotInput::Short) => Move(Waiting, &[]),
+        (Ready, SlotInput::Short) => Move(Waiting, &[Lack]),
         (Waiting, SlotInput::Release) => Move(Ready, &[]),
         (Ready | Waiting | GaveUp, SlotInput::Forgive) => Move(Ready, &[Clear]),
         (Ready | GaveUp, SlotInput::Release)
@@ -261,8 +265,8 @@ impl Hold {
 impl Seat {
     /// An empty seat that is to run `generation`.
     pub(super) fn new(generation: Generation) -> Self {
-        let (served, failures, early) = (false, 0, 0);
-        Self { worker: None, generation, served, failures, early, hold: Hold::Ready, past: Past::default() }
+        let (served, hold, past) = (false, Hold::Ready, Past::default());
+        Self { worker: None, generation, served, failures: 0, early: 0, lacks: 0, hold, past }
     }
 
     /// What a failed start would lead to.
@@ -323,10 +327,11 @@ impl Seat {
 
     fn follow(&mut self, effect: SlotEffect) {
         match effect {
-            SlotEffect::Count => self.failures = self.failures.saturating_add(1),
+            SlotEffect::Count => (self.failures, self.lacks) = (self.failures.saturating_add(1), 0),
             SlotEffect::Early => self.early = self.early.saturating_add(1),
-            SlotEffect::Recover => self.failures = 0,
-            SlotEffect::Clear => (self.failures, self.early) = (0, 0),
+            SlotEffect::Lack => self.lacks = self.lacks.saturating_add(1),
+            SlotEffect::Recover => (self.failures, self.lacks) = (0, 0),
+            SlotEffect::Clear => (self.failures, self.early, self.lacks) = (0, 0, 0),
         }
     }
 

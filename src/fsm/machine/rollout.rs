@@ -29,6 +29,9 @@ pub struct Counts {
     pub gave_up: usize,
     /// Those of them that have had a healthy worker of that generation and were not given up.
     pub lapsed: usize,
+    /// Those of them, neither given up nor lapsed, for which the machine has lacked something as often in a row as it
+    /// takes to give one up.
+    pub short: usize,
     /// Those of them that have not, and may start a worker beyond the target as soon as there is room for one.
     pub reserved: usize,
     /// Slots with a worker being replaced, less those that were given up: each has, or will have, a
@@ -93,7 +96,10 @@ words! {
         "nobody-leaves" => NobodyLeaves,
         /// No S has a worker being replaced, given-up ones left out.
         "all-left" => AllLeft,
-        /// Every W has had a healthy worker since it came to that generation, or was given up.
+        /// For a W, neither healthy nor given up, the machine has lacked something as often in a row as it takes to
+        /// give one up.
+        "short" => Short,
+        /// Every W has had a healthy worker since it came to that generation, or was given up, or is short.
         "settled-down" => SettledDown,
     }
 }
@@ -193,6 +199,7 @@ pub fn rows(stage: Stage) -> &'static [Row] {
             Row(&[C::Slack, C::Idle], D::BeginIdle),
             Row(&[C::Slack, C::Room, C::Open], D::Begin),
             Row(&[C::SettledDown, C::GaveUp], D::Finish),
+            Row(&[C::SettledDown, C::Short], D::Finish),
             Row(&[C::SettledDown, C::NoOthers], D::Finish),
             Row(&[], D::Wait),
         ],
@@ -233,16 +240,19 @@ impl Situation<'_> {
             Condition::NoOthers => counts.untouched == 0,
             Condition::NobodyLeaves => self.is_all_at_once() || counts.replacing == 0,
             Condition::AllLeft => counts.replacing == 0,
-            Condition::SettledDown => counts.unready <= counts.lapsed + counts.gave_up,
+            Condition::Short => counts.short > 0,
+            Condition::SettledDown => counts.unready <= counts.lapsed + counts.gave_up + counts.short,
         }
     }
 
     /// Slots of the wanted generation on the way to healthy. One that was given up waits for nobody, one that
     /// waits for room only for others to finish; and one that has served has shown all it can: it is filled again
-    /// like any other, or workers that keep ending would hold the upgrade up for ever.
+    /// like any other, or workers that keep ending would hold the upgrade up for ever. On the way back what the
+    /// machine lacks holds nothing up either.
     fn in_flight(&self) -> usize {
         let counts = self.counts;
-        counts.unready.saturating_sub(counts.gave_up + counts.reserved + counts.lapsed)
+        let short = if self.stage == Stage::Back { counts.short } else { 0 };
+        counts.unready.saturating_sub(counts.gave_up + counts.reserved + counts.lapsed + short)
     }
 
     fn is_all_at_once(&self) -> bool {

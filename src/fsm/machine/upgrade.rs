@@ -185,6 +185,7 @@ impl Supervisor {
             unready: index.unready.count(wanted),
             gave_up: index.failed.count(wanted),
             lapsed: index.lapsed.count(wanted),
+            short: index.short.count(wanted),
             reserved: index.awaited.count(wanted),
             replacing: index.replacing.len() - index.stalled.len(),
             replaced: index.replaced.count(wanted),
@@ -320,7 +321,7 @@ impl Supervisor {
 
     fn finish_upgrade(&mut self) -> bool {
         let counts = self.counts();
-        let restored = counts.untouched == 0 && counts.gave_up == 0;
+        let restored = counts.untouched == 0 && counts.gave_up == 0 && counts.short == 0;
         let Some(rollout) = self.releases.finish() else {
             return false;
         };

@@ -41,7 +41,7 @@ use draft::Draft;
 mod draft;
 
 /// The version of the format.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 const NAME: &str = "einhyrningsins-snapshot";
 

@@ -5,11 +5,14 @@ use super::{
     moves::{ack, ask, exit, good_answer},
     place::Place,
 };
+use crate::world::{SHORTAGE, spawn_error};
 use einhyrningsins::fsm::{
+    action::Action,
     config::{AckMode, KILL_AFTER},
     event::{Command, EventKind, Sight},
     slot::Hold,
     time::Millis,
+    upgrade::Stage,
     worker::PhaseTag,
 };
 use std::collections::BTreeMap;
@@ -132,6 +135,30 @@ fn quiet(place: &Place) -> Result<(), String> {
         return Err(format!("I27: {:?} at rest", machine.next_deadline()));
     }
     Ok(())
+}
+
+/// Follows a way back while the machine lacks something for every start (I42).
+///
+/// # Errors
+/// If it takes too long.
+pub fn starve(from: &Place) -> Result<(), String> {
+    let mut place = from.bare();
+    for _ in 0..LIMIT {
+        if place.supervisor.stage() != Stage::Back {
+            return Ok(());
+        }
+        let kind = match place.unanswered.first() {
+            Some(Action::Spawn { worker, .. }) => {
+                Some(EventKind::SpawnFailed { worker: *worker, error: spawn_error(SHORTAGE) })
+            }
+            _ => benign(&place),
+        };
+        match kind {
+            Some(kind) => place.hear(kind),
+            None => return Err(format!("I42: at rest in {:?}", place.supervisor.rollout())),
+        }
+    }
+    Err(format!("I42: not over within {LIMIT} steps: {:?}", place.supervisor.rollout()))
 }
 
 /// Follows a shutdown in which no process ever ends (I25).

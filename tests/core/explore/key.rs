@@ -199,6 +199,7 @@ fn seat(seat: &Seat, now: Time, names: &Names, out: &mut Vec<u8>) {
     out.push(names.rank(seat.generation()));
     put(out, u64::from(seat.failures()));
     put(out, u64::from(seat.early()));
+    put(out, u64::from(seat.lacks()));
     match seat.hold() {
         Hold::Ready => out.push(0),
         Hold::GaveUp => out.push(1),

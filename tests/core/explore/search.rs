@@ -1,7 +1,7 @@
 //! The search itself: breadth first, every state once, every move from it.
 
 use super::{
-    calm::{Calm, outlast},
+    calm::{Calm, outlast, starve},
     key,
     moves::{self, Move, Sense},
     place::Place,
@@ -132,9 +132,11 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// What becomes of a state when nothing goes wrong any more, and when nothing dies any more.
+    /// What becomes of a state when nothing goes wrong any more, when nothing can be started any more, and when nothing
+    /// dies any more.
     fn survive(&mut self, place: &Place) -> Result<(), String> {
         self.report.calm = self.report.calm.max(self.calm.converge(place)?);
+        starve(place)?;
         if place.supervisor.life().shutdown().is_some() { outlast(place) } else { Ok(()) }
     }
 

@@ -67,7 +67,7 @@ impl Model<'_> {
             }
             _ => self.orders.pop_front(),
         };
-        let (now, failed) = (self.now, self.has_failed());
+        let (now, failed, ended) = (self.now, self.has_failed(), self.is_back());
         match (notice, &mut self.upgrade) {
             (Notice::OnTrial { generation, soak, .. }, Some(upgrade))
                 if upgrade.generation == *generation && upgrade.soak == *soak && !upgrade.back =>
@@ -82,7 +82,7 @@ impl Model<'_> {
                 self.upgrade = None;
                 Ok(())
             }
-            (Notice::RolledBack { .. }, Some(upgrade)) if upgrade.back => {
+            (Notice::RolledBack { .. }, Some(upgrade)) if upgrade.back && ended => {
                 self.upgrade = None;
                 Ok(())
             }
@@ -109,6 +109,20 @@ impl Model<'_> {
         let slots = (0..self.target).filter_map(|id| self.slots.get(&SlotId(id)));
         slots.into_iter().all(|place| place.has_failed(self.config))
             && self.workers.values().all(|known| known.tag != PhaseTag::Healthy)
+    }
+
+    /// Whether nobody waits for the way back any more: each slot that is back serves, has served, has failed or lacks
+    /// something; and it is only for one of the latter that any are not back.
+    fn is_back(&self) -> bool {
+        let slots: Vec<&Place> = (0..self.target).filter_map(|id| self.slots.get(&SlotId(id))).collect();
+        let (back, others): (Vec<&Place>, Vec<&Place>) =
+            slots.into_iter().partition(|place| place.front.generation == self.stable);
+        let serves = |place: &Place| self.tag(place.front.worker) == Some(PhaseTag::Healthy);
+        let lost = |place: &Place| !serves(place) && place.has_failed(self.config);
+        let lacks = |place: &Place| !serves(place) && place.front.lacks >= self.config.retries;
+        let settled = |place: &&Place| serves(place) || place.front.served || lost(place) || lacks(place);
+        back.iter().all(settled)
+            && (others.is_empty() || back.iter().any(|place| lost(place) || lacks(place)))
     }
 
     /// How a worker is asked to go for that reason.

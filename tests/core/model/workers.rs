@@ -210,6 +210,7 @@ impl Model<'_> {
         if let Some(chair) = left.and_then(|side| self.slots.get_mut(&slot)?.chair(side)) {
             let delay = backoff::spread_out(SHORTAGE_RETRY, slot);
             chair.hold = Hold::Until(self.now + delay);
+            chair.lacks += 1;
             next = Next::In(delay);
         }
         self.must_tell(Notice::StartFailed {
@@ -259,6 +260,7 @@ impl Model<'_> {
         let place = self.slots.get_mut(&slot)?;
         let chair = place.chair(side)?;
         chair.failures += 1;
+        chair.lacks = 0;
         let failures = chair.failures;
         let delay = backoff::delay(self.config.backoff, failures, slot);
         let again = match tries {
@@ -315,7 +317,7 @@ impl Model<'_> {
         } else if let Some(chair) = left.and_then(|side| self.slots.get_mut(&slot)?.chair(side)) {
             let mut delay = Millis(0);
             let age = self.now.since(before.born);
-            chair.failures = 0;
+            (chair.failures, chair.lacks) = (0, 0);
             if age >= EARLY {
                 chair.early = 0;
             } else {

@@ -12,7 +12,7 @@ pub enum Kind {
 }
 
 /// Every invariant, by number.
-pub const ALL: [(u8, Kind); 41] = {
+pub const ALL: [(u8, Kind); 42] = {
     use Kind::{Run, State, Step};
     [
         (1, Run),
@@ -56,5 +56,6 @@ pub const ALL: [(u8, Kind); 41] = {
         (39, Step),
         (40, Step),
         (41, Step),
+        (42, Run),
     ]
 };
