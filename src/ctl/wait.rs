@@ -21,7 +21,7 @@ const LOOK: Duration = Duration::from_millis(20);
 /// How going back has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Back {
-    /// All workers that there are to be are healthy again.
+    /// All workers that there are to be are healthy again, and of the generation that serves.
     Whole(String),
     /// It is over, and not so.
     Short(String),
@@ -95,7 +95,7 @@ pub fn for_way_back(
 
 fn back(generation: Option<u64>, status: &Object) -> Back {
     let count = |name| number(status, name).unwrap_or_default();
-    let (serving, healthy, target) = (count("generation"), count("healthy"), count("target"));
+    let (serving, healthy, target) = (count("generation"), count("healthy_of_generation"), count("target"));
     let taken = generation.map(|generation| format!("generation {generation} ")).unwrap_or_default();
     let words = format!(
         "{taken}is taken back: generation {serving} serves with {healthy} of {target} workers healthy"

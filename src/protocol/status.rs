@@ -78,10 +78,10 @@ fn alarm(status: &Status) -> Option<String> {
 }
 
 fn heading(status: &Status, about: &About<'_>) -> Vec<String> {
-    let Status { target, healthy, generation, .. } = status;
+    let Status { target, generation, .. } = status;
     let mut lines = vec![
         format!("einhyrningsins {}, pid {}, up {}", about.version, about.pid, span(about.uptime)),
-        format!("generation {generation}, {healthy}/{target} workers healthy"),
+        format!("generation {generation}, {}", serving(status)),
     ];
     if let Some(upgrade) = &status.upgrade {
         let UpgradeStatus { generation, strategy, stage, healthy, retired, age, .. } = upgrade;
@@ -98,6 +98,31 @@ fn heading(status: &Status, about: &About<'_>) -> Vec<String> {
         lines.push(format!("listening on {}", about.listeners.join(", ")));
     }
     lines
+}
+
+/// How many serve. Outside an upgrade, those that stand in for one of the generation that is to serve are not
+/// counted as such.
+fn serving(status: &Status) -> String {
+    let Status { target, healthy, generation, .. } = status;
+    let own = own(status);
+    if status.upgrade.is_some() || own == *healthy {
+        return format!("{healthy}/{target} workers healthy");
+    }
+    let others = status.workers.iter().filter(|worker| worker.phase == PhaseTag::Healthy);
+    let others: BTreeSet<_> = others.map(|worker| worker.generation).filter(|it| it != generation).collect();
+    let others: Vec<String> = others.iter().map(ToString::to_string).collect();
+    format!(
+        "{own}/{target} workers healthy; {} of generation {} in their stead",
+        *healthy - own,
+        others.join(", ")
+    )
+}
+
+/// How many healthy workers are of the generation that is to serve.
+fn own(status: &Status) -> u32 {
+    let own =
+        |worker: &&WorkerStatus| worker.phase == PhaseTag::Healthy && worker.generation == status.generation;
+    u32::try_from(status.workers.iter().filter(own).count()).unwrap_or(u32::MAX)
 }
 
 /// What an upgrade is waiting for.
@@ -193,6 +218,7 @@ pub fn data(status: &Status, about: &About<'_>) -> String {
         ("generation", number(status.generation.0)),
         ("target", number(status.target)),
         ("healthy", number(status.healthy)),
+        ("healthy_of_generation", number(own(status))),
         ("upgrade", or_null(status.upgrade.as_ref(), upgrade_value)),
         ("stopping", or_null(status.stopping, |shutdown| text(shutdown.word()))),
         ("listeners", list(about.listeners.iter().map(|address| text(address)))),

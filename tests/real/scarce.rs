@@ -2,14 +2,16 @@
 //! nothing spins.
 
 use crate::{
-    harness::{Connection, Folder, Supervisor, eventually, is_ok, raw, rust_worker},
+    harness::{Connection, Folder, SUPERVISOR, Supervisor, eventually, is_ok, number, raw, rust_worker},
     probe::start_through,
-    tools::{descriptors, have, open_many_files, skip, sleepers, status_field, ticks},
+    stalled::{OTHER, can_be_another},
+    tools::{descriptors, err, have, open_many_files, out, skip, sleepers, status_field, ticks},
 };
 use nix::sys::signal::{Signal, kill};
 use std::{
+    fs,
     io::Write as _,
-    os::unix::net::UnixStream,
+    os::unix::{fs::PermissionsExt as _, net::UnixStream},
     process::{Child, Command, Stdio},
     thread,
     time::Duration,
@@ -174,4 +176,63 @@ fn clients_with_half_a_line_share_the_memory_that_there_is() {
 #[test]
 fn clients_that_do_not_read_share_the_memory_that_there_is() {
     bounded("{\"command\":\"help\"}\n".repeat(400).as_bytes());
+}
+
+/// A supervisor that runs as somebody who can be kept from having more processes.
+fn limitable(args: &[&str]) -> Supervisor {
+    let folder = Folder::new();
+    fs::set_permissions(folder.join(""), fs::Permissions::from_mode(0o777)).expect("open to all");
+    let program = folder.join("supervisor");
+    fs::copy(SUPERVISOR, &program).expect("a copy that everybody can run");
+    let other = format!("shift; exec setpriv --reuid {OTHER} --clear-groups {} \"$@\"", program.display());
+    start_through(folder, &["/bin/sh", "-c", &other, "sh"], args)
+}
+
+/// Has it have at most so many processes; its user may say so.
+fn limit_processes(supervisor: &Supervisor, most: u32) {
+    let (pid, most) = (supervisor.pid().to_string(), format!("--nproc={most}:"));
+    let words = ["--reuid", OTHER, "--clear-groups", "prlimit", "--pid", &pid, &most];
+    assert!(have("setpriv", &words), "prlimit {most}");
+}
+
+#[test]
+fn a_way_back_ends_in_a_shortage_and_says_what_is_not_restored() {
+    if !can_be_another() || !have("prlimit", &["--version"]) {
+        return skip("there is no prlimit, or no other user");
+    }
+    let options = ["-n", "2", "-r", "2", "--ack-after", "0.1", "--", "sleep", "600"];
+    let mut supervisor = limitable(&options);
+    supervisor.await_healthy(2);
+    let mut client = Command::new(env!("CARGO_BIN_EXE_einhyrningsinsctl"));
+    client.arg("-d").arg(supervisor.socket()).args([
+        "--any-owner",
+        "upgrade",
+        "--canary",
+        "1",
+        "--soak",
+        "600",
+    ]);
+    let upgrade = client.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the client can be run");
+    supervisor.eventually("the old worker of the canary's slot is gone", |me| {
+        let workers = me.workers(|_| true);
+        let new = workers.iter().filter(|worker| number(worker, "generation") == 2).count();
+        (workers.len() == 2 && new == 1).then_some(())
+    });
+    limit_processes(&supervisor, 1);
+    let output = supervisor.ctl(&["--any-owner", "abort", "--wait"]);
+    let short = "generation 2 is taken back: generation 1 serves with 1 of 2 workers healthy";
+    assert!(err(&output).contains(short), "{} {}", out(&output), err(&output));
+    assert_eq!(output.status.code(), Some(1));
+    let told = upgrade.wait_with_output().expect("an end");
+    assert_eq!(told.status.code(), Some(1));
+    assert!(err(&told).contains("generation 1 has 1 of 2 workers healthy"), "{}", err(&told));
+    let status = supervisor.ctl_ok(&["--any-owner", "status"]);
+    let stand_in = "generation 1, 1/2 workers healthy; 1 of generation 2 in their stead";
+    assert!(status.contains(stand_in), "{status}");
+    limit_processes(&supervisor, 500);
+    supervisor.eventually("all is as before", |me| {
+        let workers = me.workers(|_| true);
+        (workers.len() == 2 && workers.iter().all(|worker| number(worker, "generation") == 1)).then_some(())
+    });
+    assert!(supervisor.ctl_ok(&["--any-owner", "status"]).contains("generation 1, 2/2 workers healthy\n"));
 }

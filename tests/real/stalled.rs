@@ -28,7 +28,7 @@ use std::{
 };
 
 /// A user who is nobody else here.
-const OTHER: &str = "65534";
+pub(crate) const OTHER: &str = "65534";
 
 const SLEEP: [&str; 4] = ["--ack-after", "0", "sleep", "1000"];
 
@@ -50,7 +50,7 @@ fn again(fd: impl AsFd) -> OwnedFd {
 }
 
 /// Whether somebody else could be run by us. Says so on behalf of the test if not.
-fn can_be_another() -> bool {
+pub(crate) fn can_be_another() -> bool {
     let can = geteuid().is_root() && have("setpriv", &["--reuid", OTHER, "--clear-groups", "true"]);
     if !can {
         skip("only root can be somebody else, by setpriv");
