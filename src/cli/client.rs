@@ -70,9 +70,9 @@ pub static COMMAND_LINE: CommandLine<Key> = CommandLine {
                 Key::Timeout,
                 "timeout",
                 "SECS",
-                "How long a connection may take, and then the first line of an answer. Further lines of an \
-                 upgrade's may take as long as they do, unless this is given. Behind `upgrade` it is the \
-                 upgrade's own.",
+                "How long a connection may take, and then the first line of an answer as a whole. Further lines of \
+                 an upgrade's, and what `--wait` waits for, may take as long as they do, unless this is \
+                 given: then so long each. Behind `upgrade` it is the upgrade's own.",
             )
             .defaults_to("10"),
             Opt::flag(Key::Help, "help", "Print this text and exit.").short('h').prints(Text::Help),
@@ -95,7 +95,7 @@ pub static COMMAND_LINE: CommandLine<Key> = CommandLine {
                 ("0", "Done."),
                 ("1", "A command was refused, or it failed; a replay differs."),
                 ("2", "The command line is wrong, and nothing was done; or a line of the input, and nothing from there on."),
-                ("3", "No supervisor could be reached, or it does not answer, or its socket is another user's."),
+                ("3", "No supervisor could be reached, or it does not answer in time, or its socket is another user's."),
                 ("130", "Interrupted by Ctrl-C; what was begun goes on."),
             ]),
         },

@@ -68,6 +68,10 @@ impl Client {
                 screen.complain(&format_args!("interrupted; {}", left_behind(dispatch)));
                 Outcome::Interrupted
             }
+            Err(lost @ Lost::Unfinished(_)) => {
+                screen.complain(&format_args!("{}: {lost}; {}", dispatch.name, left_behind(dispatch)));
+                Outcome::Unreachable
+            }
             Err(lost @ (Lost::Silent(_) | Lost::Stalled(_))) => {
                 let who = peer.pid.map(|pid| format!("pid {pid}: ")).unwrap_or_default();
                 let doing = peer.pid.and_then(process::doing).map(|doing| format!("; {doing}"));
@@ -143,7 +147,7 @@ impl Talk<'_> {
         match dispatch.awaited {
             None => {}
             Some(Awaited::End) => {
-                wait::for_end(peer, connection, attended)?;
+                wait::for_end(peer, connection, attended, patience.next)?;
                 let pid = peer.pid.map(|pid| format!(", pid {pid},")).unwrap_or_default();
                 screen.note(&format!("the supervisor{pid} has ended"));
             }

@@ -1,6 +1,7 @@
 //! One connection to a supervisor.
 
 use super::{
+    clock::Clock,
     interrupt::{Attended, Waited},
     owner::{self, Foreign, Owner, Peer},
     patience::Patience,
@@ -113,8 +114,10 @@ pub enum Lost {
     BadReply(BadReply),
     /// Not a line of the answer came, for so long.
     Silent(Duration),
-    /// Nothing more came, for so long.
+    /// No further line came, for so long.
     Stalled(Duration),
+    /// What was waited for after the answer did not come to its end within so long.
+    Unfinished(Duration),
     /// Somebody pressed Ctrl-C.
     Interrupted,
 }
@@ -130,18 +133,16 @@ impl fmt::Display for Lost {
             Self::Broken(error) => write!(f, "the connection to the supervisor broke: {}", io_error(error)),
             Self::Overlong(error) => write!(f, "the answer cannot be understood: {error}"),
             Self::BadReply(error) => write!(f, "the answer cannot be understood: {error}"),
-            Self::Silent(time) => write!(
+            // Whether it has accepted the connection nobody can see from here.
+            Self::Silent(time) => {
+                write!(f, "the supervisor does not answer: no line came for {}", shown(*time))
+            }
+            Self::Stalled(time) => write!(
                 f,
-                "the supervisor accepted the connection but does not answer: nothing came for {}",
+                "the supervisor does not go on with its answer: no further line came for {}",
                 shown(*time)
             ),
-            Self::Stalled(time) => {
-                write!(
-                    f,
-                    "the supervisor does not go on with its answer: nothing more came for {}",
-                    shown(*time)
-                )
-            }
+            Self::Unfinished(time) => write!(f, "not at its end after {}", shown(*time)),
             Self::Interrupted => f.write_str("interrupted"),
         }
     }
@@ -257,7 +258,8 @@ impl Connection {
         reply.ok_or(Lost::Silent(patience.first))
     }
 
-    /// Waits for the next line of the answer; `None` if it has not come within `patience`.
+    /// Waits for the next line of the answer; `None` if it has not come as a whole within `patience`, however
+    /// much of it has.
     ///
     /// # Errors
     /// If none comes, or one that makes no sense.
@@ -267,12 +269,14 @@ impl Connection {
         patience: Option<Duration>,
     ) -> Result<Option<ReplyLine>, Lost> {
         let mut chunk = [0; 8 * 1024];
+        let mut left = patience;
+        let clock = Clock::start();
         loop {
             if let Some(line) = self.lines.pop_front() {
                 let envelope = Envelope::parse(&line).map_err(Lost::BadReply)?;
                 return Ok(Some(ReplyLine { line, envelope }));
             }
-            match attended.wait(Some(self.stream.as_fd()), patience) {
+            match attended.wait(Some(self.stream.as_fd()), left) {
                 Waited::Ready => {}
                 Waited::TimedOut => return Ok(None),
                 Waited::Interrupted => return Err(Lost::Interrupted),
@@ -287,6 +291,10 @@ impl Connection {
             let mut rest = chunk.get(..length).unwrap_or_default();
             while let Some(line) = self.buffer.next_line(&mut rest) {
                 self.lines.push_back(line.map_err(Lost::Overlong)?);
+            }
+            left = patience.map(|most| most.saturating_sub(clock.now()));
+            if left == Some(Duration::ZERO) && self.lines.is_empty() {
+                return Ok(None);
             }
         }
     }

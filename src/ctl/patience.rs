@@ -11,7 +11,8 @@ const USUAL: Duration = Duration::from_secs(10);
 pub struct Patience {
     /// For a connection, and then for the first line of an answer.
     pub first: Duration,
-    /// For each further line; `None` is for ever: an upgrade takes its time.
+    /// For each further line, and for what is waited for after an answer; `None` is for ever: an upgrade takes
+    /// its time.
     pub next: Option<Duration>,
 }
 

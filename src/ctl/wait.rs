@@ -1,6 +1,7 @@
 //! Waiting on after an answer, for what it promised.
 
 use super::{
+    clock::Clock,
     connection::{Connection, Lost},
     interrupt::{Attended, Waited},
     owner::Peer,
@@ -27,33 +28,69 @@ pub enum Back {
     Short(String),
 }
 
-/// Waits until a process is gone, its sockets with it. (One that has ended and was not waited for by its
-/// parent is gone in this sense.)
+/// Waits until a process is gone, its sockets with it, for `most` if that is given. (One that has ended and was
+/// not waited for by its parent is gone in this sense.)
 ///
 /// # Errors
-/// If waiting is interrupted.
-pub fn for_end(peer: &Peer, connection: &mut Connection, attended: &Attended<'_>) -> Result<(), Lost> {
+/// If waiting is interrupted, or takes too long.
+pub fn for_end(
+    peer: &Peer,
+    connection: &mut Connection,
+    attended: &Attended<'_>,
+    most: Option<Duration>,
+) -> Result<(), Lost> {
+    let limit = Limit::start(most);
     match peer {
-        Peer { handle: Some(handle), .. } => pause(attended.wait(Some(handle.as_fd()), None)),
+        Peer { handle: Some(handle), .. } => {
+            match pause(attended.wait(Some(handle.as_fd()), limit.left()?))? {
+                Waited::Ready => Ok(()),
+                Waited::TimedOut | Waited::Interrupted => limit.is_over(),
+            }
+        }
         Peer { pid: Some(pid), handle: None } => {
             while exists(*pid) {
+                limit.left()?;
                 pause(attended.wait(None, Some(LOOK)))?;
             }
             Ok(())
         }
         // All that can be seen of it from here is that it hangs up.
-        Peer { pid: None, handle: None } => match connection.receive(attended, None) {
+        Peer { pid: None, handle: None } => match connection.receive(attended, limit.left()?) {
             Err(Lost::Interrupted) => Err(Lost::Interrupted),
-            Ok(_) | Err(_) => Ok(()),
+            Ok(None) => limit.is_over(),
+            Ok(Some(_)) | Err(_) => Ok(()),
         },
     }
 }
 
+/// How long something is waited for.
+struct Limit {
+    clock: Clock,
+    most: Option<Duration>,
+}
+
+impl Limit {
+    fn start(most: Option<Duration>) -> Self {
+        Self { clock: Clock::start(), most }
+    }
+
+    /// How much of the time is left, if it is limited; an error if none is.
+    fn left(&self) -> Result<Option<Duration>, Lost> {
+        let Some(most) = self.most else { return Ok(None) };
+        let left = most.saturating_sub(self.clock.now());
+        if left.is_zero() { Err(Lost::Unfinished(most)) } else { Ok(Some(left)) }
+    }
+
+    fn is_over(&self) -> Result<(), Lost> {
+        Err(Lost::Unfinished(self.most.unwrap_or_else(|| self.clock.now())))
+    }
+}
+
 /// An interruption as an error.
-fn pause(waited: Waited) -> Result<(), Lost> {
+fn pause(waited: Waited) -> Result<Waited, Lost> {
     match waited {
         Waited::Interrupted => Err(Lost::Interrupted),
-        Waited::Ready | Waited::TimedOut => Ok(()),
+        Waited::Ready | Waited::TimedOut => Ok(waited),
     }
 }
 
@@ -67,7 +104,7 @@ pub fn exists(pid: i32) -> bool {
 /// Waits until the upgrade to that generation is no more.
 ///
 /// # Errors
-/// If the connection is lost, the supervisor does not answer, or waiting is interrupted.
+/// If the connection is lost, the supervisor does not answer, or waiting is interrupted or takes too long.
 pub fn for_way_back(
     aborting: &Envelope,
     connection: &mut Connection,
@@ -75,6 +112,7 @@ pub fn for_way_back(
     patience: &Patience,
 ) -> Result<Back, Lost> {
     let generation = number(&aborting.fields, "generation");
+    let limit = Limit::start(patience.next);
     loop {
         connection.send("status", &[]);
         let reply = connection.receive_soon(attended, patience)?;
@@ -89,7 +127,8 @@ pub fn for_way_back(
         if !object(status, "upgrade").is_some_and(goes_on) {
             return Ok(back(generation, status));
         }
-        pause(attended.wait(None, Some(ASK)))?;
+        let left = limit.left()?;
+        pause(attended.wait(None, Some(left.map_or(ASK, |left| left.min(ASK)))))?;
     }
 }
 
@@ -132,14 +171,14 @@ mod tests {
         let mut connection = Connection::from(here);
         let interrupts = Interrupts::leave();
         assert!(exists(pid));
-        for_end(&Peer { pid: Some(pid), handle: None }, &mut connection, &interrupts.attend()).unwrap();
+        for_end(&Peer { pid: Some(pid), handle: None }, &mut connection, &interrupts.attend(), None).unwrap();
         assert!(!exists(pid), "although nobody has waited for it");
         sleeper.wait().unwrap();
         assert!(!exists(pid));
 
         let (ours, theirs) = UnixStream::pair().unwrap();
         let closes = thread::spawn(move || drop(theirs));
-        for_end(&Peer { pid: None, handle: Some(ours.into()) }, &mut connection, &interrupts.attend())
+        for_end(&Peer { pid: None, handle: Some(ours.into()) }, &mut connection, &interrupts.attend(), None)
             .unwrap();
         closes.join().unwrap();
     }
@@ -150,7 +189,7 @@ mod tests {
         let closes = thread::spawn(move || drop(theirs));
         let mut connection = Connection::from(ours);
         let interrupts = Interrupts::leave();
-        for_end(&Peer { pid: None, handle: None }, &mut connection, &interrupts.attend()).unwrap();
+        for_end(&Peer { pid: None, handle: None }, &mut connection, &interrupts.attend(), None).unwrap();
         closes.join().unwrap();
     }
 }

@@ -247,7 +247,7 @@ fn a_supervisor_that_does_not_answer_is_told_with_what_it_is_doing() {
         let output = supervisor.ctl(args);
         let said = err(&output);
         assert_eq!((output.status.code(), out(&output).as_str()), (Some(3), ""), "{said}");
-        let lost = "the supervisor accepted the connection but does not answer: nothing came for 200 ms";
+        let lost = "the supervisor does not answer: no line came for 200 ms";
         assert!(
             said.starts_with(&format!("einhyrningsinsctl: status: pid {pid}: {lost}; it is stopped")),
             "{said}"
@@ -286,7 +286,7 @@ fn an_upgrade_may_take_longer_than_its_first_line_unless_a_time_is_given() {
     let output = supervisor.ctl(&["--timeout", "0.3", "upgrade"]);
     assert_eq!(output.status.code(), Some(3));
     let said = err(&output);
-    assert!(said.contains("does not go on with its answer: nothing more came for 300 ms; it "), "{said}");
+    assert!(said.contains("does not go on with its answer: no further line came for 300 ms; it "), "{said}");
     assert!(said.contains("; the upgrade goes on: `status` shows it"), "{said}");
     supervisor.await_log("upgrade to generation 2 is complete");
 }

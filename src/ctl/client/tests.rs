@@ -5,6 +5,7 @@ use crate::{
     cli::order::split,
     ctl::{fake::Fake, render::Style},
 };
+use std::{io::Write as _, os::unix::net::UnixStream, sync::mpsc, thread, time::Duration};
 
 fn client(fake: &Fake) -> Client {
     Client::new(fake.target(), Interrupts::leave())
@@ -131,8 +132,8 @@ fn an_answer_that_does_not_come_is_not_waited_for_without_end() {
     let usual = Patience { first: soon.first, next: None };
     // The rest comes when the next request does, which is never.
     for (said, patience, lost) in [
-        ("", usual, "accepted the connection but does not answer: nothing came for 50 ms; it "),
-        (begun, soon, "does not go on with its answer: nothing more came for 50 ms; it "),
+        ("", usual, "does not answer: no line came for 50 ms; it "),
+        (begun, soon, "does not go on with its answer: no further line came for 50 ms; it "),
     ] {
         let fake = Fake::new(&[&[said, ""]]);
         let mut client = Client::new(Target { patience, ..fake.target() }, Interrupts::leave());
@@ -141,6 +142,47 @@ fn an_answer_that_does_not_come_is_not_waited_for_without_end() {
         let who = format!("einhyrningsinsctl: upgrade: pid {}: the supervisor {lost}", std::process::id());
         assert!(err.starts_with(&who), "{err}");
     }
+}
+
+#[test]
+fn a_line_that_drips_is_not_waited_for_without_end() {
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    let most = Duration::from_millis(100);
+    let (done, waits) = mpsc::channel::<()>();
+    let drips = thread::spawn(move || {
+        // Until it is enough: much longer than it may take.
+        while waits.recv_timeout(most / 10) == Err(mpsc::RecvTimeoutError::Timeout) {
+            theirs.write_all(b" ").unwrap();
+        }
+    });
+    let clock = Clock::start();
+    let interrupts = Interrupts::leave();
+    let mut connection = Connection::from(ours);
+    let received = connection.receive(&interrupts.attend(), Some(most)).unwrap();
+    assert!(received.is_none() && clock.now() >= most, "{received:?} after {:?}", clock.now());
+    drop(done);
+    drips.join().unwrap();
+}
+
+#[test]
+fn what_is_waited_for_after_an_answer_is_bounded_by_a_time_that_was_given() {
+    // The one who answers is this process, which does not end.
+    let fake = Fake::new(&[&["{\"message\":\"shutting down\",\"ok\":true}\n", ""]]);
+    let patience = Patience::of(Some(crate::fsm::time::Millis(50)));
+    let mut client = Client::new(Target { patience, ..fake.target() }, Interrupts::leave());
+    let (outcome, out, err) = run(&mut client, "die --wait");
+    assert_eq!((outcome, out.as_str()), (Outcome::Unreachable, "shutting down\n"));
+    assert_eq!(err, "einhyrningsinsctl: die: not at its end after 50 ms; the shutdown goes on\n");
+
+    let going_back = "{\"message\":\"status\",\"ok\":true,\"status\":{\"upgrade\":{\"generation\":3,\"rolling_back\":true}}}\n";
+    let aborting = "{\"message\":\"taking generation 3 back\",\"ok\":true,\"generation\":3}\n";
+    let fake = Fake::new(&[&[&[aborting][..], &[going_back; 1_000]].concat()]);
+    let mut client = Client::new(Target { patience, ..fake.target() }, Interrupts::leave());
+    let (outcome, _, err) = run(&mut client, "abort --wait");
+    assert_eq!(outcome, Outcome::Unreachable);
+    let words =
+        "einhyrningsinsctl: abort: not at its end after 50 ms; going back goes on: `status` shows it\n";
+    assert_eq!(err, words);
 }
 
 #[test]
