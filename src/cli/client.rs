@@ -96,6 +96,7 @@ pub static COMMAND_LINE: CommandLine<Key> = CommandLine {
                 ("1", "A command was refused, or it failed; a replay differs."),
                 ("2", "The command line is wrong, and nothing was done; or a line of the input, and nothing from there on."),
                 ("3", "No supervisor could be reached, or it does not answer in time, or its socket is another user's."),
+                ("4", "Done, but the output could not be written."),
                 ("130", "Interrupted by Ctrl-C; what was begun goes on."),
             ]),
         },

@@ -69,6 +69,10 @@ pub fn session(client: &mut Client, screen: &mut Screen<'_>) -> Outcome {
             Ok(line) => line,
             Err(ReadlineError::Interrupted) => continue,
             Err(ReadlineError::Eof) => return Outcome::Done,
+            Err(ReadlineError::Io(error)) if error.kind() == io::ErrorKind::InvalidData => {
+                screen.complain(&format_args!("nothing was done: {}", Misread::NotUtf8));
+                continue;
+            }
             Err(error) => {
                 screen.complain(&format_args!("cannot read from the terminal: {error}"));
                 return Outcome::Failed;

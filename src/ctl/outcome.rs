@@ -13,6 +13,8 @@ pub enum Outcome {
     Misused,
     /// No supervisor could be reached, or one that is not to be trusted.
     Unreachable,
+    /// It is done, but not all that there was to say of it could be written.
+    Unwritten,
     /// Whoever waited for it does so no longer.
     Interrupted,
 }
@@ -25,6 +27,7 @@ impl From<Outcome> for ExitCode {
             Outcome::Failed => 1.into(),
             Outcome::Misused => 2.into(),
             Outcome::Unreachable => 3.into(),
+            Outcome::Unwritten => 4.into(),
             Outcome::Interrupted => 130.into(),
         }
     }

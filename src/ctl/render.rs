@@ -28,14 +28,15 @@ pub struct Screen<'a> {
     pace: Pace,
     /// The width of the bar that is on the screen; 0 if none is.
     bar: usize,
-    error: Option<io::Error>,
+    /// Whether some of what there was to say could not be written to `out`.
+    unwritten: bool,
 }
 
 impl<'a> Screen<'a> {
     /// Writes messages to `out` and complaints to `err`.
     #[must_use]
     pub fn new(out: &'a mut dyn Write, err: &'a mut dyn Write, style: Style) -> Self {
-        Self { out, err, style, clock: Clock::start(), pace: Pace::default(), bar: 0, error: None }
+        Self { out, err, style, clock: Clock::start(), pace: Pace::default(), bar: 0, unwritten: false }
     }
 
     /// Shows one line of an answer.
@@ -101,12 +102,14 @@ impl<'a> Screen<'a> {
         let _ = writeln!(self.err, "einhyrningsinsctl: {message}");
     }
 
-    /// What comes of all, once what went wrong with the output is said. The command went on nevertheless: an
-    /// upgrade is not to be left unwatched because nobody reads along.
+    /// What comes of all, if something may have gone wrong with the output: that was said then, and the command
+    /// went on nevertheless.
     pub fn conclude(&mut self, outcome: Outcome) -> Outcome {
-        let Some(error) = self.error.take() else { return outcome };
-        self.complain(&format_args!("cannot write to standard output: {}", io_error(&error)));
-        if outcome == Outcome::Done { Outcome::Failed } else { outcome }
+        if outcome != Outcome::Done || !self.unwritten {
+            return outcome;
+        }
+        self.complain(&"everything was done, but what there was to say of it could not be written");
+        Outcome::Unwritten
     }
 
     fn draw(&mut self, bar: &str, columns: usize) {
@@ -126,8 +129,14 @@ impl<'a> Screen<'a> {
     fn write(&mut self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) {
         match write(self.out) {
             // A reader who has left has seen enough.
+            // An upgrade is not left unwatched because nobody reads along.
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                self.error.get_or_insert(error);
+                if !mem::replace(&mut self.unwritten, true) {
+                    let error = io_error(&error);
+                    self.complain(&format_args!(
+                        "cannot write to standard output: {error}; what was asked for goes on"
+                    ));
+                }
             }
             Ok(()) | Err(_) => {}
         }
@@ -150,7 +159,7 @@ mod tests {
             let line = line.as_bytes().to_vec();
             screen.show(&ReplyLine { envelope: Envelope::parse(&line).unwrap(), line });
         }
-        assert!(screen.error.take().is_none());
+        assert!(!screen.unwritten);
         (String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
     }
 
@@ -216,6 +225,22 @@ mod tests {
         assert_eq!((out, err), (format!("{}\n{refusal}\n", progress(1, 2, 0)), String::new()));
     }
 
+    #[test]
+    fn output_that_fails_is_told_of_at_once_and_once() {
+        let (mut out, mut err) = (Full(io::ErrorKind::StorageFull), Vec::new());
+        let mut screen = Screen::new(&mut out, &mut err, terminal());
+        for _ in 0..3 {
+            screen.draw("a bar", 80);
+            screen.say("hello");
+        }
+        screen.complain(&"oh");
+        let said = String::from_utf8(err).unwrap();
+        let (first, rest) = said.split_once('\n').unwrap();
+        assert!(first.starts_with("einhyrningsinsctl: cannot write to standard output: "), "{said}");
+        assert!(first.ends_with("; what was asked for goes on"), "{said}");
+        assert_eq!(rest, "einhyrningsinsctl: oh\n");
+    }
+
     /// Refuses every byte, for the given reason.
     struct Full(io::ErrorKind);
 
@@ -236,7 +261,9 @@ mod tests {
             let mut screen = Screen::new(&mut out, &mut err, Style::Plain);
             screen.say("hello");
             screen.complain(&"oh");
-            assert_eq!(screen.error.take().is_some(), is_error, "{kind}");
+            let outcome = if is_error { Outcome::Unwritten } else { Outcome::Done };
+            assert_eq!(screen.conclude(Outcome::Done), outcome, "{kind}");
+            assert_eq!(screen.conclude(Outcome::Failed), Outcome::Failed, "what is worse counts");
         }
     }
 }

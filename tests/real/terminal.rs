@@ -33,8 +33,8 @@ def more():
     return data
 for step in sys.stdin.read().splitlines():
     what, _, text = step.partition(" ")
-    text = text.encode().decode("unicode_escape").encode()
-    if what == "type":
+    text = text.encode().decode("unicode_escape").encode("latin-1" if what == "bytes" else "utf-8")
+    if what in ("type", "bytes"):
         os.write(screen, text)
         continue
     while text not in shown[seen:]:
@@ -133,6 +133,24 @@ fn on_a_terminal_the_end_of_input_leaves_too() {
     let steps = ["expect > ", r"type exit\r"];
     let output = on_a_terminal(&supervisor, &[], &steps).expect("as before");
     assert_eq!(output.status.code(), Some(0), "{}{}", out(&output), err(&output));
+}
+
+#[test]
+fn what_is_not_utf_8_is_refused_and_no_reason_to_leave() {
+    let (supervisor, _) = sleepers(1, &[]);
+    let steps = [
+        "expect > ",
+        r"bytes inc\xff\r",
+        "expect nothing was done: the line is not UTF-8",
+        "expect > ",
+        r"type inc\r",
+        "expect number of workers: 1 ",
+        "expect > ",
+        r"type quit\r",
+    ];
+    let Some(output) = on_a_terminal(&supervisor, &[], &steps) else { return skip("there is no pty") };
+    let shown = out(&output);
+    assert_eq!(output.status.code(), Some(0), "{shown}{}", err(&output));
 }
 
 #[test]
