@@ -58,6 +58,9 @@ fn replay_on(screen: &mut Screen<'_>, path: &Path) -> Outcome {
 /// Tells a trace. Returns what there is to say when all of it has been told; the error says on which
 /// line something is wrong with it.
 fn tell(screen: &mut Screen<'_>, text: &str) -> Result<String, String> {
+    if text.trim().is_empty() {
+        return Err("in which nothing is recorded: there is nothing to replay".into());
+    }
     let unreadable = |bad: TraceError| format!("line {}: {}", bad.line, visible(&bad.message));
     let (text, torn) = whole(text);
     let Recording { mut steps, gaps } = recording(text).map_err(unreadable)?;
@@ -91,9 +94,9 @@ fn tell(screen: &mut Screen<'_>, text: &str) -> Result<String, String> {
     }
     gaps.iter().for_each(|gap| screen.say(&missing(gap)));
     ending(cut.as_ref(), torn).into_iter().for_each(|line| screen.say(&line));
+    let all = gaps.is_empty() && cut.is_none() && torn.is_none();
     let events = number(steps.len(), "event");
     let found = if silent { "with nothing recorded of what followed" } else { "no difference" };
-    let all = gaps.is_empty() && cut.is_none() && torn.is_none();
     let least = if all { "" } else { "; the rest is not replayed" };
     Ok(format!("{events}, {found}{least}"))
 }

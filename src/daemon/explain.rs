@@ -90,6 +90,15 @@ pub(crate) fn execution(path: &Path, errno: Errno) -> Option<String> {
     }
 }
 
+/// A program that could be executed and has ended with an error: its interpreter may have been misled.
+pub(crate) fn ended(path: &Path) -> Option<String> {
+    format::ends_in_carriage_return(path).then(|| {
+        let name = shown(path);
+        format!("the first line of {name} ends in a carriage return, which its interpreter takes for a part of it: \
+                 save the script with Unix line ends")
+    })
+}
+
 /// What is wrong with the first file of a chain, of a program and its interpreters, that is not as it
 /// should be.
 fn chain(path: &Path) -> Option<String> {

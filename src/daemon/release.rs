@@ -8,7 +8,7 @@ use super::{
     background::Background,
     clock::time_of_day,
     directory::{self, Whereabouts},
-    given,
+    explain, given,
     history::History,
     process::Children,
     program::{PinError, Program, spawn_error},
@@ -17,7 +17,7 @@ use crate::{
     cli::daemon::{COMMAND_LINE, Options, Workload},
     fsm::{
         action::Reply,
-        event::{EventKind, SpawnError, SpawnStage},
+        event::{EventKind, ExitStatus, SpawnError, SpawnStage},
         id::{Generation, RequestId},
         notice::Notice,
         reason::Failure,
@@ -250,7 +250,14 @@ impl<'a> Releases<'a> {
     fn behind_failure(&self, generation: Generation, failure: &Failure) -> String {
         match failure {
             Failure::Spawn(error) => self.clause(generation, *error),
-            Failure::Exited(_) => self.background.clause(generation, failure),
+            Failure::Exited(ExitStatus::Code(0) | ExitStatus::Signal(_)) => {
+                self.background.clause(generation, failure)
+            }
+            Failure::Exited(ExitStatus::Code(_)) => {
+                let captured = self.captured.get(&generation);
+                let why = captured.and_then(|captured| explain::ended(captured.program.path()));
+                why.map(|why| format!("; {why}")).unwrap_or_default()
+            }
             Failure::Unacknowledged { .. } => {
                 self.silence(generation) + &self.background.clause(generation, failure)
             }

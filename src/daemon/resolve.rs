@@ -27,7 +27,9 @@ fn kind(family: Family) -> &'static str {
 /// system's resolver. Literal addresses are hosts too.
 pub(crate) fn resolve(host: &str, port: u16, family: Family) -> Result<SocketAddr, ResolveError> {
     let failed = |why| ResolveError { host: host.into(), family, why };
-    let found = (host, port).to_socket_addrs().map_err(|error| failed(Unresolved::Lookup(error)))?;
+    let found = (host, port).to_socket_addrs().map_err(|error| {
+        failed(if may_pass(&error) { Unresolved::ForNow(error) } else { Unresolved::Lookup(error) })
+    })?;
     let mut other = None;
     for address in found {
         if allows(family, &address) {
@@ -44,6 +46,16 @@ pub(crate) fn link(zone: &Zone) -> Option<u32> {
     if_nametoindex(zone).ok().or_else(|| zone.parse().ok().filter(|number| *number > 0))
 }
 
+/// What the C library calls EAI_AGAIN, getaddrinfo(3): no server of names can be reached, or none of them has an
+/// answer yet. The standard library passes on the words and keeps the number for itself.
+const NOBODY_TO_ASK: [&str; 2] = ["Temporary failure in name resolution", "Try again"];
+
+/// Whether a look-up that failed may succeed later, with nothing changed in what was asked.
+fn may_pass(error: &io::Error) -> bool {
+    let words = error.to_string();
+    error.raw_os_error().is_some() || NOBODY_TO_ASK.iter().any(|passing| words.ends_with(passing))
+}
+
 /// Why there is no address to bind.
 #[derive(Debug)]
 pub(crate) struct ResolveError {
@@ -54,8 +66,18 @@ pub(crate) struct ResolveError {
 
 #[derive(Debug)]
 enum Unresolved {
+    /// Nobody knows the host.
     Lookup(io::Error),
+    /// Nobody can be asked.
+    ForNow(io::Error),
     OtherFamily(Option<IpAddr>),
+}
+
+impl ResolveError {
+    /// Whether it may be found later.
+    pub(crate) fn may_pass(&self) -> bool {
+        matches!(self.why, Unresolved::ForNow(_))
+    }
 }
 
 impl fmt::Display for ResolveError {
@@ -67,6 +89,11 @@ impl fmt::Display for ResolveError {
                 f,
                 "cannot find the address of host `{host}`: {error}; accepted are an IPv4 address, \
                  an IPv6 address in brackets, and a name that resolves (getent ahosts {host})"
+            ),
+            Unresolved::ForNow(error) => write!(
+                f,
+                "cannot find the address of host `{host}` now: {error}; it may work later, and an address \
+                 instead of the name needs no look-up"
             ),
             Unresolved::OtherFamily(Some(address)) if address.to_string() == *host => {
                 write!(f, "`{host}` is not an {family} address, and only those are allowed")
@@ -105,7 +132,19 @@ mod tests {
         assert!(resolve("localhost", 80, Family::V4).unwrap().is_ipv4());
         let error = resolve("127.0.0.1", 80, Family::V6).unwrap_err().to_string();
         assert_eq!(error, "`127.0.0.1` is not an IPv6 address, and only those are allowed");
-        let error = resolve("host.invalid", 80, Family::Any).unwrap_err().to_string();
-        assert!(error.contains("`host.invalid`") && error.contains("IPv6 address in brackets"), "{error}");
+        let error = resolve("host.invalid", 80, Family::Any).unwrap_err();
+        let told = if error.may_pass() { "it may work later" } else { "IPv6 address in brackets" };
+        let error = error.to_string();
+        assert!(error.contains("`host.invalid`") && error.contains(told), "{error}");
+    }
+
+    #[test]
+    fn only_a_resolver_that_cannot_be_asked_may_have_an_answer_later() {
+        let said = |words: &str| {
+            may_pass(&io::Error::other(format!("failed to lookup address information: {words}")))
+        };
+        assert!(said("Temporary failure in name resolution") && said("Try again"));
+        assert!(!said("Name or service not known") && !said("No address associated with hostname"));
+        assert!(may_pass(&io::Error::from_raw_os_error(nix::libc::EMFILE)), "that is the system's fault");
     }
 }

@@ -39,6 +39,15 @@ pub(crate) struct Sockets {
     sure: bool,
 }
 
+/// Why the options cannot be followed.
+#[derive(Debug)]
+pub(crate) enum Unusable {
+    /// One of them makes no sense here; the line names it, the value and what is accepted.
+    Option(String),
+    /// The system cannot tell now, and may later.
+    ForNow(String),
+}
+
 /// A socket that is there.
 #[derive(Debug)]
 struct Bound {
@@ -58,15 +67,15 @@ impl Sockets {
     /// Finds the address for each option. Workers may have that many descriptors.
     ///
     /// # Errors
-    /// A line that names the option, the value and what is accepted.
-    pub(crate) fn resolve(options: &Options, files: u64) -> Result<Self, String> {
+    /// If one of them makes no sense here, or the system cannot tell.
+    pub(crate) fn resolve(options: &Options, files: u64) -> Result<Self, Unusable> {
         let count = u64::try_from(options.binds.len()).unwrap_or(u64::MAX);
         let most = files.saturating_sub(NEEDED);
         if count > most {
-            return Err(format!(
+            return Err(Unusable::Option(format!(
                 "--bind: {count} sockets are too many for workers that may have {files} descriptors \
                  (`ulimit -n`); accepted: up to {most} sockets, which leaves {NEEDED} for all else"
-            ));
+            )));
         }
         let named = (0..).map(ListenerId).zip(&options.binds);
         let wanted = named.map(|(listener, spec)| {
@@ -78,7 +87,7 @@ impl Sockets {
             let address = address(spec, options)?;
             Ok((listener, Wanted { address, options: listen_options }))
         });
-        Ok(Self { wanted: wanted.collect::<Result<_, String>>()?, bound: BTreeMap::new(), sure: true })
+        Ok(Self { wanted: wanted.collect::<Result<_, Unusable>>()?, bound: BTreeMap::new(), sure: true })
     }
 
     /// Binds one of them.
@@ -194,19 +203,23 @@ fn words(address: &Address, mended: Mended) -> String {
     }
 }
 
-fn address(spec: &BindSpec, options: &Options) -> Result<Address, String> {
+fn address(spec: &BindSpec, options: &Options) -> Result<Address, Unusable> {
     let address = match &spec.host {
         Host::V4(ip) => SocketAddr::new(IpAddr::V4(*ip), spec.port),
         Host::V6(ip) => SocketAddr::new(IpAddr::V6(*ip), spec.port),
         Host::Link(ip, zone) => {
             let link = link(zone).ok_or_else(|| {
-                format!("--bind: `{spec}`: this machine has no link `{}`, see `ip link`", zone.as_str())
+                let zone = zone.as_str();
+                Unusable::Option(format!(
+                    "--bind: `{spec}`: this machine has no link `{zone}`, see `ip link`"
+                ))
             })?;
             SocketAddrV6::new(*ip, spec.port, 0, link).into()
         }
-        Host::Name(name) => {
-            resolve(name, spec.port, options.family).map_err(|error| format!("--bind: `{spec}`: {error}"))?
-        }
+        Host::Name(name) => resolve(name, spec.port, options.family).map_err(|error| {
+            let unusable = if error.may_pass() { Unusable::ForNow } else { Unusable::Option };
+            unusable(format!("--bind: `{spec}`: {error}"))
+        })?,
     };
     Ok(address.into())
 }

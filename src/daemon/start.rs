@@ -8,7 +8,7 @@ use super::{
     recorder::Recorder,
     shell::{Parts, Shell},
     signals,
-    sockets::Sockets,
+    sockets::{Sockets, Unusable},
 };
 use crate::{
     cli::daemon::{COMMAND_LINE, Options, Verbosity},
@@ -40,12 +40,14 @@ pub fn run(options: &Options) -> ExitCode {
     }
     let files = FileLimit::raise();
     let fits = connections_fit(options, files);
+    let fits = fits.map_err(Unusable::Option);
     let sockets = match fits.and_then(|()| Sockets::resolve(options, files.soft())) {
         Ok(sockets) => sockets,
-        Err(why) => {
+        Err(Unusable::Option(why)) => {
             let hint = format!("{why}\nTry '{} --help'.", COMMAND_LINE.program);
             return say(format_args!("{hint}"), 2);
         }
+        Err(Unusable::ForNow(why)) => return say(format_args!("{why}"), 1),
     };
     let level = level(options.verbosity);
     log::init(level, options.syslog);
@@ -70,13 +72,20 @@ pub fn run(options: &Options) -> ExitCode {
 /// A line that names the option, the limit and what is accepted.
 fn connections_fit(options: &Options, files: FileLimit) -> Result<(), String> {
     let sockets = u64::try_from(options.binds.len()).unwrap_or(u64::MAX);
-    let most = files.hard().saturating_sub(sockets.saturating_add(OWN_FILES));
+    let own = sockets.saturating_add(OWN_FILES);
+    let most = files.hard().saturating_sub(own);
     if !options.command_socket_as_fd || u64::from(options.number) <= most {
         return Ok(());
     }
+    let accepted = if most == 0 {
+        // No number of workers would do.
+        format!("a limit of at least {}", own.saturating_add(options.number.into()))
+    } else {
+        format!("--number up to {most}")
+    };
     Err(format!(
-        "--command-socket-as-fd: it takes a descriptor of the supervisor's for each worker, which may have {} \
-         in all (`ulimit -Hn`); accepted: --number up to {most}",
+        "--command-socket-as-fd: it takes a descriptor of the supervisor's for each worker beside {own} for all \
+         else, and it may have {} (`ulimit -Hn`); accepted: {accepted}",
         files.hard()
     ))
 }

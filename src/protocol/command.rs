@@ -152,7 +152,7 @@ pub const COMMANDS: &[Entry] = &[
     )
     .takes("[--wait] [SIG]")
     .options(WAIT_FOR_THE_END)
-    .elsewhere(&["stop", "shutdown", "halt", "quit", "exit", "terminate", "end"]),
+    .elsewhere(&["stop", "shutdown", "halt", "terminate", "end"]),
     entry("louder", "log more", |asked| asked.plain(Operation::Louder)).elsewhere(&["verbose", "debug"]),
     entry("quieter", "log less", |asked| asked.plain(Operation::Quieter)).elsewhere(&["quiet", "silent"]),
     entry("ehlo", "say hello", |asked| asked.ehlo()).takes("[USER]").elsewhere(&["hello", "helo", "hi"]),

@@ -64,6 +64,11 @@ pub(super) fn wishes(args: &[String]) -> Result<Wishes, String> {
         return Err("--canary needs --soak: how long the canaries must stay healthy, in seconds".into());
     }
     let trials = wishes.soak.map_or(0, |soak| soak.0 * if wishes.canary.is_some() { 2 } else { 1 });
+    if wishes.timeout == Some(Millis(0)) {
+        return Err(
+            "--timeout: an upgrade takes some time; accepted: a time in seconds that is more than 0".into()
+        );
+    }
     if let Some(Millis(timeout)) = wishes.timeout.filter(|timeout| timeout.0 <= trials) {
         let (timeout, trials) = (span(Millis(timeout)), span(Millis(trials)));
         return Err(format!("--timeout: {timeout} is not more than the {trials} that the trials take"));
@@ -121,7 +126,11 @@ mod tests {
             ("--soak soon", "--soak: `soon`"),
             ("--soak 86401", "--soak: `86401`"),
             ("--timeout never", "--timeout: `never`"),
-            ("--timeout 0", "--timeout: 0 ms is not more than"),
+            (
+                "--timeout 0",
+                "--timeout: an upgrade takes some time; accepted: a time in seconds that is more than 0",
+            ),
+            ("--soak 2 --timeout 0.0", "--timeout: an upgrade takes some time"),
             ("--canary 1 --soak 2 --timeout 4", "--timeout: 4.0 s is not more than the 4.0 s"),
             ("--env A", "--env: `A`"),
             ("--env =a", "--env: `=a`"),

@@ -185,7 +185,7 @@ fn a_start_in_a_directory_that_is_none_is_refused_by_its_name() {
         fs::write(folder.join("file"), "").expect("a file can be written");
         let path = folder.join(name).display().to_string();
         let ended = run_in(folder, &["--chdir", &path, "sleep", "1000"], |_| {});
-        assert_eq!(ended.code, 127, "{}", ended.stderr);
+        assert_eq!(ended.code, 1, "{}", ended.stderr);
         assert!(ended.stderr.contains(&format!("workers are to run in {path}, and ")), "{}", ended.stderr);
         assert!(ended.stderr.contains(why), "{}", ended.stderr);
         ended.left_nothing(None);

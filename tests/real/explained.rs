@@ -125,6 +125,19 @@ fn an_upgrade_says_why_its_program_cannot_be_executed_and_so_does_the_log() {
 }
 
 #[test]
+fn an_interpreter_that_is_misled_by_a_carriage_return_is_told_of() {
+    // The kernel finds env and sh, which do not find what they are asked for.
+    for (name, line) in [("env", "#!/usr/bin/env sh"), ("option", "#!/bin/sh -e")] {
+        let folder = Folder::new();
+        let path = folder.script(name, &format!("{line}\r\nexec sleep 1000\r\n"));
+        let ended = run_in(folder, &["-r", "1", "--", &path], |_| {});
+        assert_eq!(ended.code, 1, "{}", ended.stderr);
+        let said = format!("; the first line of {path} ends in a carriage return, ");
+        assert!(ended.stderr.contains(&said), "{said} is not in: {}", ended.stderr);
+    }
+}
+
+#[test]
 fn a_name_without_a_slash_is_told_how_to_be_typed() {
     let folder = Folder::new();
     folder.script("ok.sh", "#!/bin/sh\nexec sleep 1000\n");

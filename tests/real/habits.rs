@@ -46,7 +46,6 @@ fn words_from_elsewhere_are_answered_with_the_command_that_does_it() {
         ("staus", "`status`"),
         ("list", "`status`"),
         ("stop", "`die [--wait] [SIG]`"),
-        ("quit", "`die [--wait] [SIG]`"),
         ("restart", "`upgrade [OPTS]`"),
         ("reload", "`upgrade [OPTS]`"),
         ("scale", "`set_workers N`"),

@@ -207,6 +207,11 @@ fn clients_make_room_for_the_connections_of_workers_and_what_is_kept_back_is_not
 fn more_workers_than_there_can_be_connections_are_refused_before_anything_is_done() {
     let mut supervisor = with_few_descriptors("37");
     assert_eq!(supervisor.await_exit(), 2);
+    let starter = ["/bin/sh", "-c", "ulimit -n 60; exec \"$@\"", "sh"];
+    let mut none = start_through(Folder::new(), &starter, &["-g", "-n", "2", "sleep", "600"]);
+    assert_eq!(none.await_exit(), 2);
+    let accepted = "may have 60 (`ulimit -Hn`); accepted: a limit of at least 66\n";
+    assert!(none.log().contains(accepted), "{}", none.log());
     let log = supervisor.log();
     assert!(
         log.contains("--command-socket-as-fd: ") && log.contains("accepted: --number up to 36\n"),

@@ -48,6 +48,12 @@ fn every_golden_trace_replays() {
 }
 
 #[test]
+fn where_nothing_was_recorded_there_is_nothing_to_replay() {
+    let why = "einhyrningsinsctl: /dev/null, in which nothing is recorded: there is nothing to replay\n";
+    assert_eq!(replay("/dev/null"), (Some(1), String::new(), why.to_owned()));
+}
+
+#[test]
 fn a_trace_that_was_tampered_with_is_found_out_at_the_line() {
     let folder = Folder::new();
     let path = folder.join("tampered");

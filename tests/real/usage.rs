@@ -2,7 +2,8 @@
 
 use crate::{
     harness::{CLIENT, Folder, SUPERVISOR, Supervisor, rust_worker},
-    probe::{Ended, own_address, run, run_in},
+    probe::{Ended, own_address, run, run_in, start_through},
+    tools::{have, skip},
 };
 use einhyrningsins::cli::daemon::COMMAND_LINE;
 use std::{
@@ -178,7 +179,11 @@ fn an_address_of_the_other_family_is_refused() {
 #[test]
 fn a_host_that_cannot_be_found_is_refused() {
     let name = "no-such-host.invalid";
-    refused(&["-b", &format!("{name}:80"), "true"], &["--bind", name, "IPv4 address", "resolves"]);
+    // Where no server of names can be reached, nobody says that there is none.
+    let looked_up = (name, 0).to_socket_addrs().expect_err("no host").to_string();
+    if !looked_up.contains("Temporary failure") {
+        refused(&["-b", &format!("{name}:80"), "true"], &["--bind", name, "IPv4 address", "resolves"]);
+    }
     // Nobody knows what this machine calls itself in IPv6, if anything.
     let found = ("localhost", 0).to_socket_addrs().expect("localhost");
     if !found.into_iter().any(|address| address.is_ipv6()) {
@@ -187,6 +192,21 @@ fn a_host_that_cannot_be_found_is_refused() {
         assert!(ended.stderr.contains("`localhost`") && ended.stderr.contains("IPv6"), "{}", ended.stderr);
         ended.left_nothing(None);
     }
+}
+
+#[test]
+fn a_host_that_cannot_be_looked_up_for_the_moment_is_no_wrong_usage() {
+    if !have("unshare", &["--net", "true"]) {
+        return skip("unshare cannot take the network away");
+    }
+    // A network in which nobody can be asked.
+    let starter = ["unshare", "--net"];
+    let mut supervisor = start_through(Folder::new(), &starter, &["-b", "host.example:80", "true"]);
+    let (code, log) = (supervisor.await_exit(), supervisor.log());
+    assert_eq!(code, 1, "{log}");
+    let said =
+        "einhyrningsins: --bind: `host.example:80`: cannot find the address of host `host.example` now: ";
+    assert!(log.starts_with(said) && log.contains("may work later") && !log.contains("--help"), "{log}");
 }
 
 #[test]

@@ -54,10 +54,7 @@ impl Format {
     /// # Errors
     /// If the file cannot be read.
     pub(super) fn of(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
-        let mut head = vec![0; HEAD];
-        let length = pread(&file, &mut head, 0)?;
-        head.truncate(length);
+        let (file, head) = head(path)?;
         Ok(match head.as_slice() {
             [] => Self::Empty,
             [b'#', b'!', line @ ..] => Self::script(line),
@@ -78,6 +75,22 @@ impl Format {
         let mut words = seen.split(|byte| matches!(byte, b' ' | b'\t')).filter(|word| !word.is_empty());
         Self::Script { interpreter: words.next().map(path), line }
     }
+}
+
+/// The beginning of a file.
+fn head(path: &Path) -> io::Result<(File, Vec<u8>)> {
+    let file = File::open(path)?;
+    let mut head = vec![0; HEAD];
+    let length = pread(&file, &mut head, 0)?;
+    head.truncate(length);
+    Ok((file, head))
+}
+
+/// Whether a file is a script whose first line ends in a carriage return, as on Windows.
+pub(super) fn ends_in_carriage_return(path: &Path) -> bool {
+    let Ok((_, head)) = head(path) else { return false };
+    let line = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    line.starts_with(b"#!") && line.ends_with(b"\r")
 }
 
 /// The numbers of a file that was made for machines of our byte order.

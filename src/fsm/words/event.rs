@@ -223,9 +223,9 @@ words! {
 words! {
     /// Whether trying again could help.
     pub enum Prospect {
-        /// The program, its interpreter or its directory does not exist. Exit status 127.
+        /// The program, its interpreter or its directory does not exist.
         "not-found" => NotFound,
-        /// It exists but cannot be executed. Exit status 126.
+        /// It exists but cannot be executed.
         "not-executable" => NotExecutable,
         /// It may work the next time.
         "passing" => Passing,
@@ -253,10 +253,13 @@ impl SpawnError {
         self.prospect == Prospect::Shortage
     }
 
-    /// The exit status that shells use for such an error, if it is a lasting one.
+    /// The exit status for such an error, if it is a lasting one: that of shells, 127 for a program or an
+    /// interpreter that does not exist and 126 for one that cannot be executed. A directory is no program; that of
+    /// any failed start is for it.
     #[must_use]
     pub fn exit_code(&self) -> Option<u8> {
         match self.prospect {
+            Prospect::NotFound | Prospect::NotExecutable if self.stage == SpawnStage::Chdir => Some(1),
             Prospect::NotFound => Some(127),
             Prospect::NotExecutable => Some(126),
             Prospect::Passing | Prospect::Shortage => None,

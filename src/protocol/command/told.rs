@@ -10,6 +10,7 @@ use core::fmt::Write as _;
 const INSTEAD: &[(&[&str], &str)] = &[
     (&["start", "run", "serve"], "`einhyrningsins` starts a supervisor"),
     (&["replay"], "`einhyrningsinsctl replay FILE` stands alone"),
+    (&["exit", "quit"], "it leaves the client's shell, and `die` ends the supervisor"),
 ];
 
 /// What a synopsis has in place of options that several commands share.
@@ -195,7 +196,6 @@ mod tests {
             ("staus", "status"),
             ("Status", "status"),
             ("stop", "die [--wait] [SIG]"),
-            ("quit", "die [--wait] [SIG]"),
             ("restart", "upgrade [OPTS]"),
             ("reload", "upgrade [OPTS]"),
             ("rolling-restart", "upgrade [OPTS]"),
@@ -208,6 +208,10 @@ mod tests {
             assert_eq!(unknown(name), format!("unknown command `{name}`; did you mean `{meant}`?"));
         }
         assert_eq!(unknown("start"), "there is no command `start`; `einhyrningsins` starts a supervisor");
+        for leave in ["exit", "quit"] {
+            let told = "it leaves the client's shell, and `die` ends the supervisor";
+            assert_eq!(unknown(leave), format!("there is no command `{leave}`; {told}"));
+        }
         assert!(unknown("frob").starts_with("unknown command `frob`; accepted: status, upgrade, "));
     }
 }
