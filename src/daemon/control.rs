@@ -215,8 +215,8 @@ impl Control {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => {
                     // Out of descriptors or memory, most likely.
-                    debug!("control socket: cannot accept: {error}");
                     if !self.make_room() {
+                        self.door.complain(&error, now);
                         // No event will tell that there is room again.
                         self.accept_again = Some(now + PAUSE);
                         return;

@@ -5,14 +5,25 @@
 //! [looks](Door::is_in_place). What cannot be put right at once is tried again, after growing pauses.
 
 use super::{claim::Claim, token::CONTROL, watch::Watch};
-use crate::fsm::time::{Millis, Time};
-use log::{info, warn};
+use crate::{
+    fsm::time::{Millis, Time},
+    protocol::words::io_error,
+};
+use log::{debug, info, warn};
 use mio::{Interest, Registry, net::UnixStream, unix::SourceFd};
-use std::{io, os::fd::AsRawFd as _, path::Path};
+use std::{
+    io::{self, ErrorKind},
+    mem,
+    os::fd::AsRawFd as _,
+    path::Path,
+};
 
 /// The pause before a second try, and the longest.
 const FIRST_PAUSE: Millis = Millis(500);
 const LONGEST_PAUSE: Millis = Millis(5_000);
+
+/// How long nobody is told again that nobody can be let in, if that comes and goes.
+const QUIET: Millis = Millis(60_000);
 
 /// The way in.
 #[derive(Debug)]
@@ -23,6 +34,10 @@ pub(crate) struct Door {
     /// Whether the event loop tells of those who knock.
     heard: bool,
     lost: Option<Lost>,
+    /// When it was last told that nobody can be let in.
+    told: Option<Time>,
+    /// Whether that is what was told last.
+    shut: bool,
 }
 
 /// The path leads elsewhere or nowhere, or nobody hears who takes it, and that could not be helped yet.
@@ -41,7 +56,7 @@ impl Door {
                 warn!("the control socket is not watched, its removal is noticed late: {error}");
             })
             .ok();
-        let mut door = Self { claim, registry, watch, heard: false, lost: None };
+        let mut door = Self { claim, registry, watch, heard: false, lost: None, told: None, shut: false };
         door.listen()?;
         Ok(door)
     }
@@ -52,8 +67,25 @@ impl Door {
     }
 
     /// Lets the next one in.
-    pub(crate) fn accept(&self) -> io::Result<UnixStream> {
-        self.claim.listener().accept().map(|(stream, _)| stream)
+    pub(crate) fn accept(&mut self) -> io::Result<UnixStream> {
+        let accepted = self.claim.listener().accept().map(|(stream, _)| stream);
+        let works = accepted.as_ref().map_or_else(|error| error.kind() == ErrorKind::WouldBlock, |_| true);
+        if works && mem::take(&mut self.shut) {
+            info!("control socket: connections are accepted again");
+        }
+        accepted
+    }
+
+    /// Tells that nobody can be let in, for that reason, if it is news.
+    pub(crate) fn complain(&mut self, error: &io::Error, now: Time) {
+        let words = format!("control socket: cannot accept: {}", io_error(error));
+        if self.shut || self.told.is_some_and(|told| now < told + QUIET) {
+            return debug!("{words}");
+        }
+        warn!(
+            "{words}; tried again and again; until then workers cannot acknowledge and no command can be given"
+        );
+        (self.told, self.shut) = (Some(now), true);
     }
 
     /// When to look again, whatever happens.

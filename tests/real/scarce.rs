@@ -137,6 +137,26 @@ fn without_events_it_looks_for_them_now_and_then_and_says_so_once() {
     assert_eq!(supervisor.await_exit(), 0);
 }
 
+#[test]
+fn that_no_client_can_be_accepted_is_said_once_and_a_client_claims_nothing_else() {
+    let (mut supervisor, _) = sleepers(1, &[]);
+    let Some(mut strace) = traced(&supervisor, &["-e", "inject=accept4:error=EMFILE"]) else {
+        return skip("strace cannot look at other processes");
+    };
+    let output = supervisor.ctl(&["--timeout", "1", "status"]);
+    let said = crate::tools::err(&output);
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("the supervisor does not answer: no line came for 1.0 s; it "), "{said}");
+    let told = "[WARN] control socket: cannot accept: Too many open files (errno 24); ";
+    supervisor.await_log(told);
+    supervisor.signal(Signal::SIGCONT);
+    kill(raw(strace.id()), Signal::SIGTERM).expect("strace is there");
+    strace.wait().expect("strace ends");
+    supervisor.ctl_ok(&["status"]);
+    supervisor.await_log("control socket: connections are accepted again");
+    assert_eq!(supervisor.log().matches("cannot accept").count(), 1, "{}", supervisor.log());
+}
+
 /// Three hundred clients that send this, one after the other, and stay; with little memory to be had.
 #[track_caller]
 fn bounded(text: &[u8]) {
