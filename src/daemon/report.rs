@@ -3,6 +3,10 @@
 //! ERROR is for what somebody has to be woken for, WARN for what should be looked at in the morning,
 //! INFO for what changes, DEBUG for the rest.
 
+mod shortage;
+
+pub(crate) use shortage::Shortages;
+
 use crate::{
     fsm::{
         config::BACKOFF_MAX,

@@ -17,7 +17,7 @@ use super::{
     recorder::Recorder,
     refused::Refused,
     release::Releases,
-    report::{self, Unhandled},
+    report::{self, Shortages, Unhandled},
     signals::Signals,
     sockets::Sockets,
     welcome::welcome,
@@ -67,6 +67,7 @@ pub(crate) struct Shell<'a> {
     variables: Option<Variables>,
     reporting: Reporting,
     unhandled: Unhandled,
+    shortages: Shortages,
     refused: Refused,
     slack: Slack,
     recorder: Option<Recorder>,
@@ -115,6 +116,7 @@ impl<'a> Shell<'a> {
             variables: None,
             reporting,
             unhandled: Unhandled::new(chosen),
+            shortages: Shortages::default(),
             refused: Refused::default(),
             slack: Slack::default(),
             recorder: parts.recorder,
@@ -318,7 +320,14 @@ impl<'a> Shell<'a> {
         }
         let trouble = |listener, errno| self.sockets.trouble(listener, errno);
         let (level, words) = report::words(notice, trouble, |generation| self.releases.name(generation));
-        log!(level, "{words}{}", self.releases.behind(notice));
+        let now = self.clock.now();
+        match self.shortages.take(notice, now) {
+            Some(more) => {
+                log!(level, "{words}{}{more}", self.releases.behind(notice));
+                self.shortages.due(now).iter().for_each(|line| warn!("{line}"));
+            }
+            None => debug!("{words}"),
+        }
         if let Some(words) = self.unhandled.note(notice, |generation| self.releases.name(generation)) {
             warn!("{words}");
         }

@@ -8,7 +8,12 @@ use crate::{
     tools::{open_many_files, quiet, releases, status_field},
 };
 use nix::sys::signal::{Signal, kill};
-use std::{fs, io::Write as _, os::unix::net::UnixStream};
+use std::{
+    fs,
+    io::Write as _,
+    os::unix::net::UnixStream,
+    time::{Duration, Instant},
+};
 
 /// Has a worker open its connection as `own`, with `ask`, which sends a line and reads the answer.
 const OPEN: &str = r#"
@@ -195,8 +200,14 @@ fn clients_make_room_for_the_connections_of_workers_and_what_is_kept_back_is_not
     supervisor.await_healthy(40);
     assert!(!supervisor.log().contains("oo many open files"), "{}", supervisor.log());
     drop(crowd);
+    let start = Instant::now();
     supervisor.ctl_ok(&["set_workers", "80"]);
-    supervisor.await_log("oo many open files");
+    // Each of 40 slots or so tries twice a second, and one line a second tells of them.
+    supervisor.eventually("three lines tell of it", |me| {
+        (me.log().matches("oo many open files").count() >= 3).then_some(())
+    });
+    assert!(start.elapsed() > Duration::from_secs(2), "{:?}: {}", start.elapsed(), supervisor.log());
+    assert!(supervisor.log().contains(" more like it since the last line\n"), "{}", supervisor.log());
     // There is still a descriptor for who asks for fewer.
     supervisor.ctl_ok(&["set_workers", "20"]);
     supervisor.await_healthy(20);
