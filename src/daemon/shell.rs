@@ -74,6 +74,8 @@ pub(crate) struct Shell<'a> {
     level: LevelFilter,
     /// Whether the control socket's place was looked at in this turn.
     looked: bool,
+    /// Whether there may be dead children that nobody has looked at yet.
+    unreaped: bool,
     /// Whether the kernel has refused to tell of events.
     deaf: bool,
     /// The exit status, once there is one.
@@ -122,6 +124,7 @@ impl<'a> Shell<'a> {
             recorder: parts.recorder,
             level: parts.level,
             looked: false,
+            unreaped: false,
             deaf: false,
             code: None,
         })

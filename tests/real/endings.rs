@@ -1,8 +1,9 @@
 //! Workers on the way out: the ladder of signals, what they leave behind, and reaping.
 
 use crate::{
-    harness::{Folder, Supervisor, children, eventually, is_alive, member, number, raw, script},
+    harness::{Connection, Folder, Supervisor, children, eventually, is_alive, member, number, raw, script},
     probe::{Trace, open_files, processes_of, python, report, run_in, start_through, zombies},
+    tools::sleepers,
 };
 use einhyrningsins::fsm::{
     action::{Action, Scope},
@@ -44,6 +45,28 @@ fn dec(supervisor: &mut Supervisor) -> u32 {
     supervisor.await_healthy(1);
     assert!(!is_alive(second));
     second
+}
+
+#[test]
+fn while_many_that_ended_together_are_replaced_clients_are_answered() {
+    let (mut supervisor, old) = sleepers(200, &[]);
+    let mut client = Connection::open(&supervisor.socket()).expect("it listens");
+    client.send(r#"{"command":"version"}"#).expect("it reads");
+    client.line().expect("an answer");
+    supervisor.signal(Signal::SIGSTOP);
+    old.iter().for_each(|pid| kill(raw(*pid), Signal::SIGKILL).expect("a worker"));
+    eventually("all have ended", || old.iter().all(|pid| !is_alive(*pid)).then_some(()));
+    client.send(r#"{"command":"status"}"#).expect("there is room for it");
+    supervisor.signal(Signal::SIGCONT);
+    // Some are still to be replaced when it has its answer.
+    let answer = client.line().expect("an answer");
+    let Value::Array(workers) = member(member(&answer, "status"), "workers") else { panic!("{answer:?}") };
+    let pids: BTreeSet<i64> = workers.iter().map(|worker| number(worker, "pid")).collect();
+    assert!(old.iter().any(|pid| pids.contains(&i64::from(*pid))), "{}", supervisor.log());
+    supervisor.eventually("all are replaced", |me| {
+        let new = me.healthy();
+        (new.len() == 200 && new.iter().all(|pid| !old.contains(pid))).then_some(())
+    });
 }
 
 #[test]

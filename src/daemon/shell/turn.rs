@@ -10,7 +10,7 @@ use crate::{
         process,
         token::{CONTROL, SIGNALS, TERMINAL, WATCH},
     },
-    fsm::{event::EventKind, worker::PhaseTag},
+    fsm::{event::EventKind, time::Millis, worker::PhaseTag},
 };
 use log::{debug, error, info};
 use mio::Events;
@@ -18,6 +18,9 @@ use std::{io::ErrorKind, mem, thread, time::Duration};
 
 /// How often to look for events that the kernel does not tell of.
 const DEAF: Duration = Duration::from_millis(100);
+
+/// How long dead children are taken in, and replaced, before clients have their turn: many may end together.
+const REAPING: Millis = Millis(4);
 
 /// What a worker takes, in bytes, by experience.
 const WORKER: usize = 512;
@@ -34,7 +37,7 @@ impl Shell<'_> {
         self.slack.settle(calm);
         let decision = self.supervisor.next_deadline().map(|(deadline, _)| deadline);
         let wake = [decision, self.control.next_deadline(), self.leftovers.due(), self.lookout.due()];
-        let timeout = if self.control.has_more() || self.signals.note() {
+        let timeout = if self.unreaped || self.control.has_more() || self.signals.note() {
             Some(Duration::ZERO)
         } else {
             wake.into_iter().flatten().min().map(|deadline| self.clock.until(deadline))
@@ -79,10 +82,17 @@ impl Shell<'_> {
         }
         self.take_requests();
         self.look_out();
+        if self.unreaped {
+            // Who has ended already is taken in before any deadline.
+            return;
+        }
         let now = self.clock.now();
         if self.supervisor.next_deadline().is_some_and(|(deadline, _)| deadline <= now) {
             self.hear_out(events);
             self.reap(events);
+            if self.unreaped {
+                return;
+            }
             self.tell(EventKind::Woke);
             self.reap(events);
         }
@@ -137,8 +147,11 @@ impl Shell<'_> {
         }
     }
 
-    /// A signal is only a hint: takes in every child that has ended, ours or not.
+    /// A signal is only a hint: takes in every child that has ended, ours or not; in several turns if that takes
+    /// long.
     pub(super) fn reap(&mut self, events: &mut Events) {
+        let start = self.clock.now();
+        self.unreaped = false;
         while let Some(ended) = process::ended() {
             let (pid, status) = (ended.pid, ended.status);
             if self
@@ -167,6 +180,10 @@ impl Shell<'_> {
                 self.control.spare_descriptors();
             }
             self.tell(EventKind::Exited { pid, status, error, orphans });
+            if self.clock.now() > start + REAPING {
+                self.unreaped = true;
+                return;
+            }
         }
     }
 }
