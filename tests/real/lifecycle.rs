@@ -84,7 +84,7 @@ fn await_phase(supervisor: &mut Supervisor, slot: i64, wanted: &str) -> u32 {
 
 #[test]
 fn a_worker_that_exits_at_once_is_tried_again_ever_later_and_given_up() {
-    let (log, trace) = gives_up(&["-r", "4", "-s", "0.04", "/bin/sh", "-c", "exit 7"]);
+    let (log, trace) = gives_up(&["-r", "4", "-s", "0.04", "--ack-after", "60", "/bin/sh", "-c", "exit 7"]);
     let failure = Failure::Exited(ExitStatus::Code(7));
     let next =
         [Next::In(Millis(40)), Next::In(Millis(60)), Next::In(Millis(90)), Next::GivenUp { failures: 4 }];
