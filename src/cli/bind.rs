@@ -5,6 +5,7 @@
 //! link-local addresses name.
 
 pub use host::{Family, Host, Zone};
+pub use name::{LONGEST_SOCKET_NAME, SocketName, UNKNOWN};
 
 use super::error::brief;
 use host::read_address;
@@ -25,6 +26,8 @@ pub struct BindSpec {
     pub reuse_address: bool,
     /// Whether to set `O_NONBLOCK`.
     pub nonblocking: bool,
+    /// What it is called, if anything.
+    pub name: Option<SocketName>,
 }
 
 impl BindSpec {
@@ -69,8 +72,10 @@ pub enum BindError {
     UnknownFlag(String),
     /// A UNIX socket.
     UnixSocket,
-    /// A name for the socket.
-    SocketName,
+    /// What is to be the socket's name cannot be one.
+    BadSocketName,
+    /// Something is said more than once of which there is one.
+    Twice(&'static str),
 }
 
 impl fmt::Display for BindError {
@@ -104,7 +109,14 @@ impl fmt::Display for BindError {
                 return write!(f, "has the flag `{}`, which does not exist", brief(flag.as_ref()));
             }
             Self::UnixSocket => "is a UNIX socket, and those cannot be bound yet",
-            Self::SocketName => "names its socket, and sockets cannot be named yet",
+            Self::BadSocketName => {
+                return write!(
+                    f,
+                    "has a name that is not 1 to {LONGEST_SOCKET_NAME} printable ASCII characters without `:` \
+                     and `}}`, or that is a number or `{UNKNOWN}`"
+                );
+            }
+            Self::Twice(what) => return write!(f, "has `{what}` more than once"),
         })
     }
 }
@@ -120,13 +132,16 @@ impl FromStr for BindSpec {
         }
         let mut parts = text.split(',');
         let (host, port) = read_address(parts.next().unwrap_or_default())?;
-        let mut spec = Self { host, port, reuse_address: false, nonblocking: false };
+        let mut spec = Self { host, port, reuse_address: false, nonblocking: false, name: None };
         for flag in parts {
             match flag {
                 "r" | "so_reuseaddr" => spec.reuse_address = true,
                 "n" | "o_nonblock" => spec.nonblocking = true,
-                _ if flag.starts_with("name=") => return Err(BindError::SocketName),
-                _ => return Err(BindError::UnknownFlag(flag.to_owned())),
+                _ => match flag.split_once('=') {
+                    Some(("name", _)) if spec.name.is_some() => return Err(BindError::Twice("name")),
+                    Some(("name", name)) => spec.name = Some(name.parse()?),
+                    _ => return Err(BindError::UnknownFlag(flag.to_owned())),
+                },
             }
         }
         Ok(spec)
@@ -138,10 +153,12 @@ impl fmt::Display for BindSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.host, self.port)?;
         f.write_str(if self.reuse_address { ",r" } else { "" })?;
-        f.write_str(if self.nonblocking { ",n" } else { "" })
+        f.write_str(if self.nonblocking { ",n" } else { "" })?;
+        self.name.as_ref().map_or(Ok(()), |name| write!(f, ",name={name}"))
     }
 }
 
 mod host;
+mod name;
 #[cfg(test)]
 mod tests;

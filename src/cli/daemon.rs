@@ -104,7 +104,9 @@ const SOCKETS: &[Opt<Key>] = &[
         "Listen here, and share the socket with every worker. ADDR is an IPv4 address, an IPv6 address in \
          brackets (a link-local one with its link, as in [fe80::1%eth0]), or a host name; port 0 lets the \
          kernel choose. OPT is r (or so_reuseaddr) to set SO_REUSEADDR, n (or o_nonblock) to set O_NONBLOCK, \
-         which each new worker finds set or not as asked for here.",
+         which each new worker finds set or not as asked for here; name=NAME is what it is called. In the arguments \
+         of PROGRAM, {fd:NAME} stands for the file descriptor of the socket of that name, {fd:0} for that of the \
+         first one, and {{fd:0}} for {fd:0}.",
     )
     .short('b')
     .repeats(),

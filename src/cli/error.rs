@@ -122,7 +122,7 @@ fn quoted(typed: &str) -> String {
 }
 
 /// What was typed, short enough for a message.
-pub(super) fn brief(typed: &OsStr) -> String {
+pub(crate) fn brief(typed: &OsStr) -> String {
     const MOST: usize = 80;
     let text = typed.to_string_lossy();
     match text.char_indices().nth(MOST) {

@@ -40,5 +40,6 @@ mod table;
 mod value;
 
 pub use error::UsageError;
+pub(crate) use error::brief;
 pub use table::{CommandLine, Opt, Rows, Section, Text, Topic};
 pub use value::{DEFAULT_SOCKET_PATH, LONGEST_SOCKET_PATH};

@@ -5,7 +5,10 @@
 //! library](crate::worker) reads einhorn's. This room knows no other, and nothing here starts anything.
 
 use super::directory;
-use crate::fsm::id::{Generation, SlotId};
+use crate::{
+    cli::bind::UNKNOWN,
+    fsm::id::{Generation, SlotId},
+};
 use std::{
     ffi::{OsStr, OsString},
     fmt::{self, Write as _},
@@ -45,8 +48,6 @@ const LISTEN_FDNAMES: &str = "LISTEN_FDNAMES";
 /// The worker's own process, without which it does not take `LISTEN_FDS` to be meant for it. Only the
 /// worker itself knows the number, so this is [written there](super::process).
 pub(super) const LISTEN_PID: &str = "LISTEN_PID";
-/// What a socket without a name is called in `LISTEN_FDNAMES`.
-pub(crate) const UNKNOWN: &str = "unknown";
 
 /// Where each socket listens, and its descriptor.
 const STARTER_PORT: &str = "SERVER_STARTER_PORT";

@@ -23,6 +23,7 @@
 //! | `program` | what is executed, captured once |
 //! | `explain` | why a program cannot be executed, and what can be done about it |
 //! | `sockets`, `listen`, `resolve` | `--bind`: all sockets, each kind of address, names of hosts |
+//! | `reference` | `{fd:NAME}` in a program's arguments |
 //! | `given` | the contract with workers: variables, descriptors, what is kept from them |
 //! | `directory` | where workers run: what a name leads to at each upgrade |
 //! | `holders` | who else has a socket, or a port |
@@ -61,6 +62,7 @@ mod place;
 mod process;
 mod program;
 mod recorder;
+mod reference;
 mod refused;
 mod release;
 mod report;

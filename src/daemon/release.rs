@@ -12,6 +12,7 @@ use super::{
     history::History,
     process::Children,
     program::{PinError, Program, spawn_error},
+    reference::Roster,
 };
 use crate::{
     cli::daemon::{COMMAND_LINE, Options, Workload},
@@ -40,6 +41,7 @@ use std::{
 #[derive(Debug)]
 pub(crate) struct Releases<'a> {
     options: &'a Options,
+    roster: Roster,
     /// Upgrades that were asked for and not captured yet.
     asked: BTreeMap<RequestId, Asked>,
     captured: BTreeMap<Generation, Captured>,
@@ -86,9 +88,11 @@ struct Unheard {
 }
 
 impl<'a> Releases<'a> {
-    pub(crate) fn new(options: &'a Options) -> Self {
+    /// Arguments may refer to the sockets of `roster`, and those of the options do so rightly.
+    pub(crate) fn new(options: &'a Options, roster: Roster) -> Self {
         Self {
             options,
+            roster,
             asked: BTreeMap::new(),
             captured: BTreeMap::new(),
             unrunnable: None,
@@ -102,7 +106,8 @@ impl<'a> Releases<'a> {
     /// Notes what the generation that comes of a request is to bring.
     ///
     /// # Errors
-    /// If it would set a variable that is the supervisor's to set or to hide; says so.
+    /// If it would set a variable that is the supervisor's to set or to hide, or refers to a socket that there
+    /// is not; says so.
     pub(crate) fn ask(&mut self, request: RequestId, by: Asker, release: Release) -> Result<(), String> {
         for (name, _) in &release.variables {
             if let Some(why) = given::kept_because(OsStr::new(name)) {
@@ -111,6 +116,8 @@ impl<'a> Releases<'a> {
                 ));
             }
         }
+        let arguments = release.program.iter().flatten().skip(1);
+        self.roster.check(arguments).map_err(|error| format!("{error}; nothing was changed"))?;
         self.asked.insert(request, Asked { by, release });
         Ok(())
     }
@@ -132,7 +139,7 @@ impl<'a> Releases<'a> {
         let Asked { by, release } = asked.unwrap_or_else(|| Asked::unsaid(generation));
         let base = self.captured.get(&serving).map(|captured| captured.spec.clone());
         let spec = base.unwrap_or_else(|| Spec::of(self.options)).with(release);
-        let pinned = spec.pin(self.options, &self.directory);
+        let pinned = spec.pin(self.options, &self.directory, &self.roster);
         let path = match &pinned {
             Ok(program) => shown(program.path()),
             Err(failed) => shown(&failed.path),
@@ -322,8 +329,14 @@ impl Spec {
     }
 
     /// Captures the program as it is now: executable, arguments, environment, directory. Variables that
-    /// the options hide are those of our own environment; what an upgrade sets is set.
-    fn pin(&self, options: &Options, whereabouts: &Whereabouts) -> Result<Program, PinError> {
+    /// the options hide are those of our own environment; what an upgrade sets is set. Arguments that refer to
+    /// what there is not were refused; here they would stay as they are.
+    fn pin(
+        &self,
+        options: &Options,
+        whereabouts: &Whereabouts,
+        roster: &Roster,
+    ) -> Result<Program, PinError> {
         let hidden = |name: &OsStr| options.drop_env.iter().any(|hidden| hidden == name);
         let ours = |name: &OsString| !hidden(name) && !self.variables.contains_key(name);
         let own = env::vars_os().filter(|(name, _)| ours(name));
@@ -334,7 +347,8 @@ impl Spec {
         let named = options.chdir.is_some() || env::var_os(directory::VARIABLE).is_some();
         let directory =
             if named && !hidden(OsStr::new(directory::VARIABLE)) { directory } else { directory.unnamed() };
-        Program::pin(&self.command, &self.arguments, own.chain(set), directory)
+        let filled = |argument: &OsString| roster.fill(argument).unwrap_or_else(|_| argument.clone());
+        Program::pin(&self.command, self.arguments.iter().map(filled), own.chain(set), directory)
     }
 }
 
@@ -383,7 +397,7 @@ mod tests {
         let scratch = Scratch::new();
         let (first, second) = (executable(&scratch, "first"), executable(&scratch, "second"));
         let options = options(&first);
-        let mut releases = Releases::new(&options);
+        let mut releases = Releases::new(&options, Roster::default());
         is_captured(&mut releases, 1, None, 0);
         releases.ask(RequestId(5), BY, to_run(&second)).unwrap();
         is_captured(&mut releases, 2, Some(5), 1);
@@ -403,7 +417,7 @@ mod tests {
         let scratch = Scratch::new();
         let first = executable(&scratch, "first");
         let options = options(&first);
-        let mut releases = Releases::new(&options);
+        let mut releases = Releases::new(&options, Roster::default());
         releases.ask(RequestId(5), BY, to_run("/nowhere/second")).unwrap();
         releases.retract(RequestId(5));
         is_captured(&mut releases, 2, Some(5), 1);
@@ -413,7 +427,7 @@ mod tests {
     #[test]
     fn what_the_contract_sets_or_hides_is_not_an_upgrades_to_set() {
         let options = options("/bin/true");
-        let mut releases = Releases::new(&options);
+        let mut releases = Releases::new(&options, Roster::default());
         let with = |name: &str| Release {
             variables: vec![("FINE".into(), "1".into()), (name.into(), "99".into())],
             ..Release::default()
@@ -429,7 +443,7 @@ mod tests {
     #[test]
     fn what_cannot_be_run_is_named_until_the_next_such() {
         let options = options("/bin/true");
-        let mut releases = Releases::new(&options);
+        let mut releases = Releases::new(&options, Roster::default());
         for (number, path) in [(2, "/nowhere/a"), (3, "/nowhere/b")] {
             releases.ask(RequestId(5), BY, to_run(path)).unwrap();
             let EventKind::PinFailed { generation, error } = capture(&mut releases, number, Some(5), 1)
@@ -448,7 +462,7 @@ mod tests {
     #[test]
     fn what_is_forgotten_can_be_neither_started_nor_named() {
         let options = options("/bin/true");
-        let mut releases = Releases::new(&options);
+        let mut releases = Releases::new(&options, Roster::default());
         is_captured(&mut releases, 1, None, 0);
         assert!(releases.program(Generation(1)).is_ok());
         releases.forget(Generation(1));

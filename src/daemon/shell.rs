@@ -108,10 +108,10 @@ impl<'a> Shell<'a> {
             poll: parts.poll,
             signals,
             control: parts.control,
+            releases: Releases::new(parts.options, parts.sockets.roster()),
             sockets: parts.sockets,
             supervisor: parts.supervisor,
             spawner: parts.spawner,
-            releases: Releases::new(parts.options),
             children: Children::new(),
             leftovers: Leftovers::default(),
             lookout: Lookout::new(parts.options.ack.looks() && !parts.options.binds.is_empty()),
@@ -204,7 +204,10 @@ impl<'a> Shell<'a> {
                         // Refused before anything was captured, if it is still there.
                         return self.releases.retract(request);
                     }
-                    Err(why) => Envelope::refused(why),
+                    Err(why) => {
+                        warn!("process {} asked for an upgrade, which is refused: {why}", peer.pid);
+                        Envelope::refused(why)
+                    }
                 }
             }
             Operation::History => history::envelope(self.releases.history()),
@@ -310,7 +313,7 @@ impl<'a> Shell<'a> {
             pid: this::id(),
             version: env!("CARGO_PKG_VERSION"),
             uptime: self.clock.now().since(Time(0)),
-            listeners: self.sockets.addresses(),
+            sockets: self.sockets.listening(),
             stopped: process::stopped(&self.children),
         }
     }

@@ -5,6 +5,7 @@ use super::{
     given::Described,
     holders,
     listen::{Address, ListenOptions, Listener, Mended},
+    reference::Roster,
     resolve::{link, resolve},
 };
 use crate::{
@@ -16,6 +17,7 @@ use crate::{
         event::EventKind,
         id::{Errno, ListenerId},
     },
+    protocol::{status::Listening, words},
 };
 use log::{Level, log};
 use nix::libc::{EADDRINUSE, EINVAL};
@@ -61,6 +63,7 @@ struct Bound {
 struct Wanted {
     address: Address,
     options: ListenOptions,
+    name: Option<String>,
 }
 
 impl Sockets {
@@ -85,9 +88,15 @@ impl Sockets {
                 backlog: options.backlog,
             };
             let address = address(spec, options)?;
-            Ok((listener, Wanted { address, options: listen_options }))
+            let name = spec.name.as_ref().map(|name| name.as_str().to_owned());
+            Ok((listener, Wanted { address, options: listen_options, name }))
         });
         Ok(Self { wanted: wanted.collect::<Result<_, Unusable>>()?, bound: BTreeMap::new(), sure: true })
+    }
+
+    /// What they are called, for arguments that refer to them.
+    pub(crate) fn roster(&self) -> Roster {
+        Roster::new(self.wanted.values().map(|wanted| wanted.name.clone()))
     }
 
     /// Binds one of them.
@@ -97,12 +106,16 @@ impl Sockets {
         };
         match wanted.address.bind(wanted.options) {
             Ok(socket) => {
-                log::info!("listening on {}", socket.address());
+                log::info!("listening on {}{}", socket.address(), words::called(wanted.name.as_deref()));
                 self.bound.insert(listener, Bound { listener: socket, told: None });
                 EventKind::Bound { listener }
             }
             Err(errno) => EventKind::BindFailed { listener, errno },
         }
+    }
+
+    fn name(&self, listener: ListenerId) -> Option<String> {
+        self.wanted.get(&listener).and_then(|wanted| wanted.name.clone())
     }
 
     /// Why one of them could not be bound, for people.
@@ -141,7 +154,7 @@ impl Sockets {
             for mended in listener.mend() {
                 let anew = *told != Some(mended) || mended == Mended::Listens;
                 let level = if anew { level(mended) } else { Level::Debug };
-                log!(level, "{}", words(listener.address(), mended));
+                log!(level, "{}", what(listener.address(), mended));
                 *told = Some(mended);
             }
         }
@@ -158,6 +171,15 @@ impl Sockets {
         self.bound.values().map(|bound| bound.listener.address().to_string()).collect()
     }
 
+    /// The same with all that `status` tells of them.
+    pub(crate) fn listening(&self) -> Vec<Listening> {
+        let listening = |(listener, bound): (&ListenerId, &Bound)| Listening {
+            address: bound.listener.address().to_string(),
+            name: self.name(*listener),
+        };
+        self.bound.iter().map(listening).collect()
+    }
+
     /// The sockets, to be handed over, in the same order.
     pub(crate) fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
         self.bound.values().map(|bound| bound.listener.as_fd()).collect()
@@ -165,11 +187,12 @@ impl Sockets {
 
     /// What workers are told of them, in the same order.
     pub(crate) fn described(&self) -> Vec<Described> {
-        let described = |bound: &Bound| {
+        let described = |(listener, bound): (&ListenerId, &Bound)| {
             let address = bound.listener.address();
-            Described { family: address.family_name(), name: None, starter: address.starter() }
+            let name = self.name(*listener);
+            Described { family: address.family_name(), name, starter: address.starter() }
         };
-        self.bound.values().map(described).collect()
+        self.bound.iter().map(described).collect()
     }
 }
 
@@ -180,7 +203,7 @@ fn level(mended: Mended) -> Level {
     }
 }
 
-fn words(address: &Address, mended: Mended) -> String {
+fn what(address: &Address, mended: Mended) -> String {
     let ended = "a worker had ended the listening on";
     match mended {
         Mended::Listens => format!("{ended} {address}, which is shared by all; it listens again"),

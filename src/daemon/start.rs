@@ -11,7 +11,7 @@ use super::{
     sockets::{Sockets, Unusable},
 };
 use crate::{
-    cli::daemon::{COMMAND_LINE, Options, Verbosity},
+    cli::daemon::{COMMAND_LINE, Options, Verbosity, Workload},
     fsm::{Supervisor, config::Config},
     protocol::words,
 };
@@ -41,7 +41,7 @@ pub fn run(options: &Options) -> ExitCode {
     let files = FileLimit::raise();
     let fits = connections_fit(options, files);
     let fits = fits.map_err(Unusable::Option);
-    let sockets = match fits.and_then(|()| Sockets::resolve(options, files.soft())) {
+    let sockets = match fits.and_then(|()| sockets(options, files)) {
         Ok(sockets) => sockets,
         Err(Unusable::Option(why)) => {
             let hint = format!("{why}\nTry '{} --help'.", COMMAND_LINE.program);
@@ -64,6 +64,15 @@ pub fn run(options: &Options) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The sockets to be bound, of which the program's arguments name none that there is not.
+fn sockets(options: &Options, files: FileLimit) -> Result<Sockets, Unusable> {
+    let sockets = Sockets::resolve(options, files.soft())?;
+    if let Workload::Program { args, .. } = &options.workload {
+        sockets.roster().check(args).map_err(|error| Unusable::Option(error.to_string()))?;
+    }
+    Ok(sockets)
 }
 
 /// Whether the supervisor may have a descriptor for each worker, where it needs one.

@@ -3,7 +3,7 @@
 use super::{
     json::{list, members, number, or_null, text},
     reply::Envelope,
-    words::{count, exit_status, exit_value, failure, failure_value, span, times},
+    words::{called, count, exit_status, exit_value, failure, failure_value, span, times},
 };
 use crate::fsm::{
     id::{Pid, SlotId},
@@ -25,10 +25,19 @@ pub struct About<'a> {
     pub version: &'a str,
     /// How long it has been running.
     pub uptime: Millis,
-    /// The addresses it listens on, in the order of the `--bind` options.
-    pub listeners: Vec<String>,
+    /// The sockets that it shares with workers, in the order of their descriptors there.
+    pub sockets: Vec<Listening>,
     /// Workers that are stopped, as by SIGSTOP: whatever their phase, they do nothing.
     pub stopped: BTreeSet<Pid>,
+}
+
+/// A socket that is shared with workers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listening {
+    /// Where it listens.
+    pub address: String,
+    /// What it is called, if anything.
+    pub name: Option<String>,
 }
 
 impl About<'_> {
@@ -94,8 +103,10 @@ fn heading(status: &Status, about: &About<'_>) -> Vec<String> {
         ));
     }
     lines.extend(status.stopping.map(|shutdown| format!("shutting down ({shutdown})")));
-    if !about.listeners.is_empty() {
-        lines.push(format!("listening on {}", about.listeners.join(", ")));
+    if !about.sockets.is_empty() {
+        let socket = |socket: &Listening| format!("{}{}", socket.address, called(socket.name.as_deref()));
+        let sockets: Vec<_> = about.sockets.iter().map(socket).collect();
+        lines.push(format!("listening on {}", sockets.join(", ")));
     }
     lines
 }
@@ -221,7 +232,8 @@ pub fn data(status: &Status, about: &About<'_>) -> String {
         ("healthy_of_generation", number(own(status))),
         ("upgrade", or_null(status.upgrade.as_ref(), upgrade_value)),
         ("stopping", or_null(status.stopping, |shutdown| text(shutdown.word()))),
-        ("listeners", list(about.listeners.iter().map(|address| text(address)))),
+        ("listeners", list(about.sockets.iter().map(|socket| text(&socket.address)))),
+        ("sockets", list(about.sockets.iter().map(socket_value))),
     ]));
     let mut out = json::to_string(&head);
     out.pop();
@@ -242,6 +254,13 @@ fn put_list(out: &mut String, values: impl Iterator<Item = Value>) {
         out.push_str(&json::to_string(&value));
     }
     out.push(']');
+}
+
+fn socket_value(socket: &Listening) -> Value {
+    Value::Object(members([
+        ("address", text(&socket.address)),
+        ("name", or_null(socket.name.as_ref(), |name| text(name))),
+    ]))
 }
 
 fn upgrade_value(upgrade: &UpgradeStatus) -> Value {
@@ -326,14 +345,9 @@ mod tests {
     }
 
     fn about() -> About<'static> {
-        let listeners = vec!["127.0.0.1:8080".into(), "[::1]:8080".into()];
-        About {
-            pid: 4_242,
-            version: "0.1.0",
-            uptime: Millis(10_920_000),
-            listeners,
-            stopped: BTreeSet::new(),
-        }
+        let socket = |address: &str, name| Listening { address: address.into(), name };
+        let sockets = vec![socket("127.0.0.1:8080", None), socket("[::1]:8080", Some("web".into()))];
+        About { pid: 4_242, version: "0.1.0", uptime: Millis(10_920_000), sockets, stopped: BTreeSet::new() }
     }
 
     fn amid_an_upgrade() -> Status {
@@ -387,7 +401,7 @@ mod tests {
 einhyrningsins 0.1.0, pid 4242, up 3 h 2 min
 generation 1, 1/3 workers healthy
 upgrading to generation 2 (rolling): 0/3 healthy, 1 retired, for 3.2 s; waiting for 1 worker to become healthy
-listening on 127.0.0.1:8080, [::1]:8080
+listening on 127.0.0.1:8080, [::1]:8080 (web)
 SLOT  PID    GENERATION  PHASE            READY  AGE    RESTARTS  LAST PING  LAST EXIT
 0     10002  1           healthy          seen   1.5 s  2         40 ms ago  killed by SIGSEGV (signal 11)
 0     -      2           spawning/wanted  -      1.5 s  2         -          killed by SIGSEGV (signal 11)
@@ -407,6 +421,8 @@ slot 2: given up after 5 failed starts, at last: exited with status 1; `retry` t
             "\"pid\":4242",
             "\"uptime_ms\":10920000",
             "\"listeners\":[\"127.0.0.1:8080\",\"[::1]:8080\"]",
+            "\"sockets\":[{\"address\":\"127.0.0.1:8080\",\"name\":null},\
+             {\"address\":\"[::1]:8080\",\"name\":\"web\"}]",
             "\"stopping\":null",
             "\"upgrade\":{\"age_ms\":3200,\"generation\":2,\"healthy\":0,\"retired\":1,\
              \"rolling_back\":false,\"stage\":\"spread\",\"strategy\":\"rolling\",\"trial_left_ms\":null,\
@@ -460,7 +476,7 @@ slot 2: given up after 5 failed starts, at last: exited with status 1; `retry` t
     #[test]
     fn an_idle_supervisor_has_neither_upgrade_nor_workers() {
         let status = Status { upgrade: None, slots: vec![], workers: vec![], ..amid_an_upgrade() };
-        let envelope = envelope(&status, &About { listeners: vec![], ..about() });
+        let envelope = envelope(&status, &About { sockets: vec![], ..about() });
         assert!(envelope.ok && envelope.message.ends_with("\nno workers"), "{}", envelope.message);
         assert!(envelope.encode().contains("\"upgrade\":null"));
     }

@@ -125,6 +125,12 @@ pub fn span(Millis(ms): Millis) -> String {
     }
 }
 
+/// What a socket is called, to go behind its address; nothing if it has no name.
+#[must_use]
+pub fn called(name: Option<&str>) -> String {
+    name.map(|name| format!(" ({name})")).unwrap_or_default()
+}
+
 /// A number of things, such as `1 worker` or `3 workers`.
 #[must_use]
 pub fn count(number: u32, thing: &str) -> String {

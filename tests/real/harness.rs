@@ -161,7 +161,8 @@ impl Supervisor {
         self.eventually("it listens", |me| {
             let log = me.log();
             let line = log.lines().filter_map(|line| line.split("listening on ").nth(1)).nth(number)?;
-            line.trim().parse().ok()
+            // A name may follow.
+            line.split_whitespace().next()?.parse().ok()
         })
     }
 

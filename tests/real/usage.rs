@@ -324,3 +324,16 @@ fn help_that_cannot_be_printed_is_a_failure() {
     let status = Command::new(SUPERVISOR).arg("--help").stdout(full).stdin(Stdio::null()).status();
     assert_eq!(status.expect("it runs").code(), Some(1));
 }
+
+#[test]
+fn a_reference_or_a_name_that_means_nothing_is_refused() {
+    let text = "`--fd={fd:1}`";
+    refused(&["true", "--fd={fd:1}"], &["PROGRAM", text, "`{fd:1}`", "no socket", "accepted: {fd:0}; "]);
+    refused(&["true", "{fd:web}"], &["`{fd:web}`", "no socket", "{{fd:web}} for that text itself"]);
+    let (one, two) = (own_address().to_string() + ",name=web", own_address().to_string() + ",name=web");
+    refused(&["-b", &one, "-b", &two, "true"], &["--bind", &two, "the name of another socket"]);
+    for name in ["a:b", "", "7", "unknown", "a}"] {
+        let bind = format!("127.0.0.1:80,name={name}");
+        refused(&["-b", &bind, "true"], &["--bind", &bind, "1 to 255 printable ASCII", "name=NAME"]);
+    }
+}

@@ -16,6 +16,7 @@ use crate::{
     },
 };
 use std::{
+    collections::BTreeSet,
     ffi::{OsStr, OsString},
     net::{Ipv4Addr, Ipv6Addr},
     ops::RangeInclusive,
@@ -218,15 +219,26 @@ fn demo_bind(family: Family) -> BindSpec {
         Family::Any | Family::V4 => Host::V4(Ipv4Addr::LOCALHOST),
         Family::V6 => Host::V6(Ipv6Addr::LOCALHOST),
     };
-    BindSpec { host, port: DEMO_PORT, reuse_address: true, nonblocking: true }
+    BindSpec { host, port: DEMO_PORT, reuse_address: true, nonblocking: true, name: None }
 }
 
 fn binds(typed: &Typed<Key>, family: Family) -> Result<Vec<BindSpec>, UsageError> {
-    typed.values(Key::Bind).map(|value| bind(value, family)).collect()
+    let mut names = BTreeSet::new();
+    let bind = |value: Value<'_>| {
+        let bind = bind(value, family)?;
+        if bind.name.as_ref().is_some_and(|name| !names.insert(name.clone())) {
+            return Err(value.refuse("has the name of another socket", "a name for each"));
+        }
+        Ok(bind)
+    };
+    typed.values(Key::Bind).map(bind).collect()
 }
 
+/// What `--bind` takes.
+const BIND: &str = "ADDR:PORT[,r][,n][,name=NAME]";
+
 fn bind(value: Value<'_>, family: Family) -> Result<BindSpec, UsageError> {
-    let bind: BindSpec = value.text().parse().map_err(|why| value.refuse(why, "ADDR:PORT[,r][,n]"))?;
+    let bind: BindSpec = value.text().parse().map_err(|why| value.refuse(why, BIND))?;
     let accepted = match family {
         _ if bind.fits(family) => return Ok(bind),
         Family::Any | Family::V4 => "IPv4 addresses and host names, with --ipv4-only",
