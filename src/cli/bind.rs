@@ -1,13 +1,14 @@
-//! What `--bind` takes: an address to listen on, and flags for its socket.
+//! What `--bind` takes: an address to listen on, and options for its socket.
 //!
-//! `ADDR:PORT[,OPT...]`, where ADDR is an IPv4 address, an IPv6 address in brackets or a host name.
-//! Host names are told from mistyped addresses here, and resolved elsewhere; so are the links that
-//! link-local addresses name.
+//! `ADDR:PORT[,OPT...]`, where ADDR is an IPv4 address, an IPv6 address in brackets or a host name;
+//! `udp:ADDR:PORT`; or `unix:PATH`. Host names are told from mistyped addresses here, and resolved
+//! elsewhere; so are the links that link-local addresses name, users and groups.
 
 pub use host::{Family, Host, Zone};
 pub use name::{LONGEST_SOCKET_NAME, SocketName, UNKNOWN};
+pub use unix::{UnixAddress, UnixSpec};
 
-use super::error::brief;
+use super::{error::brief, value::LONGEST_SOCKET_PATH};
 use host::read_address;
 use std::{
     fmt,
@@ -18,23 +19,61 @@ use std::{
 /// A socket to listen on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BindSpec {
-    /// Where.
-    pub host: Host,
-    /// Which port; 0 lets the kernel choose.
-    pub port: u16,
-    /// Whether to set `SO_REUSEADDR`, which must come before bind(2).
-    pub reuse_address: bool,
+    /// Where, and by which means.
+    pub endpoint: Endpoint,
     /// Whether to set `O_NONBLOCK`.
     pub nonblocking: bool,
     /// What it is called, if anything.
     pub name: Option<SocketName>,
 }
 
+/// Where to listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// For connections over TCP.
+    Tcp {
+        /// The address and port.
+        inet: Inet,
+        /// Whether to set `SO_REUSEADDR`, which must come before bind(2).
+        reuse_address: bool,
+    },
+    /// For messages over UDP.
+    Udp(Inet),
+    /// For connections from this machine.
+    Unix(UnixSpec),
+}
+
+/// An address of the internet families.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inet {
+    /// Which host.
+    pub host: Host,
+    /// Which port; 0 lets the kernel choose.
+    pub port: u16,
+}
+
+impl Inet {
+    fn read(text: &str) -> Result<Self, BindError> {
+        let (host, port) = read_address(text)?;
+        Ok(Self { host, port })
+    }
+}
+
 impl BindSpec {
+    /// The host and port, if it has such.
+    #[must_use]
+    pub fn inet(&self) -> Option<&Inet> {
+        match &self.endpoint {
+            Endpoint::Tcp { inet, .. } | Endpoint::Udp(inet) => Some(inet),
+            Endpoint::Unix(_) => None,
+        }
+    }
+
     /// Whether the address is of the family asked for. A name may yet turn out not to be.
     #[must_use]
     pub fn fits(&self, family: Family) -> bool {
-        match (&self.host, family) {
+        let Some(Inet { host, .. }) = self.inet() else { return true };
+        match (host, family) {
             (Host::V4(_), Family::V6) | (Host::V6(_) | Host::Link(..), Family::V4) => false,
             (Host::V4(_), Family::Any | Family::V4)
             | (Host::V6(_) | Host::Link(..), Family::Any | Family::V6)
@@ -70,8 +109,20 @@ pub enum BindError {
     BadName,
     /// No such flag.
     UnknownFlag(String),
-    /// A UNIX socket.
-    UnixSocket,
+    /// There is nothing behind `unix:`.
+    NoPath,
+    /// The path of a UNIX socket has so many bytes.
+    LongPath(usize),
+    /// The permissions are not octal digits.
+    BadMode,
+    /// The user or the group, as the option is called, cannot be one.
+    BadOwner(&'static str),
+    /// An option about a file, for a socket that is none.
+    NoFile(&'static str),
+    /// A flag for TCP alone.
+    OnlyTcp(String),
+    /// An option for UNIX sockets alone.
+    OnlyUnix(String),
     /// What is to be the socket's name cannot be one.
     BadSocketName,
     /// Something is said more than once of which there is one.
@@ -108,7 +159,24 @@ impl fmt::Display for BindError {
             Self::UnknownFlag(flag) => {
                 return write!(f, "has the flag `{}`, which does not exist", brief(flag.as_ref()));
             }
-            Self::UnixSocket => "is a UNIX socket, and those cannot be bound yet",
+            Self::NoPath => "has no path behind its `unix:` (as in unix:/run/web.sock, or unix:@name)",
+            Self::LongPath(length) => {
+                return write!(
+                    f,
+                    "has a path of {length} bytes, of which a socket's can have 1 to {LONGEST_SOCKET_PATH}"
+                );
+            }
+            Self::BadMode => "has a mode that is not 0 to 0777 in octal digits",
+            Self::BadOwner(option) => {
+                return write!(f, "has a {option} that is neither a name nor a number");
+            }
+            Self::NoFile(option) => {
+                return write!(f, "has a {option}, and a socket in the abstract namespace has no file");
+            }
+            Self::OnlyTcp(flag) => return write!(f, "has the flag `{flag}`, which is for TCP only"),
+            Self::OnlyUnix(option) => {
+                return write!(f, "has a {option}, which is for `unix:` sockets only");
+            }
             Self::BadSocketName => {
                 return write!(
                     f,
@@ -127,32 +195,65 @@ impl FromStr for BindSpec {
     type Err = BindError;
 
     fn from_str(text: &str) -> Result<Self, BindError> {
-        if text.starts_with("unix:/") {
-            return Err(BindError::UnixSocket);
-        }
         let mut parts = text.split(',');
-        let (host, port) = read_address(parts.next().unwrap_or_default())?;
-        let mut spec = Self { host, port, reuse_address: false, nonblocking: false, name: None };
-        for flag in parts {
-            match flag {
-                "r" | "so_reuseaddr" => spec.reuse_address = true,
-                "n" | "o_nonblock" => spec.nonblocking = true,
-                _ => match flag.split_once('=') {
-                    Some(("name", _)) if spec.name.is_some() => return Err(BindError::Twice("name")),
-                    Some(("name", name)) => spec.name = Some(name.parse()?),
-                    _ => return Err(BindError::UnknownFlag(flag.to_owned())),
-                },
-            }
-        }
+        let address = parts.next().unwrap_or_default();
+        let endpoint = if let Some(path) = address.strip_prefix(UNIX) {
+            Endpoint::Unix(UnixSpec::read(path)?)
+        } else if let Some(address) = address.strip_prefix(UDP) {
+            Endpoint::Udp(Inet::read(address)?)
+        } else {
+            Endpoint::Tcp { inet: Inet::read(address)?, reuse_address: false }
+        };
+        let mut spec = Self { endpoint, nonblocking: false, name: None };
+        parts.try_for_each(|option| spec.take(option))?;
         Ok(spec)
+    }
+}
+
+/// How the address of a UNIX socket begins, and one for messages.
+const UNIX: &str = "unix:";
+const UDP: &str = "udp:";
+
+impl BindSpec {
+    fn take(&mut self, option: &str) -> Result<(), BindError> {
+        let unknown = || BindError::UnknownFlag(option.to_owned());
+        match option {
+            "r" | "so_reuseaddr" => match &mut self.endpoint {
+                Endpoint::Tcp { reuse_address, .. } => *reuse_address = true,
+                Endpoint::Udp(_) | Endpoint::Unix(_) => return Err(BindError::OnlyTcp(option.to_owned())),
+            },
+            "n" | "o_nonblock" => self.nonblocking = true,
+            _ => match (option.split_once('=').ok_or_else(unknown)?, &mut self.endpoint) {
+                (("name", name), _) => {
+                    if self.name.replace(name.parse()?).is_some() {
+                        return Err(BindError::Twice("name"));
+                    }
+                }
+                ((name, value), Endpoint::Unix(unix)) => {
+                    if !unix.take(name, value)? {
+                        return Err(unknown());
+                    }
+                }
+                ((name @ ("mode" | "user" | "group"), _), _) => {
+                    return Err(BindError::OnlyUnix(name.to_owned()));
+                }
+                _ => return Err(unknown()),
+            },
+        }
+        Ok(())
     }
 }
 
 /// As it would be typed.
 impl fmt::Display for BindSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.host, self.port)?;
-        f.write_str(if self.reuse_address { ",r" } else { "" })?;
+        match &self.endpoint {
+            Endpoint::Tcp { inet: Inet { host, port }, reuse_address } => {
+                write!(f, "{host}:{port}{}", if *reuse_address { ",r" } else { "" })
+            }
+            Endpoint::Udp(Inet { host, port }) => write!(f, "{UDP}{host}:{port}"),
+            Endpoint::Unix(unix) => unix.fmt(f),
+        }?;
         f.write_str(if self.nonblocking { ",n" } else { "" })?;
         self.name.as_ref().map_or(Ok(()), |name| write!(f, ",name={name}"))
     }
@@ -162,3 +263,4 @@ mod host;
 mod name;
 #[cfg(test)]
 mod tests;
+mod unix;

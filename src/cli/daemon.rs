@@ -103,8 +103,10 @@ const SOCKETS: &[Opt<Key>] = &[
         "ADDR:PORT[,OPT...]",
         "Listen here, and share the socket with every worker. ADDR is an IPv4 address, an IPv6 address in \
          brackets (a link-local one with its link, as in [fe80::1%eth0]), or a host name; port 0 lets the \
-         kernel choose. OPT is r (or so_reuseaddr) to set SO_REUSEADDR, n (or o_nonblock) to set O_NONBLOCK, \
-         which each new worker finds set or not as asked for here; name=NAME is what it is called. In the arguments \
+         kernel choose. udp:ADDR:PORT takes messages. unix:PATH is a UNIX socket, and unix:@NAME an abstract one; a \
+         stale file at PATH is replaced, and the file is removed at the end. OPT is r (or so_reuseaddr) to set SO_REUSEADDR (TCP only), n (or o_nonblock) to set O_NONBLOCK, \
+         which each new worker finds set or not as asked for here; name=NAME is what it is called; mode=MODE, user=USER and group=GROUP say whose the file of a UNIX \
+         socket is, and who may connect. In the arguments \
          of PROGRAM, {fd:NAME} stands for the file descriptor of the socket of that name, {fd:0} for that of the \
          first one, and {{fd:0}} for {fd:0}.",
     )
@@ -299,12 +301,15 @@ const VARIABLES: Topic = Topic {
     rows: Rows::Here(&[
         ("EINHORN_FD_COUNT", "How many sockets it inherits."),
         ("EINHORN_FD_0, ...", "The file descriptor of each, in the order of --bind."),
-        ("EINHORN_FD_FAMILY_0, ...", "The family of each: AF_INET or AF_INET6."),
+        ("EINHORN_FD_FAMILY_0, ...", "The family of each: AF_INET, AF_INET6 or AF_UNIX."),
         ("EINHORN_FDS", "All their file descriptors, separated by spaces."),
         ("LISTEN_FDS", "How many there are, from file descriptor 3 on, if any, as systemd says it."),
         ("LISTEN_FDNAMES", "What each is called, or unknown, separated by colons."),
         ("LISTEN_PID", "The worker's own process id."),
-        ("SERVER_STARTER_PORT", "HOST:PORT=FD, separated by semicolons, as Server::Starter says it."),
+        (
+            "SERVER_STARTER_PORT",
+            "HOST:PORT=FD or /PATH=FD, separated by semicolons, as Server::Starter says it.",
+        ),
         ("SERVER_STARTER_GENERATION", "Its generation."),
         ("EINHORN_SOCK_PATH", "Absolute path of the control socket."),
         (

@@ -1,9 +1,9 @@
 //! The control socket's own file: a [`Place`] with a listener for its owner alone.
 
-use super::place::{Place, PlaceError};
+use super::place::{self, Place, PlaceError};
 use mio::net::UnixListener;
-use nix::sys::stat::{Mode, umask};
-use std::{fmt, io, os::unix::net, path::Path, sync::Mutex};
+use nix::sys::stat::Mode;
+use std::{fmt, io, os::unix::net, path::Path};
 
 /// A control socket that is ours.
 #[derive(Debug)]
@@ -52,16 +52,9 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
     Ok(UnixListener::from_std(listener))
 }
 
-/// Binds with the umask that gives mode 0600. That belongs to the whole process, which has one thread
-/// only; where tests have several, they take turns.
+/// Binds with the umask that gives mode 0600.
 fn bind(path: &Path) -> io::Result<net::UnixListener> {
-    static UMASK: Mutex<()> = Mutex::new(());
-    let turn = UMASK.lock();
-    let before = umask(Mode::from_bits_truncate(0o177));
-    let listener = net::UnixListener::bind(path);
-    umask(before);
-    drop(turn);
-    listener
+    place::with_umask(Mode::from_bits_truncate(0o177), || net::UnixListener::bind(path)).1
 }
 
 /// Why a path could not be claimed.

@@ -35,17 +35,42 @@ pub(crate) fn holders(inodes: &BTreeSet<u64>, mut wanted: impl FnMut(Pid) -> boo
     others.filter_map(holder).collect()
 }
 
+/// Which sockets of the internet families there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Tcp,
+    Udp,
+}
+
 /// Who listens where `address` cannot be bound, in words; `None` if that cannot be found out.
-pub(crate) fn of_address(address: SocketAddr) -> Option<String> {
+pub(crate) fn of_address(address: SocketAddr, protocol: Protocol) -> Option<String> {
+    // Sockets that listen, or for messages: those that are not connected.
+    let (tables, state) = match protocol {
+        Protocol::Tcp => (["/proc/self/net/tcp", "/proc/self/net/tcp6"], "0A"),
+        Protocol::Udp => (["/proc/self/net/udp", "/proc/self/net/udp6"], "07"),
+    };
     let mut listening = BTreeSet::new();
-    for table in ["/proc/self/net/tcp", "/proc/self/net/tcp6"] {
+    for table in tables {
         let text = fs::read_to_string(table).unwrap_or_default();
-        listening.extend(text.lines().filter_map(read_listener).filter_map(|(found, inode)| {
+        let sockets = text.lines().filter_map(|line| read_listener(line, state));
+        listening.extend(sockets.filter_map(|(found, inode)| {
             let same_port = found.port() == address.port();
             (same_port && overlap(found.ip(), address.ip())).then_some(inode)
         }));
     }
-    let holders = holders(&listening, |_| true);
+    named(&listening)
+}
+
+/// Who listens on the UNIX socket that is called so: a path, or `@` and an abstract name.
+pub(crate) fn of_unix(name: &str) -> Option<String> {
+    let text = fs::read("/proc/self/net/unix").unwrap_or_default();
+    let lines = text.split(|byte| *byte == b'\n').map(String::from_utf8_lossy);
+    named(&lines.filter_map(|line| read_unix(&line, name)).collect())
+}
+
+/// The processes that have one of these sockets, in words.
+fn named(sockets: &BTreeSet<u64>) -> Option<String> {
+    let holders = holders(sockets, |_| true);
     if holders.is_empty() {
         return None;
     }
@@ -57,6 +82,16 @@ pub(crate) fn of_address(address: SocketAddr) -> Option<String> {
     Some(format!("{named}{more} {verb} it"))
 }
 
+/// The inode of a socket of that name that listens, from a line of `/proc/net/unix`: after three fields there
+/// are the flags (`__SO_ACCEPTCON`), the type, the state, the inode, and the name, which may have blanks.
+fn read_unix(line: &str, name: &str) -> Option<u64> {
+    let mut fields = line.split_ascii_whitespace();
+    let flags = u32::from_str_radix(fields.nth(3)?, 16).ok()?;
+    let inode = fields.nth(2)?;
+    let is_it = line.split_once(&format!(" {inode} ")).is_some_and(|(_, found)| found == name);
+    (flags & 0x1_0000 != 0 && is_it).then(|| inode.parse().ok()).flatten()
+}
+
 /// Whether a socket on the one keeps a socket on the other from being bound. One on all IPv6 addresses may
 /// take IPv4 too.
 fn overlap(found: IpAddr, wanted: IpAddr) -> bool {
@@ -65,15 +100,15 @@ fn overlap(found: IpAddr, wanted: IpAddr) -> bool {
     found == wanted || found.is_unspecified() || (wanted.is_unspecified() && found_v6 != wanted_v4)
 }
 
-/// A socket that listens, and its inode, from a line of `/proc/net/tcp`: after a number there are the local
-/// address, the remote one, the state (0A), four fields, and the inode.
-fn read_listener(line: &str) -> Option<(SocketAddr, u64)> {
+/// A socket in that state, and its inode, from a line of `/proc/net/tcp` or its like: after a number there are
+/// the local address, the remote one, the state, four fields, and the inode.
+fn read_listener(line: &str, wanted: &str) -> Option<(SocketAddr, u64)> {
     let mut fields = line.split_ascii_whitespace().skip(1);
     let (host, port) = fields.next()?.split_once(':')?;
     let state = fields.nth(1)?;
     let inode = fields.nth(5)?.parse().ok()?;
     let address = SocketAddr::new(read_host(host)?, u16::from_str_radix(port, 16).ok()?);
-    (state == "0A").then_some((address, inode))
+    (state == wanted).then_some((address, inode))
 }
 
 /// An address as the kernel prints it: words of 32 bits in the machine's own order of bytes.
@@ -101,12 +136,23 @@ mod tests {
     #[test]
     fn listening_sockets_are_read_from_the_kernels_table() {
         let line = "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4242 1";
-        assert_eq!(read_listener(line), Some(("127.0.0.1:8080".parse().unwrap(), 4242)));
-        assert_eq!(read_listener(&line.replace(" 0A ", " 01 ")), None, "that is a connection");
+        assert_eq!(read_listener(line, "0A"), Some(("127.0.0.1:8080".parse().unwrap(), 4242)));
+        assert_eq!(read_listener(&line.replace(" 0A ", " 01 "), "0A"), None, "that is a connection");
         let v6 = line.replace("0100007F", "00000000000000000000000001000000");
-        assert_eq!(read_listener(&v6), Some(("[::1]:8080".parse().unwrap(), 4242)));
+        assert_eq!(read_listener(&v6, "0A"), Some(("[::1]:8080".parse().unwrap(), 4242)));
         for broken in ["", "sl local_address rem_address st", "0: 0100007F 0 0A 0 0 0 0 0 1"] {
-            assert_eq!(read_listener(broken), None, "{broken}");
+            assert_eq!(read_listener(broken, "0A"), None, "{broken}");
+        }
+    }
+
+    #[test]
+    fn unix_sockets_are_read_from_the_kernels_table() {
+        let line = "0000000000000000: 00000002 00000000 00010000 0001 01 4242 /run/a b";
+        assert_eq!(read_unix(line, "/run/a b"), Some(4242));
+        assert_eq!(read_unix(line, "/run/a"), None);
+        assert_eq!(read_unix(&line.replace("00010000", "00000000"), "/run/a b"), None, "a connection");
+        for broken in ["", "Num RefCount Protocol Flags Type St Inode Path", "0: 2 0 00010000 1 1 4242"] {
+            assert_eq!(read_unix(broken, ""), None, "{broken}");
         }
     }
 

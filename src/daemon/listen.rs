@@ -4,18 +4,27 @@
 //! everybody. So a [`Listener`] knows what was asked for, and [puts it right](Listener::mend).
 //!
 //! What kinds of address there are is known here alone: how each is bound, what it is called, and what to
-//! do about it if it cannot be bound. What a socket is set to is written out, not left to the system:
+//! do about it if it cannot be bound. A path is a [`Place`], which is cleared of a stale socket first and given
+//! back in the end. What a socket is set to is written out, not left to the system:
 //! whether an IPv6 socket takes IPv4 connections too differs between machines, and `SO_REUSEADDR` is not
 //! for us to assume.
 
+pub(crate) use unix::Rights;
+
+use super::{
+    holders::{self, Protocol},
+    place::{Place, PlaceError},
+};
 use crate::fsm::id::Errno;
 use nix::{
     errno::Errno as Sys,
     fcntl::{FcntlArg, OFlag, fcntl},
     libc,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
         socket::{
-            self, AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, getsockopt, setsockopt,
+            self, AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, UnixAddr, getsockopt,
+            setsockopt,
             sockopt::{AcceptConn, Ipv6V6Only, ReuseAddr},
         },
         stat::fstat,
@@ -25,31 +34,29 @@ use std::{
     fmt,
     net::{SocketAddr, SocketAddrV4, SocketAddrV6},
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    path::PathBuf,
 };
 
 /// Where a socket listens, by kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Address {
-    /// An IPv4 address and a port.
-    V4(SocketAddrV4),
-    /// An IPv6 address and a port.
-    V6(SocketAddrV6),
-}
-
-impl From<SocketAddr> for Address {
-    fn from(address: SocketAddr) -> Self {
-        match address {
-            SocketAddr::V4(v4) => Self::V4(v4),
-            SocketAddr::V6(v6) => Self::V6(v6),
-        }
-    }
+    /// For connections, over TCP.
+    Tcp(SocketAddr),
+    /// For messages, over UDP.
+    Udp(SocketAddr),
+    /// A file, by its absolute path.
+    Path(PathBuf),
+    /// A name in the abstract namespace, unix(7), without the zero byte at its start.
+    Abstract(String),
 }
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::V4(v4) => v4.fmt(f),
-            Self::V6(v6) => v6.fmt(f),
+            Self::Tcp(inet) => inet.fmt(f),
+            Self::Udp(inet) => write!(f, "udp:{inet}"),
+            Self::Path(path) => write!(f, "unix:{}", path.display()),
+            Self::Abstract(name) => write!(f, "unix:@{name}"),
         }
     }
 }
@@ -58,109 +65,156 @@ impl Address {
     /// The family's name, as workers are told it.
     pub(crate) fn family_name(&self) -> &'static str {
         match self {
-            Self::V4(_) => "AF_INET",
-            Self::V6(_) => "AF_INET6",
+            Self::Tcp(SocketAddr::V4(_)) | Self::Udp(SocketAddr::V4(_)) => "AF_INET",
+            Self::Tcp(SocketAddr::V6(_)) | Self::Udp(SocketAddr::V6(_)) => "AF_INET6",
+            Self::Path(_) | Self::Abstract(_) => "AF_UNIX",
         }
     }
 
-    /// What Server::Starter calls it: `PORT` for all IPv4 addresses, `HOST:PORT` otherwise.
+    /// What Server::Starter calls it: `PORT` for all IPv4 addresses, `HOST:PORT` for others, and the path of a
+    /// file. It has no words for messages, for abstract names, and for what it would take for its own signs.
     pub(crate) fn starter(&self) -> Option<String> {
         match self {
-            Self::V4(v4) if v4.ip().is_unspecified() => Some(v4.port().to_string()),
-            Self::V4(v4) => Some(v4.to_string()),
-            Self::V6(v6) => Some(v6.to_string()),
+            Self::Tcp(SocketAddr::V4(v4)) if v4.ip().is_unspecified() => Some(v4.port().to_string()),
+            Self::Tcp(inet) => Some(inet.to_string()),
+            Self::Path(path) => path.to_str().filter(|path| !path.contains([';', '='])).map(str::to_owned),
+            Self::Udp(_) | Self::Abstract(_) => None,
         }
     }
 
     /// Binds a socket to it and listens on that.
-    pub(crate) fn bind(&self, options: ListenOptions) -> Result<Listener, Errno> {
-        let fd = self.listen(options).map_err(|errno| Errno(errno as i32))?;
-        let address = self.settled(&fd);
-        Ok(Listener { fd, address, options })
+    pub(crate) fn bind(&self, options: ListenOptions) -> Result<Listener, Refused> {
+        let held = match self {
+            Self::Path(path) => Held::Placed(Place::take(path, |path| unix::listen(path, options))?),
+            Self::Tcp(_) | Self::Udp(_) | Self::Abstract(_) => Held::Free(self.listen(options)?),
+        };
+        let address = self.settled(held.fd());
+        Ok(Listener { held, address, options })
     }
 
     fn listen(&self, options: ListenOptions) -> Result<OwnedFd, Sys> {
-        let mut flags = SockFlag::SOCK_CLOEXEC;
-        flags.set(SockFlag::SOCK_NONBLOCK, options.nonblocking);
-        let make = |family| socket::socket(family, SockType::Stream, flags, None);
-        let fd = match self {
-            Self::V4(_) => make(AddressFamily::Inet)?,
-            Self::V6(_) => {
-                let fd = make(AddressFamily::Inet6)?;
-                setsockopt(&fd, Ipv6V6Only, &true)?;
-                fd
-            }
+        let family = match self {
+            Self::Tcp(SocketAddr::V4(_)) | Self::Udp(SocketAddr::V4(_)) => AddressFamily::Inet,
+            Self::Tcp(SocketAddr::V6(_)) | Self::Udp(SocketAddr::V6(_)) => AddressFamily::Inet6,
+            Self::Path(_) | Self::Abstract(_) => AddressFamily::Unix,
         };
+        let fd = match self {
+            Self::Udp(_) => made(family, SockType::Datagram, options)?,
+            Self::Tcp(_) | Self::Path(_) | Self::Abstract(_) => stream(family, options)?,
+        };
+        if family == AddressFamily::Inet6 {
+            setsockopt(&fd, Ipv6V6Only, &true)?;
+        }
         if options.reuse_address {
             // Linux looks at it when it binds; later is too late.
             setsockopt(&fd, ReuseAddr, &true)?;
         }
         self.bind_to(&fd)?;
-        socket::listen(&fd, backlog(options.backlog))?;
+        if !self.is_for_messages() {
+            socket::listen(&fd, backlog(options.backlog))?;
+        }
         Ok(fd)
     }
 
+    fn is_for_messages(&self) -> bool {
+        matches!(self, Self::Udp(_))
+    }
+
     fn bind_to(&self, fd: &OwnedFd) -> Result<(), Sys> {
+        let fd = fd.as_raw_fd();
         match self {
-            Self::V4(v4) => socket::bind(fd.as_raw_fd(), &SockaddrStorage::from(*v4)),
-            Self::V6(v6) => socket::bind(fd.as_raw_fd(), &SockaddrStorage::from(*v6)),
+            Self::Tcp(inet) | Self::Udp(inet) => socket::bind(fd, &SockaddrStorage::from(*inet)),
+            Self::Path(path) => socket::bind(fd, &UnixAddr::new(path)?),
+            Self::Abstract(name) => socket::bind(fd, &UnixAddr::new_abstract(name.as_bytes())?),
         }
     }
 
     /// Whether a socket that listens here keeps another from listening there.
     pub(crate) fn conflicts(&self, other: &Self) -> bool {
-        let (one, other) = (self.socket_addr(), other.socket_addr());
+        let (one, other) = match (self, other) {
+            (Self::Tcp(one), Self::Tcp(other)) | (Self::Udp(one), Self::Udp(other)) => (one, other),
+            (Self::Path(_) | Self::Abstract(_), _) => return self == other,
+            (Self::Tcp(_) | Self::Udp(_), _) => return false,
+        };
         let same_host = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
         // IPv6 sockets of ours take IPv6 only.
         one.is_ipv4() == other.is_ipv4() && one.port() == other.port() && one.port() != 0 && same_host
     }
 
-    /// The same, whichever kind it is.
-    pub(crate) fn socket_addr(&self) -> SocketAddr {
+    /// Who else has it, in words; `None` if that cannot be found out.
+    pub(crate) fn holder(&self) -> Option<String> {
         match self {
-            Self::V4(v4) => (*v4).into(),
-            Self::V6(v6) => (*v6).into(),
+            Self::Tcp(inet) => holders::of_address(*inet, Protocol::Tcp),
+            Self::Udp(inet) => holders::of_address(*inet, Protocol::Udp),
+            Self::Path(path) => holders::of_unix(&path.to_string_lossy()),
+            Self::Abstract(name) => holders::of_unix(&format!("@{name}")),
         }
     }
 
     /// The same with the port that the kernel chose, if it was asked to.
     fn settled(&self, fd: &OwnedFd) -> Self {
         match self {
-            Self::V4(v4) if v4.port() == 0 => bound_to(fd).unwrap_or_else(|| self.clone()),
-            Self::V6(v6) if v6.port() == 0 => bound_to(fd).unwrap_or_else(|| self.clone()),
-            Self::V4(_) | Self::V6(_) => self.clone(),
+            Self::Tcp(inet) if inet.port() == 0 => bound_to(fd).map_or_else(|| self.clone(), Self::Tcp),
+            Self::Udp(inet) if inet.port() == 0 => bound_to(fd).map_or_else(|| self.clone(), Self::Udp),
+            Self::Tcp(_) | Self::Udp(_) | Self::Path(_) | Self::Abstract(_) => self.clone(),
         }
     }
 
-    /// Says for people why it cannot be bound, and what to do next. `holder` is who has the port, in words,
-    /// if that is known.
+    /// Says for people why it cannot be bound, and what to do next. `holder` is who has it, in words, if that
+    /// is known.
     pub(crate) fn describe(&self, errno: Errno, holder: Option<String>) -> String {
         let next = match errno.0 {
             libc::EAFNOSUPPORT => "; this machine does not do addresses of that family".into(),
             libc::EMFILE | libc::ENFILE => "; too many files are open, see `ulimit -n`".into(),
             libc::ENODEV => "; this machine has no such link, see `ip link`".into(),
-            number => {
-                holder.map_or_else(|| advice(self.socket_addr(), number), |holder| format!("; {holder}"))
-            }
+            number => holder.map_or_else(|| self.advice(number), |holder| format!("; {holder}")),
         };
         format!("cannot listen on {self}: {}{next}", Sys::from_raw(errno.0).desc())
     }
+
+    /// What to do about an address of this machine that cannot be had.
+    fn advice(&self, errno: i32) -> String {
+        let (Self::Tcp(inet) | Self::Udp(inet)) = self else {
+            let in_use = errno == libc::EADDRINUSE;
+            return if in_use { "; another process holds it, look with `ss -lxp`" } else { "" }.into();
+        };
+        let port = inet.port();
+        match errno {
+            libc::EADDRINUSE if self.is_for_messages() => {
+                format!("; another process holds it, look with `ss -lunp 'sport = :{port}'`")
+            }
+            libc::EADDRINUSE => format!(
+                "; another process holds it, look with `ss -ltnp 'sport = :{port}'`; or connections of an \
+                 earlier one are still closing, then `{inet},r` binds all the same"
+            ),
+            libc::EACCES => format!(
+                "; ports below 1024 take root or CAP_NET_BIND_SERVICE; use another port than {port}, or \
+                 change net.ipv4.ip_unprivileged_port_start"
+            ),
+            libc::EADDRNOTAVAIL => format!("; this machine has no address {}, see `ip address`", inet.ip()),
+            _ => String::new(),
+        }
+    }
 }
 
-/// What to do about a port of this machine that cannot be had.
-fn advice(address: SocketAddr, errno: i32) -> String {
-    let port = address.port();
-    match errno {
-        libc::EADDRINUSE => format!(
-            "; another process holds it, look with `ss -ltnp 'sport = :{port}'`; or connections of an \
-             earlier one are still closing, then `{address},r` binds all the same"
-        ),
-        libc::EACCES => format!(
-            "; ports below 1024 take root or CAP_NET_BIND_SERVICE; use another port than {port}, or \
-             change net.ipv4.ip_unprivileged_port_start"
-        ),
-        libc::EADDRNOTAVAIL => format!("; this machine has no address {}, see `ip address`", address.ip()),
-        _ => String::new(),
+/// Why a socket could not be bound.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    /// What the system says, or what comes near.
+    pub(crate) errno: Errno,
+    /// What to tell of it, if that is more than the system says: the reason and what to do.
+    pub(crate) why: Option<String>,
+}
+
+impl From<Sys> for Refused {
+    fn from(errno: Sys) -> Self {
+        Self { errno: Errno(errno as i32), why: None }
+    }
+}
+
+impl From<PlaceError> for Refused {
+    fn from(error: PlaceError) -> Self {
+        Self { errno: Errno(error.errno() as i32), why: Some(error.to_string()) }
     }
 }
 
@@ -174,14 +228,32 @@ pub(crate) struct ListenOptions {
     /// How many connections may wait to be accepted; `None` for as many as the kernel allows. It cuts
     /// larger numbers down to that itself (`net.core.somaxconn`).
     pub(crate) backlog: Option<u32>,
+    /// Whose the file is, if there is one.
+    pub(crate) rights: Rights,
 }
 
-/// A socket that listens.
+/// A socket that listens, or takes messages.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    fd: OwnedFd,
+    held: Held,
     address: Address,
     options: ListenOptions,
+}
+
+/// A socket, and its place in the file system if it has one.
+#[derive(Debug)]
+enum Held {
+    Free(OwnedFd),
+    Placed(Place<OwnedFd>),
+}
+
+impl Held {
+    fn fd(&self) -> &OwnedFd {
+        match self {
+            Self::Free(fd) => fd,
+            Self::Placed(place) => place.socket(),
+        }
+    }
 }
 
 /// What was found to be otherwise than asked for.
@@ -208,53 +280,88 @@ impl Listener {
 
     /// The socket's inode, by which it can be recognised in other processes.
     pub(crate) fn inode(&self) -> Option<u64> {
-        fstat(&self.fd).ok().map(|stat| stat.st_ino)
+        fstat(self.held.fd()).ok().map(|stat| stat.st_ino)
     }
 
-    /// Sees whether it is still as it was made, and makes it so. Two system calls if it is.
+    /// Sees whether it is still as it was made, and makes it so. Two system calls if it is, three for a path.
     pub(crate) fn mend(&mut self) -> impl Iterator<Item = Mended> + use<> {
-        let listening = getsockopt(&self.fd, AcceptConn) != Ok(false);
-        let mended = (!listening).then(|| self.listen_again());
+        let mended = (!self.is_listening()).then(|| self.listen_again());
         [mended, self.mend_flags()].into_iter().flatten()
     }
 
+    fn is_listening(&self) -> bool {
+        match (&self.address, &self.held) {
+            (Address::Udp(_), _) => true,
+            (_, Held::Placed(place)) => !hung_up(place.socket()) && place.is_ours(),
+            (Address::Abstract(_), Held::Free(fd)) => !hung_up(fd),
+            (_, Held::Free(fd)) => getsockopt(fd, AcceptConn) != Ok(false),
+        }
+    }
+
     fn mend_flags(&self) -> Option<Mended> {
-        let flags = OFlag::from_bits_retain(fcntl(&self.fd, FcntlArg::F_GETFL).ok()?);
+        let fd = self.held.fd();
+        let flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL).ok()?);
         let wanted = self.options.nonblocking;
         if flags.contains(OFlag::O_NONBLOCK) == wanted {
             return None;
         }
         let mut right = flags;
         right.set(OFlag::O_NONBLOCK, wanted);
-        fcntl(&self.fd, FcntlArg::F_SETFL(right)).ok()?;
+        fcntl(fd, FcntlArg::F_SETFL(right)).ok()?;
         Some(if wanted { Mended::NonBlocking } else { Mended::Blocks })
     }
 
     fn listen_again(&mut self) -> Mended {
+        let options = self.options;
+        let anew = match &mut self.held {
+            // Of UNIX sockets, no end of listening can be taken back.
+            Held::Placed(place) => {
+                place.renew(|path| unix::listen(path, options)).map_err(|error| error.errno())
+            }
+            Held::Free(fd) => {
+                if self.address.listen_again(fd, options) {
+                    return Mended::Listens;
+                }
+                self.address.listen(options).map(|anew| *fd = anew)
+            }
+        };
+        anew.map_or_else(|errno| Mended::Deaf(Errno(errno as i32)), |()| Mended::BoundAnew)
+    }
+}
+
+impl Address {
+    /// Has a socket that does not listen any more listen again, if it can.
+    fn listen_again(&self, fd: &OwnedFd, options: ListenOptions) -> bool {
+        let Self::Tcp(inet) = self else { return false };
         // A port that the kernel had chosen was given up by shutdown(2). One that was asked for is still
         // bound, which is EINVAL.
-        let bound = matches!(self.address.bind_to(&self.fd), Ok(()) | Err(Sys::EINVAL));
-        if bound
-            && socket::listen(&self.fd, backlog(self.options.backlog)).is_ok()
-            && bound_to(&self.fd)
-                .is_some_and(|found| found.socket_addr().port() == self.address.socket_addr().port())
-        {
-            return Mended::Listens;
-        }
-        match self.address.listen(self.options) {
-            Ok(fd) => {
-                self.fd = fd;
-                Mended::BoundAnew
-            }
-            Err(errno) => Mended::Deaf(Errno(errno as i32)),
-        }
+        let bound = matches!(self.bind_to(fd), Ok(()) | Err(Sys::EINVAL));
+        bound
+            && socket::listen(fd, backlog(options.backlog)).is_ok()
+            && bound_to(fd).is_some_and(|found| found.port() == inet.port())
     }
 }
 
 impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+        self.held.fd().as_fd()
     }
+}
+
+/// Whether somebody has shut down a UNIX socket, which goes on listening, and refuses whoever connects.
+fn hung_up(fd: &OwnedFd) -> bool {
+    let mut polled = [PollFd::new(fd.as_fd(), PollFlags::from_bits_retain(libc::POLLRDHUP))];
+    poll(&mut polled, PollTimeout::ZERO).is_ok_and(|found| found > 0)
+}
+
+fn made(family: AddressFamily, kind: SockType, options: ListenOptions) -> Result<OwnedFd, Sys> {
+    let mut flags = SockFlag::SOCK_CLOEXEC;
+    flags.set(SockFlag::SOCK_NONBLOCK, options.nonblocking);
+    socket::socket(family, kind, flags, None)
+}
+
+fn stream(family: AddressFamily, options: ListenOptions) -> Result<OwnedFd, Sys> {
+    made(family, SockType::Stream, options)
 }
 
 /// nix admits no number above 4096, although the kernel may be set to allow more. Whoever asks for more
@@ -264,13 +371,14 @@ fn backlog(wanted: Option<u32>) -> Backlog {
     wanted.and_then(|wanted| Backlog::new(wanted).ok()).unwrap_or(Backlog::MAXALLOWABLE)
 }
 
-/// Where the kernel says that a socket is bound.
-fn bound_to(fd: &OwnedFd) -> Option<Address> {
+/// Where the kernel says that a socket of the internet families is bound.
+fn bound_to(fd: &OwnedFd) -> Option<SocketAddr> {
     let name = socket::getsockname::<SockaddrStorage>(fd.as_raw_fd()).ok()?;
-    let v4 = name.as_sockaddr_in().map(|v4| Address::V4(SocketAddrV4::from(*v4)));
-    let v6 = name.as_sockaddr_in6().map(|v6| Address::V6(SocketAddrV6::from(*v6)));
+    let v4 = name.as_sockaddr_in().map(|v4| SocketAddrV4::from(*v4).into());
+    let v6 = name.as_sockaddr_in6().map(|v6| SocketAddrV6::from(*v6).into());
     v4.or(v6)
 }
 
 #[cfg(test)]
 mod tests;
+mod unix;

@@ -22,7 +22,7 @@
 //! | `process` | fork, exec, signals, reaping; the one room with `unsafe` |
 //! | `program` | what is executed, captured once |
 //! | `explain` | why a program cannot be executed, and what can be done about it |
-//! | `sockets`, `listen`, `resolve` | `--bind`: all sockets, each kind of address, names of hosts |
+//! | `sockets`, `listen`, `resolve` | `--bind`: all sockets, each kind of address, names of hosts and users |
 //! | `reference` | `{fd:NAME}` in a program's arguments |
 //! | `given` | the contract with workers: variables, descriptors, what is kept from them |
 //! | `directory` | where workers run: what a name leads to at each upgrade |

@@ -11,7 +11,7 @@ use nix::{
     errno::Errno,
     sys::{
         socket::{self, AddressFamily, SockFlag, SockType, UnixAddr, sockopt::PeerCredentials},
-        stat::{FileStat, lstat},
+        stat::{FileStat, Mode, lstat, umask},
     },
     unistd::{getpid, unlink},
 };
@@ -21,6 +21,7 @@ use std::{
     io,
     os::{fd::AsRawFd, unix::fs::FileTypeExt},
     path::{Path, PathBuf, absolute},
+    sync::Mutex,
 };
 
 /// A path, and the socket that is ours there.
@@ -82,6 +83,12 @@ impl<S> Place<S> {
         let fresh = take(&self.path, bind, Busy::Fail).map_err(|why| PlaceError::new(&self.path, why))?;
         (self.socket, self.identity) = (fresh.socket, fresh.identity);
         Ok(true)
+    }
+
+    /// Takes the path again with a new socket, whatever is the matter with the one that is ours.
+    pub(crate) fn renew(&mut self, bind: impl FnOnce(&Path) -> io::Result<S>) -> Result<(), PlaceError> {
+        self.release();
+        self.retake(bind).map(drop)
     }
 
     /// Removes the path, if it is still ours. Before the socket is closed: until then nobody who plays by
@@ -156,6 +163,18 @@ fn knock(path: &Path) -> Result<Option<i32>, Errno> {
     Ok(pid.filter(|pid| *pid > 0))
 }
 
+/// Does something with another umask, and returns the one before too. It belongs to the whole process, which
+/// has one thread only; where tests have several, they take turns.
+pub(crate) fn with_umask<T>(mask: Mode, action: impl FnOnce() -> T) -> (Mode, T) {
+    static UMASK: Mutex<()> = Mutex::new(());
+    let turn = UMASK.lock();
+    let before = umask(mask);
+    let done = action();
+    umask(before);
+    drop(turn);
+    (before, done)
+}
+
 fn identify(path: &Path) -> Result<Identity, Errno> {
     lstat(path).map(Identity::from)
 }
@@ -210,6 +229,21 @@ impl fmt::Display for PlaceError {
 }
 
 impl PlaceError {
+    /// The number that the system has for it, or one that comes near.
+    pub(crate) fn errno(&self) -> Errno {
+        match &self.why {
+            Why::Directory(errno) | Why::Foreign(errno) | Why::Stale(errno) => *errno,
+            Why::Path(error) | Why::Bind(error) => {
+                error.raw_os_error().map_or(Errno::EINVAL, Errno::from_raw)
+            }
+            Why::TooLong(_) => Errno::ENAMETOOLONG,
+            Why::NoFile => Errno::EINVAL,
+            Why::Locked(_) => Errno::EWOULDBLOCK,
+            Why::NotASocket(_) => Errno::EEXIST,
+            Why::Live(_) => Errno::EADDRINUSE,
+        }
+    }
+
     /// Why the path could not be taken, without what to do about it.
     pub(crate) fn reason(&self) -> String {
         let directory = self.path.parent().unwrap_or(&self.path).display();
@@ -227,8 +261,8 @@ impl PlaceError {
                 lock = lock.display()
             ),
             Why::NotASocket(kind) => format!("what is there is {}, not a socket", file_kind(*kind)),
-            Why::Live(Some(pid)) => format!("a supervisor with pid {pid} serves it"),
-            Why::Live(None) => "a supervisor serves it, look with `ss -lxp`".into(),
+            Why::Live(Some(pid)) => format!("pid {pid} listens there"),
+            Why::Live(None) => "somebody listens there, look with `ss -lxp`".into(),
             Why::Foreign(errno) => {
                 format!("there is a socket that cannot be asked whose it is: {}", errno.desc())
             }

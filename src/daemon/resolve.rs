@@ -1,7 +1,11 @@
 //! The address of a host, by the system's resolver, and the number of a link.
 
 use crate::cli::bind::{Family, Zone};
-use nix::net::if_::if_nametoindex;
+use nix::{
+    errno::Errno,
+    net::if_::if_nametoindex,
+    unistd::{Group, User},
+};
 use std::{
     fmt, io,
     net::{IpAddr, SocketAddr, ToSocketAddrs},
@@ -54,6 +58,28 @@ const NOBODY_TO_ASK: [&str; 2] = ["Temporary failure in name resolution", "Try a
 fn may_pass(error: &io::Error) -> bool {
     let words = error.to_string();
     error.raw_os_error().is_some() || NOBODY_TO_ASK.iter().any(|passing| words.ends_with(passing))
+}
+
+/// The number of a user, who is given by name or by that number.
+pub(crate) fn user(name: &str) -> Result<u32, String> {
+    owner("user", name, User::from_name(name).map(|user| user.map(|user| user.uid.as_raw())))
+}
+
+/// The number of a group, which is given by name or as that number.
+pub(crate) fn group(name: &str) -> Result<u32, String> {
+    owner("group", name, Group::from_name(name).map(|group| group.map(|group| group.gid.as_raw())))
+}
+
+fn owner(kind: &str, name: &str, found: Result<Option<u32>, Errno>) -> Result<u32, String> {
+    // The highest number stands for nobody at all, chown(2).
+    let number = || name.parse().ok().filter(|number| *number < u32::MAX && !name.starts_with('+'));
+    match found {
+        Ok(Some(number)) => Ok(number),
+        Ok(None) => number().ok_or_else(|| format!("this machine has no {kind} `{name}`")),
+        Err(errno) => {
+            number().ok_or_else(|| format!("the {kind} `{name}` cannot be looked up: {}", errno.desc()))
+        }
+    }
 }
 
 /// Why there is no address to bind.
@@ -112,17 +138,27 @@ impl std::error::Error for ResolveError {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::bind::{BindSpec, Host};
+    use crate::cli::bind::{BindSpec, Host, Inet};
 
     #[test]
     fn a_link_is_found_by_name_and_by_number() {
-        let zone = |text: &str| match format!("[fe80::1%{text}]:80").parse::<BindSpec>().unwrap().host {
-            Host::Link(_, zone) => link(&zone),
-            other @ (Host::V4(_) | Host::V6(_) | Host::Name(_)) => panic!("{other:?}"),
+        let zone = |text: &str| match format!("[fe80::1%{text}]:80").parse::<BindSpec>().unwrap().inet() {
+            Some(Inet { host: Host::Link(_, zone), .. }) => link(zone),
+            other => panic!("{other:?}"),
         };
         assert_eq!(zone("lo"), Some(if_nametoindex("lo").unwrap()));
         assert_eq!(zone("17"), Some(17));
         assert_eq!([zone("0"), zone("no-such-link")], [None, None]);
+    }
+
+    #[test]
+    fn users_and_groups_are_found_by_name_and_by_number() {
+        assert_eq!((user("root"), group("root")), (Ok(0), Ok(0)));
+        assert_eq!((user("4000000000"), group("7")), (Ok(4_000_000_000), Ok(7)));
+        for name in ["no such user", "+7", "-1", "4294967295", "99999999999"] {
+            assert_eq!(user(name), Err(format!("this machine has no user `{name}`")));
+            assert!(group(name).is_err());
+        }
     }
 
     #[test]

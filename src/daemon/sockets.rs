@@ -3,14 +3,14 @@
 
 use super::{
     given::Described,
-    holders,
-    listen::{Address, ListenOptions, Listener, Mended},
+    listen::{Address, ListenOptions, Listener, Mended, Refused, Rights},
     reference::Roster,
-    resolve::{link, resolve},
+    resolve::{self, link, resolve},
 };
 use crate::{
     cli::{
-        bind::{BindSpec, Host},
+        LONGEST_SOCKET_PATH,
+        bind::{BindSpec, Endpoint, Host, Inet, UnixAddress, UnixSpec},
         daemon::Options,
     },
     fsm::{
@@ -25,6 +25,7 @@ use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr, SocketAddrV6},
     os::fd::{AsFd as _, BorrowedFd},
+    path::absolute,
 };
 
 /// How many descriptors a worker needs at the least, beside its sockets, to be a program at all: its
@@ -37,6 +38,8 @@ const NEEDED: u64 = 20;
 pub(crate) struct Sockets {
     wanted: BTreeMap<ListenerId, Wanted>,
     bound: BTreeMap<ListenerId, Bound>,
+    /// Why the last one could not be bound, where there is more to say than the system does.
+    refusal: Option<(ListenerId, String)>,
     /// Whether nothing can have happened to them since they were last looked at.
     sure: bool,
 }
@@ -83,15 +86,17 @@ impl Sockets {
         let named = (0..).map(ListenerId).zip(&options.binds);
         let wanted = named.map(|(listener, spec)| {
             let listen_options = ListenOptions {
-                reuse_address: spec.reuse_address,
+                reuse_address: matches!(spec.endpoint, Endpoint::Tcp { reuse_address: true, .. }),
                 nonblocking: spec.nonblocking,
                 backlog: options.backlog,
+                rights: rights(spec)?,
             };
             let address = address(spec, options)?;
             let name = spec.name.as_ref().map(|name| name.as_str().to_owned());
             Ok((listener, Wanted { address, options: listen_options, name }))
         });
-        Ok(Self { wanted: wanted.collect::<Result<_, Unusable>>()?, bound: BTreeMap::new(), sure: true })
+        let wanted = wanted.collect::<Result<_, Unusable>>()?;
+        Ok(Self { wanted, bound: BTreeMap::new(), refusal: None, sure: true })
     }
 
     /// What they are called, for arguments that refer to them.
@@ -110,7 +115,10 @@ impl Sockets {
                 self.bound.insert(listener, Bound { listener: socket, told: None });
                 EventKind::Bound { listener }
             }
-            Err(errno) => EventKind::BindFailed { listener, errno },
+            Err(Refused { errno, why }) => {
+                self.refusal = why.map(|why| (listener, why));
+                EventKind::BindFailed { listener, errno }
+            }
         }
     }
 
@@ -122,7 +130,13 @@ impl Sockets {
     pub(crate) fn trouble(&self, listener: ListenerId, errno: Errno) -> String {
         let Some(wanted) = self.wanted.get(&listener) else { return "a socket cannot be bound".into() };
         let holder = (errno.0 == EADDRINUSE).then(|| self.holder(&wanted.address)).flatten();
-        wanted.address.describe(errno, holder)
+        match &self.refusal {
+            Some((refused, why)) if *refused == listener => {
+                let holder = holder.map(|holder| format!("; {holder}")).unwrap_or_default();
+                format!("cannot listen on {}: {why}{holder}", wanted.address)
+            }
+            _ => wanted.address.describe(errno, holder),
+        }
     }
 
     /// Who has an address already: one of our own options may.
@@ -134,7 +148,7 @@ impl Sockets {
                 listener.0.saturating_add(1),
                 bound.listener.address()
             )),
-            None => holders::of_address(address.socket_addr()),
+            None => address.holder(),
         }
     }
 
@@ -204,7 +218,10 @@ fn level(mended: Mended) -> Level {
 }
 
 fn what(address: &Address, mended: Mended) -> String {
-    let ended = "a worker had ended the listening on";
+    let ended = match address {
+        Address::Path(_) => "somebody had removed the file, or ended the listening, of",
+        Address::Tcp(_) | Address::Udp(_) | Address::Abstract(_) => "a worker had ended the listening on",
+    };
     match mended {
         Mended::Listens => format!("{ended} {address}, which is shared by all; it listens again"),
         Mended::BoundAnew => format!(
@@ -213,7 +230,7 @@ fn what(address: &Address, mended: Mended) -> String {
         ),
         Mended::Deaf(errno) => format!(
             "{ended} {address}: {}; tried again before the next start of a worker",
-            address.describe(errno, holders::of_address(address.socket_addr()))
+            address.describe(errno, address.holder())
         ),
         Mended::Blocks => format!(
             "a worker had set O_NONBLOCK on the socket of {address}, which is shared by all; it is cleared, as \
@@ -227,9 +244,32 @@ fn what(address: &Address, mended: Mended) -> String {
 }
 
 fn address(spec: &BindSpec, options: &Options) -> Result<Address, Unusable> {
-    let address = match &spec.host {
-        Host::V4(ip) => SocketAddr::new(IpAddr::V4(*ip), spec.port),
-        Host::V6(ip) => SocketAddr::new(IpAddr::V6(*ip), spec.port),
+    match &spec.endpoint {
+        Endpoint::Tcp { inet: of, .. } => Ok(Address::Tcp(inet(spec, of, options)?)),
+        Endpoint::Udp(of) => Ok(Address::Udp(inet(spec, of, options)?)),
+        Endpoint::Unix(UnixSpec { at: UnixAddress::Abstract(name), .. }) => {
+            Ok(Address::Abstract(name.clone()))
+        }
+        Endpoint::Unix(UnixSpec { at: UnixAddress::Path(path), .. }) => {
+            let path =
+                absolute(path).map_err(|error| Unusable::Option(format!("--bind: `{spec}`: {error}")))?;
+            let length = path.as_os_str().len();
+            if length > LONGEST_SOCKET_PATH {
+                return Err(Unusable::Option(format!(
+                    "--bind: `{spec}`: from here that is a path of {length} bytes, `{}`; accepted: 1 to \
+                     {LONGEST_SOCKET_PATH}",
+                    path.display()
+                )));
+            }
+            Ok(Address::Path(path))
+        }
+    }
+}
+
+fn inet(spec: &BindSpec, Inet { host, port }: &Inet, options: &Options) -> Result<SocketAddr, Unusable> {
+    Ok(match host {
+        Host::V4(ip) => SocketAddr::new(IpAddr::V4(*ip), *port),
+        Host::V6(ip) => SocketAddr::new(IpAddr::V6(*ip), *port),
         Host::Link(ip, zone) => {
             let link = link(zone).ok_or_else(|| {
                 let zone = zone.as_str();
@@ -237,12 +277,35 @@ fn address(spec: &BindSpec, options: &Options) -> Result<Address, Unusable> {
                     "--bind: `{spec}`: this machine has no link `{zone}`, see `ip link`"
                 ))
             })?;
-            SocketAddrV6::new(*ip, spec.port, 0, link).into()
+            SocketAddrV6::new(*ip, *port, 0, link).into()
         }
-        Host::Name(name) => resolve(name, spec.port, options.family).map_err(|error| {
+        Host::Name(name) => resolve(name, *port, options.family).map_err(|error| {
             let unusable = if error.may_pass() { Unusable::ForNow } else { Unusable::Option };
             unusable(format!("--bind: `{spec}`: {error}"))
         })?,
+    })
+}
+
+/// Whose the file of a UNIX socket is to be.
+fn rights(spec: &BindSpec) -> Result<Rights, Unusable> {
+    let Endpoint::Unix(UnixSpec { mode, user, group, .. }) = &spec.endpoint else {
+        return Ok(Rights::default());
     };
-    Ok(address.into())
+    let owner = |kind, name: &Option<String>, find: fn(&str) -> Result<u32, String>| {
+        match name {
+        None => Ok(None),
+        Some(name) => find(name).map(Some).map_err(|why| {
+            Unusable::Option(format!(
+                "--bind: `{spec}`: {why}; accepted: the name of a {kind} that `getent {database}` lists, or a \
+                 number",
+                database = if kind == "user" { "passwd" } else { "group" }
+            ))
+        }),
+    }
+    };
+    Ok(Rights {
+        mode: *mode,
+        user: owner("user", user, resolve::user)?,
+        group: owner("group", group, resolve::group)?,
+    })
 }

@@ -53,6 +53,7 @@ mod tools;
 mod tour;
 mod trace;
 mod trial;
+mod unix;
 mod upgrade;
 mod usage;
 mod wire;

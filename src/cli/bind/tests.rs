@@ -5,23 +5,42 @@ fn spec(text: &str) -> BindSpec {
     text.parse().unwrap_or_else(|error| panic!("{text} {error}"))
 }
 
+fn host(text: &str) -> Host {
+    spec(text).inet().unwrap().host.clone()
+}
+
+fn port(text: &str) -> u16 {
+    spec(text).inet().unwrap().port
+}
+
+fn reuses(text: &str) -> bool {
+    matches!(spec(text).endpoint, Endpoint::Tcp { reuse_address: true, .. })
+}
+
+fn unix(text: &str) -> UnixSpec {
+    match spec(text).endpoint {
+        Endpoint::Unix(unix) => unix,
+        other @ (Endpoint::Tcp { .. } | Endpoint::Udp(_)) => panic!("{other:?}"),
+    }
+}
+
 fn error(text: &str) -> BindError {
     text.parse::<BindSpec>().expect_err(text)
 }
 
 #[test]
 fn addresses_and_names_are_told_apart() {
-    assert_eq!(spec("127.0.0.1:80").host, Host::V4(Ipv4Addr::LOCALHOST));
-    assert_eq!(spec("[::1]:80").host, Host::V6(Ipv6Addr::LOCALHOST));
+    assert_eq!(host("127.0.0.1:80"), Host::V4(Ipv4Addr::LOCALHOST));
+    assert_eq!(host("[::1]:80"), Host::V6(Ipv6Addr::LOCALHOST));
     for name in ["localhost", "web-1.example.com", "example.com.", "my_host", "1and1.com", "3com"] {
-        assert_eq!(spec(&format!("{name}:80")).host, Host::Name(name.to_owned()));
+        assert_eq!(host(&format!("{name}:80")), Host::Name(name.to_owned()));
     }
 }
 
 #[test]
 fn ports_are_read() {
-    assert_eq!(spec("localhost:0").port, 0);
-    assert_eq!(spec("localhost:65535").port, 65_535);
+    assert_eq!(port("localhost:0"), 0);
+    assert_eq!(port("localhost:65535"), 65_535);
     for text in
         ["localhost:", "localhost:65536", "localhost:http", "localhost:+80", "[::1]:x", "h:-1", "h:80 "]
     {
@@ -35,11 +54,10 @@ fn ports_are_read() {
 #[test]
 fn flags_are_read_in_any_order_and_spelling() {
     for text in ["h:1,r,n", "h:1,n,r", "h:1,so_reuseaddr,o_nonblock", "h:1,r,r,n"] {
-        let spec = spec(text);
-        assert!(spec.reuse_address && spec.nonblocking, "{text}");
+        assert!(reuses(text) && spec(text).nonblocking, "{text}");
     }
-    assert!(spec("h:1,r").reuse_address && !spec("h:1,r").nonblocking);
-    assert!(spec("h:1,n").nonblocking && !spec("h:1,n").reuse_address);
+    assert!(reuses("h:1,r") && !spec("h:1,r").nonblocking);
+    assert!(spec("h:1,n").nonblocking && !reuses("h:1,n"));
     for flag in ["", "x", "R", "r "] {
         assert_eq!(error(&format!("h:1,r,{flag}")), BindError::UnknownFlag(flag.to_owned()));
     }
@@ -74,8 +92,8 @@ fn mistyped_addresses_are_not_taken_for_names() {
 fn a_link_local_address_names_its_link_and_no_other_does() {
     let address: Ipv6Addr = "fe80::1".parse().unwrap();
     for zone in ["lo", "eth0.7", "2", "wg-a_b", "fifteen-letters"] {
-        let host = Host::Link(address, Zone(zone.to_owned()));
-        assert_eq!(spec(&format!("[fe80::1%{zone}]:80,r")).host, host);
+        let expected = Host::Link(address, Zone(zone.to_owned()));
+        assert_eq!(host(&format!("[fe80::1%{zone}]:80,r")), expected);
     }
     for zone in ["", "a b", "a/b", "a%b", "é", "sixteen-letters-", ".", ".."] {
         assert_eq!(error(&format!("[fe80::1%{zone}]:80")), BindError::BadZone, "{zone}");
@@ -110,8 +128,61 @@ fn a_socket_can_be_named() {
 }
 
 #[test]
-fn what_will_come_later_is_refused_clearly() {
-    assert_eq!(error("unix:/run/web.sock,mode=0600"), BindError::UnixSocket);
+fn a_unix_socket_is_a_path_or_an_abstract_name() {
+    let plain = |at| UnixSpec { at, mode: None, user: None, group: None };
+    let path = |text: &str| plain(UnixAddress::Path(text.to_owned()));
+    for text in ["/run/web.sock", "web.sock", "a b", "x:80", "80", &"x".repeat(107)] {
+        assert_eq!(unix(&format!("unix:{text},n")), path(text));
+    }
+    assert_eq!(unix("unix:@web"), plain(UnixAddress::Abstract("web".to_owned())));
+    let whole = unix("unix:/s,group=1000,n,mode=660,user=www-data,name=web");
+    assert_eq!(
+        (whole.mode, whole.user.as_deref(), whole.group.as_deref()),
+        (Some(0o660), Some("www-data"), Some("1000"))
+    );
+    assert_eq!(unix("unix:/s,mode=0").mode, Some(0));
+    assert!(spec("unix:/s").fits(Family::V4) && spec("unix:/s").fits(Family::V6));
+
+    for text in ["unix:", "unix:@", "unix:,n"] {
+        assert_eq!(error(text), BindError::NoPath, "{text}");
+    }
+    for text in ["x".repeat(108), format!("@{}", "x".repeat(108))] {
+        assert_eq!(error(&format!("unix:{text}")), BindError::LongPath(108));
+    }
+    for mode in ["", "8", "0o600", "u+rw", "1777", "00600", "-1", "+60", "rw"] {
+        assert_eq!(error(&format!("unix:/s,mode={mode}")), BindError::BadMode, "{mode}");
+    }
+    for owner in ["", "a:b", "a b", "../x", "a\n"] {
+        assert_eq!(error(&format!("unix:/s,user={owner}")), BindError::BadOwner("user"), "{owner}");
+        assert_eq!(error(&format!("unix:/s,group={owner}")), BindError::BadOwner("group"), "{owner}");
+    }
+    for (option, value) in [("mode", "600"), ("user", "a"), ("group", "a")] {
+        assert_eq!(error(&format!("unix:@s,{option}={value}")), BindError::NoFile(option));
+        assert_eq!(error(&format!("unix:/s,{option}={value},{option}={value}")), BindError::Twice(option));
+        for inet in ["h:80", "udp:h:80"] {
+            assert_eq!(error(&format!("{inet},{option}={value}")), BindError::OnlyUnix(option.to_owned()));
+        }
+    }
+    for flag in ["r", "so_reuseaddr"] {
+        assert_eq!(error(&format!("unix:/s,{flag}")), BindError::OnlyTcp(flag.to_owned()));
+        assert_eq!(error(&format!("udp:h:1,{flag}")), BindError::OnlyTcp(flag.to_owned()));
+    }
+    assert_eq!(error("unix:/s,owner=a"), BindError::UnknownFlag("owner=a".to_owned()));
+}
+
+#[test]
+fn a_socket_for_messages_has_an_address_like_any_other() {
+    for address in ["127.0.0.1:53", "[::1]:0", "localhost:8125", "[fe80::1%lo]:53"] {
+        let udp = spec(&format!("udp:{address},n,name=dns"));
+        assert!(matches!(&udp.endpoint, Endpoint::Udp(_)) && udp.nonblocking, "{udp:?}");
+        assert_eq!(
+            (host(&format!("udp:{address}")), port(&format!("udp:{address}"))),
+            (host(address), port(address))
+        );
+    }
+    assert_eq!(error("udp:53"), BindError::NoPort);
+    assert_eq!(error("udp:*:53"), BindError::NoHost);
+    assert!(!spec("udp:1.2.3.4:1").fits(Family::V6) && spec("udp:1.2.3.4:1").fits(Family::V4));
 }
 
 #[test]
@@ -139,16 +210,34 @@ fn is_plain(address: &Ipv6Addr) -> bool {
     !address.is_unicast_link_local() && address.to_ipv4_mapped().is_none()
 }
 
+fn any_endpoint() -> impl Strategy<Value = Endpoint> {
+    let inet = || (any_host(), any::<u16>()).prop_map(|(host, port)| Inet { host, port });
+    let owner = || prop::option::of("[a-z0-9_-]{1,9}");
+    let at = prop_oneof![
+        "[^@,\\pC][^,\\pC]{0,20}".prop_map(UnixAddress::Path),
+        "[^,\\pC]{1,20}".prop_map(UnixAddress::Abstract)
+    ];
+    prop_oneof![
+        (inet(), any::<bool>()).prop_map(|(inet, reuse_address)| Endpoint::Tcp { inet, reuse_address }),
+        inet().prop_map(Endpoint::Udp),
+        (at, prop::option::of(0..=0o777_u32), owner(), owner()).prop_map(|(at, mode, user, group)| {
+            let file = matches!(at, UnixAddress::Path(_));
+            let (mode, user, group) = if file { (mode, user, group) } else { (None, None, None) };
+            Endpoint::Unix(UnixSpec { at, mode, user, group })
+        }),
+    ]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn what_is_written_is_read_back(
-        host in any_host(), port: u16, reuse_address: bool, nonblocking: bool,
+        endpoint in any_endpoint(), nonblocking: bool,
         name in prop::option::of("[a-z][ -+.-9;-|~]{0,9}"),
     ) {
         let name = name.map(|name| name.parse().unwrap());
-        let spec = BindSpec { host, port, reuse_address, nonblocking, name };
+        let spec = BindSpec { endpoint, nonblocking, name };
         prop_assert_eq!(spec.to_string().parse(), Ok(spec));
     }
 

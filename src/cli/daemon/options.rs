@@ -3,7 +3,7 @@
 use super::{COMMAND_LINE, Key};
 use crate::{
     cli::{
-        bind::{BindSpec, Family, Host},
+        bind::{BindSpec, Endpoint, Family, Host, Inet},
         error::{UsageError, brief},
         parse::Typed,
         table::Text,
@@ -219,13 +219,17 @@ fn demo_bind(family: Family) -> BindSpec {
         Family::Any | Family::V4 => Host::V4(Ipv4Addr::LOCALHOST),
         Family::V6 => Host::V6(Ipv6Addr::LOCALHOST),
     };
-    BindSpec { host, port: DEMO_PORT, reuse_address: true, nonblocking: true, name: None }
+    let endpoint = Endpoint::Tcp { inet: Inet { host, port: DEMO_PORT }, reuse_address: true };
+    BindSpec { endpoint, nonblocking: true, name: None }
 }
 
 fn binds(typed: &Typed<Key>, family: Family) -> Result<Vec<BindSpec>, UsageError> {
     let mut names = BTreeSet::new();
     let bind = |value: Value<'_>| {
         let bind = bind(value, family)?;
+        if typed.has(Key::Demo) && !matches!(bind.endpoint, Endpoint::Tcp { .. }) {
+            return Err(value.refuse("is nothing that --demo can serve", "ADDR:PORT, with --demo"));
+        }
         if bind.name.as_ref().is_some_and(|name| !names.insert(name.clone())) {
             return Err(value.refuse("has the name of another socket", "a name for each"));
         }
@@ -235,10 +239,13 @@ fn binds(typed: &Typed<Key>, family: Family) -> Result<Vec<BindSpec>, UsageError
 }
 
 /// What `--bind` takes.
-const BIND: &str = "ADDR:PORT[,r][,n][,name=NAME]";
+const BIND: &str = "ADDR:PORT[,r][,n][,name=NAME], udp:ADDR:PORT[,n][,name=NAME], \
+                    unix:PATH[,mode=MODE][,user=USER][,group=GROUP][,n][,name=NAME]";
 
 fn bind(value: Value<'_>, family: Family) -> Result<BindSpec, UsageError> {
-    let bind: BindSpec = value.text().parse().map_err(|why| value.refuse(why, BIND))?;
+    // A path must not become another on the way.
+    let text = value.text.to_str().ok_or_else(|| value.refuse("is not UTF-8", BIND))?;
+    let bind: BindSpec = text.parse().map_err(|why| value.refuse(why, BIND))?;
     let accepted = match family {
         _ if bind.fits(family) => return Ok(bind),
         Family::Any | Family::V4 => "IPv4 addresses and host names, with --ipv4-only",

@@ -74,7 +74,7 @@ fn a_live_supervisor_that_accepts_nobody_keeps_its_path_too() {
     socket::listen(&fd, socket::Backlog::new(0).unwrap()).unwrap();
     let _waiting = UnixStream::connect(&path).unwrap();
     let error = take(&path).unwrap_err();
-    assert!(error.to_string().contains("a supervisor serves it"), "{error}");
+    assert!(error.to_string().contains("somebody listens there"), "{error}");
 }
 
 #[test]
