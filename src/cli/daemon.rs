@@ -104,7 +104,8 @@ const SOCKETS: &[Opt<Key>] = &[
         "Listen here, and share the socket with every worker. ADDR is an IPv4 address, an IPv6 address in \
          brackets (a link-local one with its link, as in [fe80::1%eth0]), or a host name; port 0 lets the \
          kernel choose. udp:ADDR:PORT takes messages. unix:PATH is a UNIX socket, and unix:@NAME an abstract one; a \
-         stale file at PATH is replaced, and the file is removed at the end. OPT is r (or so_reuseaddr) to set SO_REUSEADDR (TCP only), n (or o_nonblock) to set O_NONBLOCK, \
+         stale file at PATH is replaced, and the file is removed at the end. Sockets that a \
+         service manager hands over (LISTEN_FDS) come before all of these. OPT is r (or so_reuseaddr) to set SO_REUSEADDR (TCP only), n (or o_nonblock) to set O_NONBLOCK, \
          which each new worker finds set or not as asked for here; name=NAME is what it is called; mode=MODE, user=USER and group=GROUP say whose the file of a UNIX \
          socket is, and who may connect. In the arguments \
          of PROGRAM, {fd:NAME} stands for the file descriptor of the socket of that name, {fd:0} for that of the \
@@ -300,7 +301,10 @@ const VARIABLES: Topic = Topic {
     title: "Environment of a worker",
     rows: Rows::Here(&[
         ("EINHORN_FD_COUNT", "How many sockets it inherits."),
-        ("EINHORN_FD_0, ...", "The file descriptor of each, in the order of --bind."),
+        (
+            "EINHORN_FD_0, ...",
+            "The file descriptor of each: those of a service manager, then in the order of --bind.",
+        ),
         ("EINHORN_FD_FAMILY_0, ...", "The family of each: AF_INET, AF_INET6 or AF_UNIX."),
         ("EINHORN_FDS", "All their file descriptors, separated by spaces."),
         ("LISTEN_FDS", "How many there are, from file descriptor 3 on, if any, as systemd says it."),

@@ -42,9 +42,9 @@ pub(crate) const MASTER_PID: &str = "EINHORN_MASTER_PID";
 pub(crate) const CHILD_INDEX: &str = "EINHORN_CHILD_INDEX";
 
 /// How many sockets there are, from [`FIRST_FD`] on.
-const LISTEN_FDS: &str = "LISTEN_FDS";
+pub(super) const LISTEN_FDS: &str = "LISTEN_FDS";
 /// What they are called, separated by colons.
-const LISTEN_FDNAMES: &str = "LISTEN_FDNAMES";
+pub(super) const LISTEN_FDNAMES: &str = "LISTEN_FDNAMES";
 /// The worker's own process, without which it does not take `LISTEN_FDS` to be meant for it. Only the
 /// worker itself knows the number, so this is [written there](super::process).
 pub(super) const LISTEN_PID: &str = "LISTEN_PID";

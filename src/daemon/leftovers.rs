@@ -18,7 +18,7 @@ use crate::fsm::{
     time::{Millis, Time},
 };
 use log::warn;
-use std::{collections::BTreeSet, thread, time::Duration};
+use std::{collections::BTreeSet, iter, process, thread, time::Duration};
 
 /// How long after the end of a worker its family is expected to be gone.
 const SETTLE: Millis = Millis(1_000);
@@ -92,8 +92,15 @@ fn find(sockets: &Sockets, workers: &Children) -> Vec<Holder> {
         return Vec::new();
     }
     let mut found = holders(&inodes, |pid| !workers.contains_key(&pid));
-    found.retain(|holder| is_left(holder.pid, workers));
+    // Whoever has handed a socket over has it still, and has started us, or whoever did.
+    let ours = ancestors(Pid(process::id()));
+    found.retain(|holder| !ours.contains(&holder.pid) && is_left(holder.pid, workers));
     found
+}
+
+fn ancestors(pid: Pid) -> BTreeSet<Pid> {
+    let parent = |pid: &Pid| facts::kin(*pid).map(|kin| kin.parent);
+    iter::successors(parent(&pid), parent).take(ANCESTORS).collect()
 }
 
 /// Whether a process is in no worker's group and descends from none.

@@ -9,6 +9,7 @@
 //! whether an IPv6 socket takes IPv4 connections too differs between machines, and `SO_REUSEADDR` is not
 //! for us to assume.
 
+pub(crate) use handed::Handed;
 pub(crate) use unix::Rights;
 
 use super::{
@@ -48,6 +49,8 @@ pub(crate) enum Address {
     Path(PathBuf),
     /// A name in the abstract namespace, unix(7), without the zero byte at its start.
     Abstract(String),
+    /// For messages, at a path or an abstract name: one that was handed over.
+    UnixMessages(Box<Address>),
 }
 
 impl fmt::Display for Address {
@@ -57,6 +60,7 @@ impl fmt::Display for Address {
             Self::Udp(inet) => write!(f, "udp:{inet}"),
             Self::Path(path) => write!(f, "unix:{}", path.display()),
             Self::Abstract(name) => write!(f, "unix:@{name}"),
+            Self::UnixMessages(at) => write!(f, "{at} (messages)"),
         }
     }
 }
@@ -67,7 +71,7 @@ impl Address {
         match self {
             Self::Tcp(SocketAddr::V4(_)) | Self::Udp(SocketAddr::V4(_)) => "AF_INET",
             Self::Tcp(SocketAddr::V6(_)) | Self::Udp(SocketAddr::V6(_)) => "AF_INET6",
-            Self::Path(_) | Self::Abstract(_) => "AF_UNIX",
+            Self::Path(_) | Self::Abstract(_) | Self::UnixMessages(_) => "AF_UNIX",
         }
     }
 
@@ -78,7 +82,7 @@ impl Address {
             Self::Tcp(SocketAddr::V4(v4)) if v4.ip().is_unspecified() => Some(v4.port().to_string()),
             Self::Tcp(inet) => Some(inet.to_string()),
             Self::Path(path) => path.to_str().filter(|path| !path.contains([';', '='])).map(str::to_owned),
-            Self::Udp(_) | Self::Abstract(_) => None,
+            Self::Udp(_) | Self::Abstract(_) | Self::UnixMessages(_) => None,
         }
     }
 
@@ -86,20 +90,22 @@ impl Address {
     pub(crate) fn bind(&self, options: ListenOptions) -> Result<Listener, Refused> {
         let held = match self {
             Self::Path(path) => Held::Placed(Place::take(path, |path| unix::listen(path, options))?),
-            Self::Tcp(_) | Self::Udp(_) | Self::Abstract(_) => Held::Free(self.listen(options)?),
+            Self::Tcp(_) | Self::Udp(_) | Self::Abstract(_) | Self::UnixMessages(_) => {
+                Held::Free(self.listen(options)?)
+            }
         };
         let address = self.settled(held.fd());
-        Ok(Listener { held, address, options })
+        Ok(Listener { held, address, options, maker: Maker::Us })
     }
 
     fn listen(&self, options: ListenOptions) -> Result<OwnedFd, Sys> {
         let family = match self {
             Self::Tcp(SocketAddr::V4(_)) | Self::Udp(SocketAddr::V4(_)) => AddressFamily::Inet,
             Self::Tcp(SocketAddr::V6(_)) | Self::Udp(SocketAddr::V6(_)) => AddressFamily::Inet6,
-            Self::Path(_) | Self::Abstract(_) => AddressFamily::Unix,
+            Self::Path(_) | Self::Abstract(_) | Self::UnixMessages(_) => AddressFamily::Unix,
         };
         let fd = match self {
-            Self::Udp(_) => made(family, SockType::Datagram, options)?,
+            Self::Udp(_) | Self::UnixMessages(_) => made(family, SockType::Datagram, options)?,
             Self::Tcp(_) | Self::Path(_) | Self::Abstract(_) => stream(family, options)?,
         };
         if family == AddressFamily::Inet6 {
@@ -117,15 +123,16 @@ impl Address {
     }
 
     fn is_for_messages(&self) -> bool {
-        matches!(self, Self::Udp(_))
+        matches!(self, Self::Udp(_) | Self::UnixMessages(_))
     }
 
     fn bind_to(&self, fd: &OwnedFd) -> Result<(), Sys> {
-        let fd = fd.as_raw_fd();
+        let raw = fd.as_raw_fd();
         match self {
-            Self::Tcp(inet) | Self::Udp(inet) => socket::bind(fd, &SockaddrStorage::from(*inet)),
-            Self::Path(path) => socket::bind(fd, &UnixAddr::new(path)?),
-            Self::Abstract(name) => socket::bind(fd, &UnixAddr::new_abstract(name.as_bytes())?),
+            Self::Tcp(inet) | Self::Udp(inet) => socket::bind(raw, &SockaddrStorage::from(*inet)),
+            Self::Path(path) => socket::bind(raw, &UnixAddr::new(path)?),
+            Self::Abstract(name) => socket::bind(raw, &UnixAddr::new_abstract(name.as_bytes())?),
+            Self::UnixMessages(at) => at.bind_to(fd),
         }
     }
 
@@ -133,7 +140,7 @@ impl Address {
     pub(crate) fn conflicts(&self, other: &Self) -> bool {
         let (one, other) = match (self, other) {
             (Self::Tcp(one), Self::Tcp(other)) | (Self::Udp(one), Self::Udp(other)) => (one, other),
-            (Self::Path(_) | Self::Abstract(_), _) => return self == other,
+            (Self::Path(_) | Self::Abstract(_) | Self::UnixMessages(_), _) => return self == other,
             (Self::Tcp(_) | Self::Udp(_), _) => return false,
         };
         let same_host = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
@@ -148,16 +155,18 @@ impl Address {
             Self::Udp(inet) => holders::of_address(*inet, Protocol::Udp),
             Self::Path(path) => holders::of_unix(&path.to_string_lossy()),
             Self::Abstract(name) => holders::of_unix(&format!("@{name}")),
+            Self::UnixMessages(at) => at.holder(),
         }
     }
 
     /// The same with the port that the kernel chose, if it was asked to.
     fn settled(&self, fd: &OwnedFd) -> Self {
-        match self {
-            Self::Tcp(inet) if inet.port() == 0 => bound_to(fd).map_or_else(|| self.clone(), Self::Tcp),
-            Self::Udp(inet) if inet.port() == 0 => bound_to(fd).map_or_else(|| self.clone(), Self::Udp),
-            Self::Tcp(_) | Self::Udp(_) | Self::Path(_) | Self::Abstract(_) => self.clone(),
-        }
+        let settled = match self {
+            Self::Tcp(inet) if inet.port() == 0 => bound_to(fd).map(Self::Tcp),
+            Self::Udp(inet) if inet.port() == 0 => bound_to(fd).map(Self::Udp),
+            Self::Tcp(_) | Self::Udp(_) | Self::Path(_) | Self::Abstract(_) | Self::UnixMessages(_) => None,
+        };
+        settled.unwrap_or_else(|| self.clone())
     }
 
     /// Says for people why it cannot be bound, and what to do next. `holder` is who has it, in words, if that
@@ -238,6 +247,16 @@ pub(crate) struct Listener {
     held: Held,
     address: Address,
     options: ListenOptions,
+    maker: Maker,
+}
+
+/// Who has made a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Maker {
+    /// The supervisor, as asked for.
+    Us,
+    /// A service manager, which has it still. No other can take its place.
+    Other,
 }
 
 /// A socket, and its place in the file system if it has one.
@@ -278,6 +297,11 @@ impl Listener {
         &self.address
     }
 
+    /// Who has made it.
+    pub(crate) fn maker(&self) -> Maker {
+        self.maker
+    }
+
     /// The socket's inode, by which it can be recognised in other processes.
     pub(crate) fn inode(&self) -> Option<u64> {
         fstat(self.held.fd()).ok().map(|stat| stat.st_ino)
@@ -291,9 +315,9 @@ impl Listener {
 
     fn is_listening(&self) -> bool {
         match (&self.address, &self.held) {
-            (Address::Udp(_), _) => true,
+            (Address::Udp(_) | Address::UnixMessages(_), _) => true,
             (_, Held::Placed(place)) => !hung_up(place.socket()) && place.is_ours(),
-            (Address::Abstract(_), Held::Free(fd)) => !hung_up(fd),
+            (Address::Path(_) | Address::Abstract(_), Held::Free(fd)) => !hung_up(fd),
             (_, Held::Free(fd)) => getsockopt(fd, AcceptConn) != Ok(false),
         }
     }
@@ -322,7 +346,10 @@ impl Listener {
                 if self.address.listen_again(fd, options) {
                     return Mended::Listens;
                 }
-                self.address.listen(options).map(|anew| *fd = anew)
+                match self.maker {
+                    Maker::Us => self.address.listen(options).map(|anew| *fd = anew),
+                    Maker::Other => Err(Sys::ESHUTDOWN),
+                }
             }
         };
         anew.map_or_else(|errno| Mended::Deaf(Errno(errno as i32)), |()| Mended::BoundAnew)
@@ -379,6 +406,7 @@ fn bound_to(fd: &OwnedFd) -> Option<SocketAddr> {
     v4.or(v6)
 }
 
+mod handed;
 #[cfg(test)]
 mod tests;
 mod unix;

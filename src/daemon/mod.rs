@@ -19,6 +19,7 @@
 //! | `door`, `claim` | the control socket's listener, and the file that leads to it |
 //! | `reserve` | the descriptors that the supervisor keeps back for itself |
 //! | `watch` | learning that the file or its folder was removed |
+//! | `handed` | sockets that a service manager has handed over |
 //! | `process` | fork, exec, signals, reaping; the one room with `unsafe` |
 //! | `program` | what is executed, captured once |
 //! | `explain` | why a program cannot be executed, and what can be done about it |
@@ -51,6 +52,7 @@ mod drain;
 mod explain;
 mod facts;
 mod given;
+mod handed;
 mod history;
 mod holders;
 mod leftovers;

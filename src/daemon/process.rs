@@ -11,7 +11,7 @@
 //! parent, one word for each spawn, and ends; who reaps it asks [`Spawner::outcome`] for the reason.
 #![expect(unsafe_code, reason = "fork and what may be done in a forked child have no safe form")]
 
-pub(crate) use inherited::{FileLimit, Hangup, open_standard_fds, reset_signals_at_start};
+pub(crate) use inherited::{FileLimit, Hangup, open_standard_fds, reset_signals_at_start, take_descriptors};
 pub(crate) use interrupt::arm_interrupt;
 pub(crate) use memory::Slack;
 pub(crate) use reap::{ended, stopped};

@@ -3,7 +3,7 @@
 
 use super::{
     given::Described,
-    listen::{Address, ListenOptions, Listener, Mended, Refused, Rights},
+    listen::{Address, Handed, ListenOptions, Listener, Maker, Mended, Refused, Rights},
     reference::Roster,
     resolve::{self, link, resolve},
 };
@@ -17,7 +17,10 @@ use crate::{
         event::EventKind,
         id::{Errno, ListenerId},
     },
-    protocol::{status::Listening, words},
+    protocol::{
+        status::{Listening, Origin},
+        words,
+    },
 };
 use log::{Level, log};
 use nix::libc::{EADDRINUSE, EINVAL};
@@ -32,11 +35,13 @@ use std::{
 /// standard ones, a library, a file, a few connections.
 const NEEDED: u64 = 20;
 
-/// All sockets of the service. Each is known by its [`ListenerId`], the position of its option: addresses
-/// need not differ.
+/// All sockets of the service: those that were handed over, then those of the options. Each is known by its
+/// [`ListenerId`], its position: addresses need not differ.
 #[derive(Debug)]
 pub(crate) struct Sockets {
     wanted: BTreeMap<ListenerId, Wanted>,
+    /// Those that were handed over and not taken up yet.
+    handed: BTreeMap<ListenerId, Listener>,
     bound: BTreeMap<ListenerId, Bound>,
     /// Why the last one could not be bound, where there is more to say than the system does.
     refusal: Option<(ListenerId, String)>,
@@ -61,7 +66,7 @@ struct Bound {
     told: Option<Mended>,
 }
 
-/// What an option asks for.
+/// What an option asks for, or a service manager.
 #[derive(Debug)]
 struct Wanted {
     address: Address,
@@ -70,12 +75,14 @@ struct Wanted {
 }
 
 impl Sockets {
-    /// Finds the address for each option. Workers may have that many descriptors.
+    /// Finds the address for each option; those that were `handed` over come first. Workers may have that many
+    /// descriptors.
     ///
     /// # Errors
     /// If one of them makes no sense here, or the system cannot tell.
-    pub(crate) fn resolve(options: &Options, files: u64) -> Result<Self, Unusable> {
-        let count = u64::try_from(options.binds.len()).unwrap_or(u64::MAX);
+    pub(crate) fn resolve(options: &Options, handed: Vec<Handed>, files: u64) -> Result<Self, Unusable> {
+        let total = options.binds.len().saturating_add(handed.len());
+        let count = u64::try_from(total).unwrap_or(u64::MAX);
         let most = files.saturating_sub(NEEDED);
         if count > most {
             return Err(Unusable::Option(format!(
@@ -83,20 +90,37 @@ impl Sockets {
                  (`ulimit -n`); accepted: up to {most} sockets, which leaves {NEEDED} for all else"
             )));
         }
-        let named = (0..).map(ListenerId).zip(&options.binds);
-        let wanted = named.map(|(listener, spec)| {
+        let (mut wanted, mut taken) = (BTreeMap::new(), BTreeMap::new());
+        for (listener, Handed { listener: socket, name }) in (0..).map(ListenerId).zip(handed) {
+            let (address, options) = (socket.address().clone(), ListenOptions::default());
+            wanted.insert(listener, Wanted { address, options, name });
+            taken.insert(listener, socket);
+        }
+        for (position, spec) in options.binds.iter().enumerate() {
+            let listener =
+                ListenerId(u32::try_from(taken.len().saturating_add(position)).unwrap_or(u32::MAX));
+            let name = spec.name.as_ref().map(|name| name.as_str().to_owned());
+            if name.is_some() && taken.keys().any(|id| wanted.get(id).is_some_and(|it| it.name == name)) {
+                return Err(Unusable::Option(format!(
+                    "--bind: `{spec}` has the name of a socket that the service manager has handed over; \
+                     accepted: a name for each"
+                )));
+            }
             let listen_options = ListenOptions {
                 reuse_address: matches!(spec.endpoint, Endpoint::Tcp { reuse_address: true, .. }),
                 nonblocking: spec.nonblocking,
                 backlog: options.backlog,
                 rights: rights(spec)?,
             };
-            let address = address(spec, options)?;
-            let name = spec.name.as_ref().map(|name| name.as_str().to_owned());
-            Ok((listener, Wanted { address, options: listen_options, name }))
-        });
-        let wanted = wanted.collect::<Result<_, Unusable>>()?;
-        Ok(Self { wanted, bound: BTreeMap::new(), refusal: None, sure: true })
+            wanted
+                .insert(listener, Wanted { address: address(spec, options)?, options: listen_options, name });
+        }
+        Ok(Self { wanted, handed: taken, bound: BTreeMap::new(), refusal: None, sure: true })
+    }
+
+    /// How many there are, or are to be.
+    pub(crate) fn count(&self) -> usize {
+        self.wanted.len()
     }
 
     /// What they are called, for arguments that refer to them.
@@ -109,9 +133,18 @@ impl Sockets {
         let Some(wanted) = self.wanted.get(&listener) else {
             return EventKind::BindFailed { listener, errno: Errno(EINVAL) };
         };
-        match wanted.address.bind(wanted.options) {
+        let socket = match self.handed.remove(&listener) {
+            Some(socket) => Ok(socket),
+            None => wanted.address.bind(wanted.options),
+        };
+        match socket {
             Ok(socket) => {
-                log::info!("listening on {}{}", socket.address(), words::called(wanted.name.as_deref()));
+                let from = match socket.maker() {
+                    Maker::Us => "",
+                    Maker::Other => ", handed over by the service manager",
+                };
+                let name = words::called(wanted.name.as_deref());
+                log::info!("listening on {}{name}{from}", socket.address());
                 self.bound.insert(listener, Bound { listener: socket, told: None });
                 EventKind::Bound { listener }
             }
@@ -143,13 +176,22 @@ impl Sockets {
     fn holder(&self, address: &Address) -> Option<String> {
         let own = self.bound.iter().find(|(_, bound)| bound.listener.address().conflicts(address));
         match own {
+            Some((_, bound)) if bound.listener.maker() == Maker::Other => {
+                Some(format!("the service manager has handed over {} already", bound.listener.address()))
+            }
             Some((listener, bound)) => Some(format!(
                 "this command line listens there itself: its `-b` number {} is {}",
-                listener.0.saturating_add(1),
+                self.number(*listener),
                 bound.listener.address()
             )),
             None => address.holder(),
         }
+    }
+
+    /// Which of the options a socket is of, from 1 on.
+    fn number(&self, listener: ListenerId) -> usize {
+        let handed = self.bound.values().filter(|bound| bound.listener.maker() == Maker::Other).count();
+        usize::try_from(listener.0).unwrap_or(usize::MAX).saturating_sub(handed).saturating_add(1)
     }
 
     /// Notes that workers may have done something to the sockets, which are theirs as well.
@@ -190,6 +232,10 @@ impl Sockets {
         let listening = |(listener, bound): (&ListenerId, &Bound)| Listening {
             address: bound.listener.address().to_string(),
             name: self.name(*listener),
+            from: match bound.listener.maker() {
+                Maker::Us => Origin::Bind,
+                Maker::Other => Origin::Manager,
+            },
         };
         self.bound.iter().map(listening).collect()
     }
@@ -220,7 +266,9 @@ fn level(mended: Mended) -> Level {
 fn what(address: &Address, mended: Mended) -> String {
     let ended = match address {
         Address::Path(_) => "somebody had removed the file, or ended the listening, of",
-        Address::Tcp(_) | Address::Udp(_) | Address::Abstract(_) => "a worker had ended the listening on",
+        Address::Tcp(_) | Address::Udp(_) | Address::Abstract(_) | Address::UnixMessages(_) => {
+            "a worker had ended the listening on"
+        }
     };
     match mended {
         Mended::Listens => format!("{ended} {address}, which is shared by all; it listens again"),

@@ -3,6 +3,8 @@
 use super::{
     claim::Claim,
     control::Control,
+    handed,
+    listen::Handed,
     log,
     process::{self, FileLimit, Hangup, Spawner},
     recorder::Recorder,
@@ -38,10 +40,13 @@ pub fn run(options: &Options) -> ExitCode {
     if let Err(errno) = process::open_standard_fds() {
         return say(format_args!("/dev/null cannot be opened: {}", words::errno(errno)), 1);
     }
+    // First of all that opens anything.
+    let handed = match handed::take() {
+        Ok(handed) => handed,
+        Err(why) => return say(format_args!("{why}"), 1),
+    };
     let files = FileLimit::raise();
-    let fits = connections_fit(options, files);
-    let fits = fits.map_err(Unusable::Option);
-    let sockets = match fits.and_then(|()| sockets(options, files)) {
+    let sockets = match sockets(options, handed, files) {
         Ok(sockets) => sockets,
         Err(Unusable::Option(why)) => {
             let hint = format!("{why}\nTry '{} --help'.", COMMAND_LINE.program);
@@ -51,7 +56,7 @@ pub fn run(options: &Options) -> ExitCode {
     };
     let level = level(options.verbosity);
     log::init(level, options.syslog);
-    if options.binds.is_empty() {
+    if sockets.count() == 0 {
         info!("no --bind: workers inherit no socket");
     }
     if hangup == Hangup::Ignored {
@@ -67,8 +72,10 @@ pub fn run(options: &Options) -> ExitCode {
 }
 
 /// The sockets to be bound, of which the program's arguments name none that there is not.
-fn sockets(options: &Options, files: FileLimit) -> Result<Sockets, Unusable> {
-    let sockets = Sockets::resolve(options, files.soft())?;
+fn sockets(options: &Options, handed: Vec<Handed>, files: FileLimit) -> Result<Sockets, Unusable> {
+    let count = handed.len().saturating_add(options.binds.len());
+    connections_fit(options, count, files).map_err(Unusable::Option)?;
+    let sockets = Sockets::resolve(options, handed, files.soft())?;
     if let Workload::Program { args, .. } = &options.workload {
         sockets.roster().check(args).map_err(|error| Unusable::Option(error.to_string()))?;
     }
@@ -79,8 +86,8 @@ fn sockets(options: &Options, files: FileLimit) -> Result<Sockets, Unusable> {
 ///
 /// # Errors
 /// A line that names the option, the limit and what is accepted.
-fn connections_fit(options: &Options, files: FileLimit) -> Result<(), String> {
-    let sockets = u64::try_from(options.binds.len()).unwrap_or(u64::MAX);
+fn connections_fit(options: &Options, sockets: usize, files: FileLimit) -> Result<(), String> {
+    let sockets = u64::try_from(sockets).unwrap_or(u64::MAX);
     let own = sockets.saturating_add(OWN_FILES);
     let most = files.hard().saturating_sub(own);
     if !options.command_socket_as_fd || u64::from(options.number) <= most {
@@ -123,7 +130,7 @@ fn assemble(
     level: LevelFilter,
     hangup: Hangup,
 ) -> Result<Box<Shell<'_>>, String> {
-    let config = config(options);
+    let config = config(options, &sockets);
     let failed = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
     let recorder = match &options.trace {
         Some(path) => Some(
@@ -143,13 +150,13 @@ fn assemble(
     Shell::new(parts).map(Box::new).map_err(failed("signals cannot be caught"))
 }
 
-fn config(options: &Options) -> Config {
+fn config(options: &Options, sockets: &Sockets) -> Config {
     // Asked only if needed: it takes a dozen system calls.
     let processors = || thread::available_parallelism().map_or(1, usize::from);
     let unacked = options.max_unacked.unwrap_or_else(|| u32::try_from(processors()).unwrap_or(u32::MAX));
     Config {
         target: options.number,
-        listeners: u32::try_from(options.binds.len()).unwrap_or(u32::MAX),
+        listeners: u32::try_from(sockets.count()).unwrap_or(u32::MAX),
         ack: options.ack,
         retries: options.retries,
         backoff: options.backoff,

@@ -38,6 +38,26 @@ pub struct Listening {
     pub address: String,
     /// What it is called, if anything.
     pub name: Option<String>,
+    /// Where it comes from.
+    pub from: Origin,
+}
+
+/// Where a socket comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// An option of the command line.
+    Bind,
+    /// A service manager, which has handed it over.
+    Manager,
+}
+
+impl Origin {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Bind => "bind",
+            Self::Manager => "manager",
+        }
+    }
 }
 
 impl About<'_> {
@@ -104,7 +124,13 @@ fn heading(status: &Status, about: &About<'_>) -> Vec<String> {
     }
     lines.extend(status.stopping.map(|shutdown| format!("shutting down ({shutdown})")));
     if !about.sockets.is_empty() {
-        let socket = |socket: &Listening| format!("{}{}", socket.address, called(socket.name.as_deref()));
+        let socket = |socket: &Listening| {
+            let from = if socket.from == Origin::Manager { ", from the service manager" } else { "" };
+            let name = socket.name.as_deref().unwrap_or_default();
+            let about = format!("{name}{from}");
+            let about = about.strip_prefix(", ").unwrap_or(&about);
+            format!("{}{}", socket.address, called((!about.is_empty()).then_some(about)))
+        };
         let sockets: Vec<_> = about.sockets.iter().map(socket).collect();
         lines.push(format!("listening on {}", sockets.join(", ")));
     }
@@ -260,6 +286,7 @@ fn socket_value(socket: &Listening) -> Value {
     Value::Object(members([
         ("address", text(&socket.address)),
         ("name", or_null(socket.name.as_ref(), |name| text(name))),
+        ("from", text(socket.from.word())),
     ]))
 }
 
@@ -345,8 +372,11 @@ mod tests {
     }
 
     fn about() -> About<'static> {
-        let socket = |address: &str, name| Listening { address: address.into(), name };
-        let sockets = vec![socket("127.0.0.1:8080", None), socket("[::1]:8080", Some("web".into()))];
+        let socket = |address: &str, name, from| Listening { address: address.into(), name, from };
+        let sockets = vec![
+            socket("127.0.0.1:8080", None, Origin::Manager),
+            socket("[::1]:8080", Some("web".into()), Origin::Bind),
+        ];
         About { pid: 4_242, version: "0.1.0", uptime: Millis(10_920_000), sockets, stopped: BTreeSet::new() }
     }
 
@@ -401,7 +431,7 @@ mod tests {
 einhyrningsins 0.1.0, pid 4242, up 3 h 2 min
 generation 1, 1/3 workers healthy
 upgrading to generation 2 (rolling): 0/3 healthy, 1 retired, for 3.2 s; waiting for 1 worker to become healthy
-listening on 127.0.0.1:8080, [::1]:8080 (web)
+listening on 127.0.0.1:8080 (from the service manager), [::1]:8080 (web)
 SLOT  PID    GENERATION  PHASE            READY  AGE    RESTARTS  LAST PING  LAST EXIT
 0     10002  1           healthy          seen   1.5 s  2         40 ms ago  killed by SIGSEGV (signal 11)
 0     -      2           spawning/wanted  -      1.5 s  2         -          killed by SIGSEGV (signal 11)
@@ -421,8 +451,8 @@ slot 2: given up after 5 failed starts, at last: exited with status 1; `retry` t
             "\"pid\":4242",
             "\"uptime_ms\":10920000",
             "\"listeners\":[\"127.0.0.1:8080\",\"[::1]:8080\"]",
-            "\"sockets\":[{\"address\":\"127.0.0.1:8080\",\"name\":null},\
-             {\"address\":\"[::1]:8080\",\"name\":\"web\"}]",
+            "\"sockets\":[{\"address\":\"127.0.0.1:8080\",\"from\":\"manager\",\"name\":null},\
+             {\"address\":\"[::1]:8080\",\"from\":\"bind\",\"name\":\"web\"}]",
             "\"stopping\":null",
             "\"upgrade\":{\"age_ms\":3200,\"generation\":2,\"healthy\":0,\"retired\":1,\
              \"rolling_back\":false,\"stage\":\"spread\",\"strategy\":\"rolling\",\"trial_left_ms\":null,\

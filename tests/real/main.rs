@@ -21,6 +21,7 @@ mod faults;
 mod given;
 mod groups;
 mod habits;
+mod handed;
 mod harness;
 mod idle;
 mod inherited;

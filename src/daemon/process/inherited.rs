@@ -15,7 +15,7 @@ use nix::{
 };
 use std::{
     mem,
-    os::fd::{AsRawFd as _, IntoRawFd as _},
+    os::fd::{AsRawFd as _, FromRawFd as _, IntoRawFd as _, OwnedFd, RawFd},
     ptr,
 };
 
@@ -157,6 +157,23 @@ impl FileLimit {
         let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
         setrlimit(Resource::RLIMIT_NOFILE, self.soft.min(most), self.hard.min(most))
     }
+}
+
+/// Takes descriptors that whoever started the supervisor has left open for it, from one number on. No program
+/// that is executed later has them by accident.
+///
+/// # Errors
+/// The first that is not open.
+pub(crate) fn take_descriptors(first: RawFd, count: usize) -> Result<Vec<OwnedFd>, (RawFd, Errno)> {
+    let take = |fd: RawFd| {
+        // SAFETY: fcntl takes any number. By Rust's rules nobody else here has one that this process has not
+        // opened itself, and it has opened nothing yet but 0 to 2.
+        let done = unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+        Sys::result(done).map_err(|found| (fd, errno(found)))?;
+        // SAFETY: it is open, and as above nobody owns it.
+        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    };
+    (first..).take(count).map(take).collect()
 }
 
 /// Makes sure that descriptors 0 to 2 exist, so that nothing else takes their place and is written to

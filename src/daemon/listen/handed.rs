@@ -1,0 +1,70 @@
+//! Sockets that were made by somebody else: told what they are, and left as they came.
+
+use super::{Address, Held, ListenOptions, Listener, Maker};
+use nix::{
+    errno::Errno,
+    fcntl::{FcntlArg, OFlag, fcntl},
+    sys::socket::{
+        SockType, SockaddrStorage, UnixAddr, getsockname, getsockopt,
+        sockopt::{self, AcceptConn},
+    },
+};
+use std::{
+    net::{SocketAddr, SocketAddrV4, SocketAddrV6},
+    os::fd::{AsRawFd as _, OwnedFd},
+};
+
+/// A socket from somewhere else.
+#[derive(Debug)]
+pub(crate) struct Handed {
+    pub(crate) listener: Listener,
+    /// What it was called, if anything.
+    pub(crate) name: Option<String>,
+}
+
+impl Listener {
+    /// A listener of a socket that somebody else has made. Its O_NONBLOCK stays as it is, and its file, if it has
+    /// one, is not ours.
+    ///
+    /// # Errors
+    /// If it is nothing that workers could share; continues a sentence that starts with what it is called.
+    pub(crate) fn handed(fd: OwnedFd) -> Result<Self, String> {
+        let address = address(&fd)?;
+        let flags =
+            fcntl(&fd, FcntlArg::F_GETFL).map_err(|errno| format!("is of no use: {}", errno.desc()))?;
+        let nonblocking = OFlag::from_bits_retain(flags).contains(OFlag::O_NONBLOCK);
+        let options = ListenOptions { nonblocking, ..ListenOptions::default() };
+        Ok(Self { held: Held::Free(fd), address, options, maker: Maker::Other })
+    }
+}
+
+fn address(fd: &OwnedFd) -> Result<Address, String> {
+    let kind = match getsockopt(fd, sockopt::SockType) {
+        Ok(kind) => kind,
+        Err(Errno::ENOTSOCK) => return Err("is not a socket".into()),
+        Err(errno) => return Err(format!("is of no use: {}", errno.desc())),
+    };
+    let name = getsockname::<SockaddrStorage>(fd.as_raw_fd());
+    let name = name.map_err(|_| "is a socket of another kind".to_owned())?;
+    let v4 = name.as_sockaddr_in().map(|v4| SocketAddr::from(SocketAddrV4::from(*v4)));
+    let v6 = name.as_sockaddr_in6().map(|v6| SocketAddr::from(SocketAddrV6::from(*v6)));
+    let (inet, unix) = (v4.or(v6), name.as_unix_addr());
+    let found = match (kind, inet, unix) {
+        (SockType::Stream, Some(inet), _) => Address::Tcp(inet),
+        (SockType::Datagram, Some(inet), _) => Address::Udp(inet),
+        (SockType::Stream, None, Some(unix)) => stream(unix)?,
+        (SockType::Datagram, None, Some(unix)) => Address::UnixMessages(Box::new(stream(unix)?)),
+        _ => return Err("is a socket of another kind".into()),
+    };
+    if kind == SockType::Stream && getsockopt(fd, AcceptConn) != Ok(true) {
+        return Err("is a connection, or a socket that does not listen (with systemd: Accept=no)".into());
+    }
+    Ok(found)
+}
+
+fn stream(unix: &UnixAddr) -> Result<Address, String> {
+    let path = unix.path().map(|path| Address::Path(path.to_path_buf()));
+    let name =
+        || unix.as_abstract().map(|name| Address::Abstract(String::from_utf8_lossy(name).into_owned()));
+    path.or_else(name).ok_or_else(|| "has no address that anybody could send to".into())
+}
