@@ -15,7 +15,7 @@ use super::{
 use crate::{
     cli::daemon::{COMMAND_LINE, Options, Verbosity, Workload},
     fsm::{Supervisor, config::Config},
-    protocol::words,
+    protocol::{visible::visible, words},
 };
 use ::log::{LevelFilter, debug, error, info};
 use mio::Poll;
@@ -49,7 +49,9 @@ pub fn run(options: &Options) -> ExitCode {
     let sockets = match sockets(options, handed, files) {
         Ok(sockets) => sockets,
         Err(Unusable::Option(why)) => {
-            let hint = format!("{why}\nTry '{} --help'.", COMMAND_LINE.program);
+            // Paths may have anything in them.
+            let hint = format!("{}
+Try '{} --help'.", visible(&why), COMMAND_LINE.program);
             return say(format_args!("{hint}"), 2);
         }
         Err(Unusable::ForNow(why)) => return say(format_args!("{why}"), 1),

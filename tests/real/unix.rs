@@ -65,6 +65,7 @@ fn refused(folder: Folder, options: &[&str], code: i32, named: &[&str]) -> Ended
         [&["-b", &bind][..], options, &["sh", "-c", "touch \"${EINHORN_SOCK_PATH%/*}/started\""]].concat();
     let ended = run_in(folder, &all, |_| {});
     assert_eq!(ended.code, code, "{}", ended.stderr);
+    assert!(code != 2 || ended.stderr.lines().count() == 2, "{}", ended.stderr);
     for name in named {
         assert!(ended.stderr.contains(name), "no {name} in: {}", ended.stderr);
     }
@@ -220,6 +221,7 @@ fn what_cannot_be_is_refused_before_anything_is_done() {
         ("unix:", "has no path"),
         ("unix:/tmp/a,mode=9", "0 to 0777 in octal"),
         ("unix:/tmp/a,mode=u+w", "0 to 0777 in octal"),
+        ("unix:/tmp/a\n\x1b[2J,user=no-such-user", "`unix:/tmp/a\\n\\u{1b}[2J,user=no-such-user`"),
         ("unix:/tmp/a,user=no-such-user", "this machine has no user `no-such-user`"),
         ("unix:/tmp/a,group=no-such-group", "this machine has no group `no-such-group`"),
         ("unix:/tmp/a,user=", "a user that is neither a name nor a number"),
