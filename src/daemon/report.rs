@@ -181,7 +181,7 @@ impl Unhandled {
         Self { chosen, sent: BTreeMap::new(), told: BTreeSet::new(), ready: BTreeSet::new() }
     }
 
-    /// A worker was sent the signal that its program is known to want.
+    /// A worker without a handler for it was sent the signal that was chosen for its program.
     pub(crate) fn sent(&mut self, worker: WorkerId, signal: Signal, number: i32) {
         self.sent.insert(worker, (signal, number));
     }

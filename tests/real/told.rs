@@ -75,10 +75,10 @@ fn a_first_start_that_fails_gives_no_advice_that_cannot_be_followed() {
 fn a_worker_that_goes_into_the_background_is_told_to_stay_in_the_foreground() {
     let folder = Folder::new();
     let left = folder.join("left");
-    // Ends once its copy has a session of its own, as daemons do.
+    // Ends once its copy has a session of its own and a name, as daemons do.
     let copy = format!("echo $$ >{0}.new; mv {0}.new {0}; exec sleep 600", left.display());
     let script = format!(
-        "#!/bin/sh\nsetsid sh -c '{copy}' &\nwhile ! [ -e {} ]; do sleep 0.01; done\nexit 0\n",
+        "#!/bin/sh\nsetsid sh -c '{copy}' &\nuntil grep -sq sleep /proc/$(cat {})/comm; do sleep 0.01; done\n",
         left.display()
     );
     let ended = run(&["-r", "1", "--ack-after", "60", "--", &folder.script("daemon", &script)]);
@@ -155,6 +155,16 @@ fn a_worker_that_handles_the_stop_signal_or_is_ended_by_a_harsher_one_is_not_war
     supervisor.ctl_ok(&["upgrade"]);
     supervisor.signal(Signal::SIGINT);
     assert_eq!(supervisor.await_exit(), 0);
+    assert!(!supervisor.log().contains("no handler"), "{}", supervisor.log());
+
+    // One that has finished may say by what it was ended.
+    let finishes = "trap 'trap - TERM; kill $!; kill $$' TERM; sleep 600 & echo it listens; wait";
+    let mut supervisor = Supervisor::start(&["--ack-after", "0", "--", "sh", "-c", finishes]);
+    supervisor.await_log("it listens");
+    supervisor.await_healthy(1);
+    supervisor.signal(Signal::SIGINT);
+    assert_eq!(supervisor.await_exit(), 0);
+    assert!(supervisor.log().contains("killed by SIGTERM (signal 15) as asked"), "{}", supervisor.log());
     assert!(!supervisor.log().contains("no handler"), "{}", supervisor.log());
 
     let (mut supervisor, _) = sleepers(2, &[]);

@@ -4,6 +4,7 @@ use super::{
     super::scratch::{Scratch, eventually},
     *,
 };
+use nix::libc::SIGTERM;
 use std::process::{Child, Command, Stdio};
 
 const TERM: Choice = Choice { signal: Signal::Term, reason: Reason::NotCaught };
@@ -65,8 +66,10 @@ fn a_program_that_is_known_gets_its_signal_however_it_was_started() {
 
 #[test]
 fn a_program_that_is_not_known_gets_usr2_if_it_catches_it_and_else_term() {
-    let catches = "import signal; signal.signal(signal.SIGUSR2, lambda *_: None); signal.pause()";
-    Process::python(catches).is_eventually("a handler", USR2);
+    let handler = "import signal; signal.signal(signal.SIGUSR2, lambda *_: None); signal.pause()";
+    let process = Process::python(handler);
+    process.is_eventually("a handler", USR2);
+    assert!(catches(Pid(process.0.id()), SIGUSR2) && !catches(Pid(process.0.id()), SIGTERM));
     let ignores = "import signal; signal.signal(signal.SIGUSR2, signal.SIG_IGN); signal.pause()";
     let process = Process::python(ignores);
     assert_eq!(process.choice(Manners::Unknown), TERM);

@@ -83,7 +83,10 @@ impl Shell<'_> {
         let Choice { signal, reason } =
             drain::choose(pid, program.map_or(Path::new(""), Program::path), manners);
         debug!("worker {worker}: pid {pid} gets SIG{signal}, {reason}");
-        self.unhandled.sent(worker, signal, process::number(signal) as i32);
+        let number = process::number(signal) as i32;
+        if !drain::catches(pid, number) {
+            self.unhandled.sent(worker, signal, number);
+        }
         self.send(worker, pid, signal, Scope::Awake);
     }
 
