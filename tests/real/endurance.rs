@@ -19,7 +19,7 @@ use std::{
 };
 
 const WORKERS: usize = 4;
-const PLAN: LoadPlan = LoadPlan { fresh_threads: 2, keepalive_threads: 4 };
+const PLAN: LoadPlan = LoadPlan { fresh_threads: 2, keepalive_threads: 4, retrying_threads: 0 };
 /// All connections that the load has at a time.
 const CONNECTIONS: u64 = 6;
 /// Between two kills, on average.

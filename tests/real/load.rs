@@ -3,7 +3,9 @@
 //! It is the judge of "no dropped connection". A request has failed if the connection was refused or
 //! reset, ended before the response was complete, took longer than [`TIMEOUT`], or if the status was
 //! not 200. Two things are allowed, since HTTP allows them: a response may say `Connection: close`,
-//! and a server may close a connection that was idle, before a byte of the next request was sent.
+//! and a server may close a connection that was idle, before a byte of the next request was sent. A thread
+//! that retries allows one more, as HTTP clients do (RFC 9110, 9.2.2): if a kept connection ends before a byte
+//! of the answer came, the request is made again on a new one. How often that was so is counted.
 #![allow(dead_code, reason = "every test uses the part that it needs")]
 #![expect(clippy::disallowed_methods, reason = "latencies are measured here")]
 
@@ -36,6 +38,8 @@ pub(crate) struct LoadPlan {
     pub(crate) fresh_threads: usize,
     /// Threads that ask on one connection for as long as the server keeps it.
     pub(crate) keepalive_threads: usize,
+    /// The same, but they ask again if the connection ends before a byte of an answer.
+    pub(crate) retrying_threads: usize,
 }
 
 /// What came of it.
@@ -53,6 +57,8 @@ pub(crate) struct Report {
     pub(crate) keepalive: u64,
     /// How often a kept connection was made anew.
     pub(crate) reconnects: u64,
+    /// Requests that were made again, since the server closed their connection as they came.
+    pub(crate) retries: u64,
     /// How long answers took, connecting included.
     pub(crate) latencies: Vec<Duration>,
     /// Answers by the version and by the pid that the example workers name in their answers.
@@ -73,7 +79,7 @@ impl Report {
     fn answered(&mut self, kind: Kind, response: &Response, latency: Duration) {
         match kind {
             Kind::Fresh => self.fresh += 1,
-            Kind::KeepAlive => self.keepalive += 1,
+            Kind::KeepAlive | Kind::Retrying => self.keepalive += 1,
         }
         if self.latencies.len() < MAX_LATENCIES {
             self.latencies.push(latency);
@@ -104,7 +110,8 @@ impl Load {
     pub(crate) fn start(addr: SocketAddr, plan: LoadPlan) -> Self {
         let (stop, report) = (Arc::new(AtomicBool::new(false)), Arc::default());
         let kinds = std::iter::repeat_n(Kind::Fresh, plan.fresh_threads)
-            .chain(std::iter::repeat_n(Kind::KeepAlive, plan.keepalive_threads));
+            .chain(std::iter::repeat_n(Kind::KeepAlive, plan.keepalive_threads))
+            .chain(std::iter::repeat_n(Kind::Retrying, plan.retrying_threads));
         let threads = kinds.map(|kind| {
             let client =
                 Client { addr, kind, connection: None, stop: Arc::clone(&stop), report: Arc::clone(&report) };
@@ -154,10 +161,11 @@ pub(crate) fn get(addr: SocketAddr) -> io::Result<Response> {
     Connection::open(addr)?.request(Kind::Fresh)
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Fresh,
     KeepAlive,
+    Retrying,
 }
 
 /// One thread of the load.
@@ -189,23 +197,29 @@ impl Client {
 
     fn ask(&mut self) -> io::Result<Response> {
         let kept = self.connection.take().filter(Connection::is_open);
-        let mut connection = match kept {
-            Some(connection) => connection,
-            None => {
-                if matches!(self.kind, Kind::KeepAlive) {
-                    lock(&self.report).reconnects += 1;
-                }
-                Connection::open(self.addr)?
-            }
-        };
-        let response = connection.request(self.kind)?;
+        let is_kept = kept.is_some();
+        let mut connection = kept.map_or_else(|| self.connect(), Ok)?;
+        let mut result = connection.request(self.kind);
+        if self.kind == Kind::Retrying && is_kept && result.is_err() && connection.ended_unheard {
+            lock(&self.report).retries += 1;
+            connection = self.connect()?;
+            result = connection.request(self.kind);
+        }
+        let response = result?;
         if response.closes() {
             // Whoever closes first has the port blocked for a while: let that be the server.
             let _ = connection.stream.read(&mut [0]);
-        } else if matches!(self.kind, Kind::KeepAlive) {
+        } else if self.kind != Kind::Fresh {
             self.connection = Some(connection);
         }
         Ok(response)
+    }
+
+    fn connect(&self) -> io::Result<Connection> {
+        if self.kind != Kind::Fresh {
+            lock(&self.report).reconnects += 1;
+        }
+        Connection::open(self.addr)
     }
 }
 
@@ -249,6 +263,8 @@ impl Response {
 struct Connection {
     addr: SocketAddr,
     stream: TcpStream,
+    /// Whether it has ended before a byte of the last answer.
+    ended_unheard: bool,
 }
 
 impl Connection {
@@ -257,7 +273,7 @@ impl Connection {
         stream.set_read_timeout(Some(TIMEOUT))?;
         stream.set_write_timeout(Some(TIMEOUT))?;
         stream.set_nodelay(true)?;
-        Ok(Self { addr, stream })
+        Ok(Self { addr, stream, ended_unheard: false })
     }
 
     /// Whether the server has left the connection open while it was idle.
@@ -270,20 +286,16 @@ impl Connection {
     fn request(&mut self, kind: Kind) -> io::Result<Response> {
         let connection = match kind {
             Kind::Fresh => "close",
-            Kind::KeepAlive => "keep-alive",
+            Kind::KeepAlive | Kind::Retrying => "keep-alive",
         };
         let request = format!("GET / HTTP/1.1\r\nHost: {}\r\nConnection: {connection}\r\n\r\n", self.addr);
-        self.stream.write_all(request.as_bytes()).map_err(|error| during("send", &error))?;
-
         let mut received = Vec::new();
-        let head = loop {
-            if let Some(at) = received.windows(4).position(|four| four == b"\r\n\r\n") {
-                break at;
-            }
-            if self.receive(&mut received)? == 0 {
-                return Err(broken(format!("closed after {} bytes of a head", received.len())));
-            }
-        };
+        let head = self.exchange(&request, &mut received);
+        // One that takes too long is not over.
+        let is_late =
+            |error: &io::Error| matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut);
+        self.ended_unheard = received.is_empty() && head.as_ref().is_err_and(|error| !is_late(error));
+        let head = head?;
         let text = String::from_utf8_lossy(received.get(..head).unwrap_or_default()).into_owned();
         let mut response =
             Response::parse(&text).ok_or_else(|| broken(format!("not a response: {text:?}")))?;
@@ -301,6 +313,19 @@ impl Connection {
         }
         response.body = String::from_utf8_lossy(&body).into_owned();
         Ok(response)
+    }
+
+    /// Sends a request and receives at least the head of the answer; returns how long that is.
+    fn exchange(&mut self, request: &str, received: &mut Vec<u8>) -> io::Result<usize> {
+        self.stream.write_all(request.as_bytes()).map_err(|error| during("send", &error))?;
+        loop {
+            if let Some(at) = received.windows(4).position(|four| four == b"\r\n\r\n") {
+                return Ok(at);
+            }
+            if self.receive(received)? == 0 {
+                return Err(broken(format!("closed after {} bytes of a head", received.len())));
+            }
+        }
     }
 
     fn receive(&mut self, into: &mut Vec<u8>) -> io::Result<usize> {
@@ -396,7 +421,8 @@ mod tests {
     fn load_counts_what_was_answered_and_what_was_not() {
         const ANSWER: &str = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 10\r\n\r\nversion 7\n";
         let (addr, thread) = server(&[ANSWER; 5]);
-        let load = Load::start(addr, LoadPlan { fresh_threads: 0, keepalive_threads: 1 });
+        let load =
+            Load::start(addr, LoadPlan { fresh_threads: 0, keepalive_threads: 1, retrying_threads: 0 });
         thread.join().unwrap();
         while load.so_far().failures == 0 {
             thread::sleep(PACE);
@@ -407,5 +433,36 @@ mod tests {
         assert!(report.failed[0].starts_with("KeepAlive request 6: "), "{report:?}");
         assert!(report.reconnects == report.requests && report.requests == report.failures + 5, "{report:?}");
         assert!(report.quantile(0.5) <= report.quantile(0.99));
+    }
+
+    #[test]
+    fn only_a_request_on_a_kept_connection_is_made_again() {
+        let keep = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+        for (kind, expected) in [(Kind::Retrying, Some(1)), (Kind::KeepAlive, None), (Kind::Fresh, None)] {
+            // One connection is answered once and closed at the next request, the second is answered.
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let addr = listener.local_addr().unwrap();
+            let mut client = Client {
+                addr,
+                kind,
+                connection: Some(Connection::open(addr).unwrap()),
+                stop: Arc::default(),
+                report: Arc::default(),
+            };
+            let thread = thread::spawn(move || {
+                let (mut first, _) = listener.accept().unwrap();
+                assert!(first.read(&mut [0; 4096]).unwrap() > 0);
+                drop(first);
+                if expected.is_some() {
+                    let (mut second, _) = listener.accept().unwrap();
+                    assert!(second.read(&mut [0; 4096]).unwrap() > 0);
+                    second.write_all(keep.as_bytes()).unwrap();
+                }
+            });
+            let result = client.ask().map(|response| response.body);
+            thread.join().unwrap();
+            assert_eq!(result.ok().as_deref(), expected.map(|_| "ok"), "{kind:?}");
+            assert_eq!(lock(&client.report).retries, expected.unwrap_or_default(), "{kind:?}");
+        }
     }
 }

@@ -14,7 +14,7 @@ use std::{
 };
 
 const WORKERS: usize = 4;
-const PLAN: LoadPlan = LoadPlan { fresh_threads: 3, keepalive_threads: 6 };
+const PLAN: LoadPlan = LoadPlan { fresh_threads: 3, keepalive_threads: 6, retrying_threads: 0 };
 
 /// A worker program: what to run, and words for it.
 #[derive(Clone, Copy, PartialEq)]
