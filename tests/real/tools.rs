@@ -250,6 +250,23 @@ pub(crate) fn have(program: &str, args: &[&str]) -> bool {
     silent(Command::new(program).args(args)).unwrap_or(false)
 }
 
+/// Builds a program, in silence: a warning is one too many in what people copy.
+#[track_caller]
+pub(crate) fn build(command: &mut Command) {
+    let output = command.output().expect("the compiler can be run");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.is_empty(), "{said}");
+}
+
+/// Builds a program in Go. What Go builds on the way stays among what cargo builds, for the next time.
+#[track_caller]
+pub(crate) fn go_build(source: &str, program: &str) {
+    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("go");
+    fs::create_dir_all(&cache).expect("a folder can be made");
+    let mut go = Command::new("go");
+    build(go.args(["build", "-o", program, source]).env("GOCACHE", cache).env("CGO_ENABLED", "0"));
+}
+
 /// The interpreter behind `python3`, which may be a slow wrapper; `None` if there is none.
 pub(crate) fn python() -> Option<String> {
     let output = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output().ok()?;
