@@ -10,6 +10,7 @@ use nix::errno::Errno;
 use std::{
     io::{self, ErrorKind, Read, Write},
     mem,
+    time::{Duration, Instant},
 };
 
 /// How much is read at a time.
@@ -25,6 +26,9 @@ const UNSENT_MAX: usize = 256 * 1024;
 /// How often in a row the system may lack the memory to send an answer before that is given up; it is tried
 /// a few times a second.
 const SETBACKS_MAX: u32 = 25;
+
+/// How long somebody who has connected may take to say something before it can be sent away for others.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// Who is at the other end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +86,9 @@ pub(crate) struct Client {
     pub(crate) ended: bool,
     /// The client has closed its end, or the half that it speaks on.
     said_all: bool,
+    /// It has said something.
+    has_spoken: bool,
+    since: Instant,
     input: LineBuffer,
     unread: Vec<u8>,
     unsent: Vec<u8>,
@@ -99,6 +106,8 @@ impl Client {
             hung_up: false,
             ended: false,
             said_all: false,
+            has_spoken: false,
+            since: Instant::now(),
             input: LineBuffer::new(REQUEST_MAX),
             unread: Vec::new(),
             unsent: Vec::new(),
@@ -127,6 +136,11 @@ impl Client {
         self.in_flight.is_none() && self.unsent.is_empty()
     }
 
+    /// Whether it has had the time to say what it has connected for.
+    pub(crate) fn had_its_turn(&self) -> bool {
+        self.has_spoken || self.since.elapsed() > GRACE
+    }
+
     /// The next line it has sent, if there is one.
     pub(crate) fn next_line(&mut self) -> Option<Result<Vec<u8>, Overlong>> {
         while !self.ended {
@@ -135,6 +149,7 @@ impl Client {
             let used = self.unread.len() - rest.len();
             self.unread.drain(..used);
             if line.is_some() {
+                self.has_spoken = true;
                 return line;
             }
             // There may be thousands of workers, and each speaks once.

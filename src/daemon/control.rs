@@ -202,6 +202,7 @@ impl Control {
         self.accept_again = None;
         for _ in 0..ACCEPT_MAX {
             if self.crowd.len() >= self.room && !self.make_room() {
+                self.accept_again = Some(now + PAUSE);
                 return;
             }
             match self.door.accept() {

@@ -128,13 +128,14 @@ impl Crowd {
     }
 
     /// The one that has been silent for longest and waits for nothing; if all wait, one that has an answer
-    /// and does not read it.
+    /// and does not read it. None that has only just connected: it may be a worker that is about to report.
     pub(crate) fn most_silent(&self) -> Option<ClientId> {
         let find = |fits: fn(&Client) -> bool| {
             let fits = |id: &&ClientId| self.clients.get(id).is_some_and(fits) && !self.ready.contains(id);
             self.silent.values().find(fits).copied()
         };
-        find(Client::is_idle).or_else(|| find(|client| client.in_flight.is_none()))
+        find(|client| client.is_idle() && client.had_its_turn())
+            .or_else(|| find(|client| client.in_flight.is_none() && client.had_its_turn()))
     }
 
     /// Those to which something is to be sent once more, as of when they were weighed.
