@@ -56,15 +56,23 @@ fn announced(
     variable: impl Fn(&str) -> Option<OsString>,
     own: u32,
 ) -> Result<Option<Vec<Option<String>>>, String> {
-    let pid = variable(LISTEN_PID).and_then(|pid| pid.to_str()?.parse().ok());
-    if pid != Some(own) {
-        return Ok(None);
-    }
     let refused = |name: &str, value: &OsString, why: String, accepted: String| {
         UsageError::BadValue { option: name.to_owned(), value: brief(value), why, accepted }.to_string()
     };
-    let Some(count) = variable(LISTEN_FDS) else { return Ok(None) };
+    let (Some(count), Some(pid)) = (variable(LISTEN_FDS), variable(LISTEN_PID)) else { return Ok(None) };
     let digits = |text: &&str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let meant = pid.to_str().filter(digits).and_then(|text| text.parse::<u32>().ok()).ok_or_else(|| {
+        let why = "is no process".to_owned();
+        refused(
+            LISTEN_PID,
+            &pid,
+            why,
+            format!("the number of the process that the sockets are for, here {own}"),
+        )
+    })?;
+    if meant != own {
+        return Ok(None);
+    }
     let number = count.to_str().filter(digits).and_then(|text| text.parse::<u16>().ok());
     let number = number.filter(|number| *number > 0).ok_or_else(|| {
         let why = "is not how many sockets there are".to_owned();
@@ -122,8 +130,15 @@ mod tests {
 
     #[test]
     fn what_is_meant_for_another_process_is_not_even_read() {
-        for pid in ["41", "", "042x", "-42", "4 2", "99999999999999999999"] {
-            assert_eq!(read(pid, Some("nonsense"), Some("\u{1}")), Ok(None), "{pid}");
+        assert_eq!(read("41", Some("nonsense"), Some("\u{1}")), Ok(None));
+    }
+
+    #[test]
+    fn for_whom_they_are_must_be_a_number() {
+        for pid in ["", "042x", "-42", "4 2", "99999999999999999999"] {
+            let error = read(pid, Some("1"), None).unwrap_err();
+            assert!(error.starts_with("LISTEN_PID: ") && error.ends_with("here 42"), "{error}");
+            assert_eq!(read(pid, None, None), Ok(None), "without sockets that is nothing");
         }
     }
 
