@@ -4,6 +4,7 @@
 use einhyrningsins::{
     cli::drain,
     daemon::procfs::{self, Doing, Signals},
+    protocol::notification::Told,
 };
 use einhyrningsins::{
     cli::{
@@ -240,4 +241,15 @@ fn read_as_names(data: &[u8]) {
         let is_there = |name: &str| text.windows(name.len()).any(|part| part == name.as_bytes());
         assert!(found.is_none_or(|drain| is_there(drain.program)), "{found:?}");
     }
+}
+
+/// What a worker notifies: read as a whole, and with a line behind it.
+#[cfg(feature = "daemon")]
+pub fn notification(data: &[u8]) {
+    let (told, nonsense) = Told::read(data);
+    let fits = |text: &str| text.chars().count() <= MESSAGE_MAX && !text.chars().any(gives_orders);
+    assert!(told.status.as_deref().is_none_or(fits), "{told:?}");
+    assert!(nonsense.iter().all(|nonsense| fits(&nonsense.to_string())), "{nonsense:?}");
+    let (more, _) = Told::read(&[data, b"\nREADY=1"].concat());
+    assert_eq!(more, Told { ready: true, ..told }, "a line behind others counts");
 }

@@ -10,10 +10,10 @@ mod edge;
 #[path = "ops.rs"]
 mod ops;
 
-#[cfg(feature = "daemon")]
-pub use edge::proc_text;
 #[cfg(any(feature = "daemon", feature = "ctl"))]
 pub use edge::{bind_spec, command_line, control_stream};
+#[cfg(feature = "daemon")]
+pub use edge::{notification, proc_text};
 
 use crate::world::{Depth, World};
 use einhyrningsins::fsm::{
@@ -42,6 +42,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("control_stream", control_stream),
     #[cfg(feature = "daemon")]
     ("proc_text", proc_text),
+    #[cfg(feature = "daemon")]
+    ("notification", notification),
 ];
 
 /// No run of the machine is longer.

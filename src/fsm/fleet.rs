@@ -384,6 +384,14 @@ impl Fleet {
         self.edit_worker(id, |worker| worker.register(now));
     }
 
+    /// Puts a worker's deadline off until then, as far as that may be.
+    pub fn extend(&mut self, id: WorkerId, until: Time) {
+        let latest = self.workers.get(&id).and_then(|worker| index::latest(worker, &self.config));
+        if let Some(latest) = latest {
+            self.edit_worker(id, |worker| worker.extend(until.min(latest)));
+        }
+    }
+
     /// Time alone is no proof for a worker from here on.
     pub fn call_for_proof(&mut self, id: WorkerId) {
         self.edit_worker(id, Worker::call_for_proof);

@@ -52,6 +52,15 @@ fn is_ok(reply: &Reply) -> bool {
     }
 }
 
+/// How many serve, at the end of an upgrade.
+fn serves(healthy: u32, target: u32) -> String {
+    if healthy < target {
+        format!("{healthy} of {target} workers; the others have ended since and are started again")
+    } else {
+        count(healthy, "healthy worker")
+    }
+}
+
 fn message(reply: &Reply) -> String {
     match reply {
         Reply::Acked { pid } => format!("worker {pid} is acknowledged"),
@@ -82,29 +91,27 @@ fn message(reply: &Reply) -> String {
         Reply::Retrying { slots } => format!("trying again to fill {}", count(*slots, "slot")),
         Reply::Stopping { shutdown } => stopping(*shutdown).into(),
         Reply::NotRunning => "refused: the supervisor is shutting down".into(),
-        Reply::Upgraded { generation, workers, took } => format!(
-            "generation {generation} serves with {}, after {}",
-            count(*workers, "healthy worker"),
-            span(*took)
-        ),
+        Reply::Upgraded { generation, workers, target, took } => {
+            format!(
+                "generation {generation} serves with {}, after {}",
+                serves(*workers, *target),
+                span(*took)
+            )
+        }
         Reply::UpgradeRefused { generation, error } => {
             format!("generation {generation} was not started: {}; no worker was touched", spawn_error(error))
         }
         Reply::RolledBack { generation, serving, cause, slot, failures, failure, healthy, target, took } => {
-            let serves = if healthy < target {
-                format!("{healthy} of {target} workers; the others have ended since and are started again")
-            } else {
-                count(*healthy, "healthy worker")
-            };
             format!(
-                "{}; rolled back: generation {serving} serves with {serves}, after {}",
+                "{}; rolled back: generation {serving} serves with {}, after {}",
                 setback(*generation, *cause, *slot, *failures, failure.as_ref()),
+                serves(*healthy, *target),
                 span(*took)
             )
         }
         Reply::NotRestored { generation, serving, cause, slot, failure, healthy, target } => format!(
             "{}; NOT rolled back everywhere: generation {serving} has {healthy} of {target} workers healthy, \
-             and whatever else is healthy goes on serving; `retry` tries again, `status` tells more",
+             and whatever else is healthy goes on serving; `status` tells what is tried again, `retry` tries at once",
             setback(*generation, *cause, *slot, None, failure.as_ref())
         ),
         Reply::Aborting { generation } => format!("taking generation {generation} back"),
@@ -162,10 +169,11 @@ fn fields(reply: &Reply) -> Object {
         }
         Reply::Retrying { slots } => members([("slots", number(*slots))]),
         Reply::Stopping { shutdown } => members([("shutdown", text(shutdown.word()))]),
-        Reply::Upgraded { generation, workers, took } => members([
+        Reply::Upgraded { generation, workers, target, took } => members([
             ("outcome", text("upgraded")),
             ("generation", generation_value(*generation)),
             ("healthy", number(*workers)),
+            ("target", number(*target)),
             ("took_ms", millis(*took)),
         ]),
         Reply::UpgradeRefused { generation, error } => members([
@@ -331,7 +339,7 @@ mod tests {
             "stopping shutdown=graceful",
             "stopping shutdown=kill",
             "not-running",
-            "upgraded generation=2 workers=1 took=10",
+            "upgraded generation=2 workers=1 target=1 took=10",
             "not-restored generation=2 serving=1 cause=died slot=1 failure=unacknowledged:107:30000 healthy=1 target=4",
             "superseded generation=2 by=3",
             "cancelled generation=2 cause=aborted",

@@ -12,6 +12,7 @@ pub mod answer;
 pub mod command;
 pub mod history;
 pub mod line;
+pub mod notification;
 pub mod operation;
 pub mod progress;
 pub mod release;

@@ -14,7 +14,7 @@ use crate::fsm::{
 };
 use core::fmt::Write as _;
 use miniserde::json::{self, Object, Value};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What there is to say about the supervisor itself, which only the shell knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub struct About<'a> {
     pub sockets: Vec<Listening>,
     /// Workers that are stopped, as by SIGSTOP: whatever their phase, they do nothing.
     pub stopped: BTreeSet<Pid>,
+    /// What workers have last said that they do.
+    pub statuses: BTreeMap<Pid, String>,
 }
 
 /// A socket that is shared with workers.
@@ -78,6 +80,7 @@ pub fn table(status: &Status, about: &About<'_>) -> String {
     let mut lines: Vec<String> = alarm(status).into_iter().collect();
     lines.extend(heading(status, about));
     lines.push(rows(status, about));
+    lines.extend(about.statuses.iter().map(|(pid, status)| format!("pid {pid} says: {status}")));
     lines.extend(status.slots.iter().filter_map(trouble));
     lines.join("\n")
 }
@@ -87,8 +90,8 @@ fn alarm(status: &Status) -> Option<String> {
     if status.healthy > 0 || status.stopping.is_some() {
         return None;
     }
-    let failing = status.slots.iter().filter(|slot| slot.failures > 0);
-    let failing = failing.max_by_key(|slot| (slot.gave_up, slot.failures)).and_then(trouble);
+    let failing = status.slots.iter().filter(|slot| slot.failures > 0 || slot.lacks > 0);
+    let failing = failing.max_by_key(|slot| (slot.gave_up, slot.failures, slot.lacks)).and_then(trouble);
     let ended = || {
         let last = |slot: &SlotStatus| {
             let how = exit_status(slot.last_exit?);
@@ -222,13 +225,20 @@ fn rows(status: &Status, about: &About<'_>) -> String {
 
 /// What people must know about a slot that fails.
 fn trouble(slot: &SlotStatus) -> Option<String> {
-    let SlotStatus { slot: number, failures, last_failure, retry_in, gave_up, .. } = slot;
+    let SlotStatus { slot: number, failures, lacks, last_failure, retry_in, gave_up, .. } = slot;
     let why = last_failure.as_ref().map(|why| format!(", at last: {}", failure(why))).unwrap_or_default();
     match retry_in {
         _ if *gave_up => Some(format!(
             "slot {number}: given up after {}{why}; `retry` tries again",
             count(*failures, "failed start")
         )),
+        retry if *lacks > 0 => {
+            let next = retry.map(|delay| format!("; next try in {}", span(delay))).unwrap_or_default();
+            Some(format!(
+                "slot {number}: the machine lacked something for {}{why}{next}",
+                count(*lacks, "start")
+            ))
+        }
         Some(delay) if *failures > 0 => Some(format!(
             "slot {number}: failed to start {}{why}; next try in {}",
             times(*failures),
@@ -246,6 +256,8 @@ pub fn data(status: &Status, about: &About<'_>) -> String {
     let worker = |worker: &WorkerStatus| {
         let mut fields = worker_fields(worker, slot_of(status, worker.slot));
         fields.insert("stopped".into(), Value::Bool(about.is_stopped(worker)));
+        let says = worker.pid.and_then(|pid| about.statuses.get(&pid));
+        fields.insert("status".into(), or_null(says, |says| text(says)));
         Value::Object(fields)
     };
     let head = Value::Object(members([
@@ -310,6 +322,7 @@ fn slot_value(slot: &SlotStatus) -> Value {
     Value::Object(members([
         ("slot", number(slot.slot.0)),
         ("failures", number(slot.failures)),
+        ("lacks", number(slot.lacks)),
         ("restarts", number(slot.restarts)),
         ("last_failure", or_null(slot.last_failure.as_ref(), failure_value)),
         ("last_exit", exit_value(slot.last_exit)),

@@ -16,6 +16,7 @@ pub fn failure(failure: &Failure) -> String {
     match failure {
         Failure::Spawn(error) => spawn_error(error),
         Failure::Exited(status) => exit_status(*status),
+        Failure::Left => "said that it was stopping".into(),
         Failure::Unacknowledged { pid, age } => {
             format!("was not ready in time (pid {pid}, after {})", span(*age))
         }
@@ -51,6 +52,7 @@ pub fn setback(
 pub fn found(proof: Proof) -> &'static str {
     match proof {
         Proof::Acknowledged => "it has said so",
+        Proof::Notified => "it has notified",
         Proof::Seen => "it accepts connections",
         Proof::Timer => "it has stayed alive",
     }
@@ -204,6 +206,7 @@ pub(crate) fn failure_value(failure: &Failure) -> Value {
         Failure::Exited(ExitStatus::Signal(number)) => {
             members([("kind", text("killed")), ("message", words), ("signal", integer(*number))])
         }
+        Failure::Left => members([("kind", text("left")), ("message", words)]),
         Failure::Unacknowledged { pid, age } => members([
             ("kind", text("unacknowledged")),
             ("message", words),

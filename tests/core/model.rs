@@ -57,6 +57,7 @@ pub struct Known {
     pub since: Time,
     pub proof: Option<Proof>,
     pub registered: Option<Time>,
+    pub extended: Option<Time>,
     pub strict: bool,
 }
 
@@ -153,8 +154,8 @@ pub struct Model<'a> {
     table: &'a Table,
     pub now: Time,
     pub skipped: Millis,
-    /// Whether the event before came late.
-    late: bool,
+    /// The latest deadline that was put off since nothing ran.
+    excused: Option<Time>,
     pub life: Life,
     pub target: u32,
     pub stable: Generation,
@@ -203,7 +204,7 @@ impl<'a> Model<'a> {
             table,
             now: Time(0),
             skipped: Millis(0),
-            late: false,
+            excused: None,
             life: Life::New,
             target: 0,
             stable: Generation(0),
@@ -317,6 +318,8 @@ impl<'a> Model<'a> {
                 return self.must_answer(*request, reply);
             }
             EventKind::Seen { pid, sight } => return self.seen(*pid, *sight),
+            EventKind::Notified { pid, word } => return self.notified(*pid, *word),
+            EventKind::Extended { pid, by } => self.extended(*pid, *by),
             EventKind::Signalled { signal } => match signal {
                 Signal::Ttin if self.life.is_running() => self.step(self.target + 1)?,
                 Signal::Ttou if self.life.is_running() => self.step(self.target - 1)?,

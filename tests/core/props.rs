@@ -90,6 +90,7 @@ pub fn ops() -> impl Strategy<Value = Op> {
         16 => any::<u8>().prop_map(Op::Ack),
         2 => any::<(u8, u8)>().prop_map(|(who, by)| Op::Forge(who, by)),
         1 => any::<u8>().prop_map(Op::Ping),
+        3 => any::<(u8, u8)>().prop_map(|(who, what)| Op::Notify(who, what)),
         16 => Just(Op::Wake),
         6 => (0_u16..2_000).prop_map(Op::Pass),
         3 => (0_u16..15_000).prop_map(Op::Drift),
@@ -195,7 +196,7 @@ fn after_exits(world: &World, pids: [Pid; 2], how: [u8; 2]) -> Result<[Vec<Strin
         };
         // Nor does it matter which of two slots is the last to be given up, or which of two ends that come late
         // removes the deadline that they are late for.
-        let is_sequel = |word: &str| word.starts_with("then=") || word == "late=yes";
+        let is_sequel = |word: &str| word.starts_with("then=") || word.starts_with("excused=");
         line.split(' ').filter(|word| !is_new(word) && !is_sequel(word)).collect::<Vec<_>>().join(" ")
     };
     let mut orders = Vec::new();

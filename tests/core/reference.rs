@@ -101,6 +101,7 @@ fn known(worker: &Worker) -> Known {
         since: worker.since(),
         proof: worker.proof(),
         registered: worker.registered(),
+        extended: worker.extended(),
         strict: worker.strict(),
     }
 }

@@ -31,6 +31,7 @@ config target=2 listeners=0 ack=manual:1000 retries=3 backoff=100 grace=1000 sto
 const SLOT: SlotStatus = SlotStatus {
     slot: SlotId(0),
     failures: 0,
+    lacks: 0,
     restarts: 0,
     last_failure: None,
     last_exit: None,

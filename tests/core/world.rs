@@ -7,7 +7,10 @@ use einhyrningsins::fsm::{
     Supervisor,
     action::Action,
     config::Config,
-    event::{Command, Event, EventKind, ExitStatus, Prospect, Sight, SpawnError, SpawnStage, Strategy},
+    event::{
+        Command, Event, EventKind, ExitStatus, Notification, Prospect, Sight, SpawnError, SpawnStage,
+        Strategy,
+    },
     id::{ClientId, Errno, Generation, ListenerId, Pid, RequestId, WorkerId},
     invariants::{Monitor, Violation},
     signal::{Shutdown, Signal},
@@ -36,6 +39,8 @@ pub enum Op {
     See(u8, u8),
     /// A worker pings.
     Ping(u8),
+    /// A worker notifies; the second number chooses what.
+    Notify(u8, u8),
     /// The time of the next deadline has come.
     Wake,
     /// So many milliseconds pass, and the shell wakes.
@@ -232,6 +237,15 @@ impl World {
             Op::Ping(who) => {
                 let (pid, request) = (self.pid(who)?, self.request());
                 Some(EventKind::Pinged { pid, sender: pid, group: Some(pid), request: Some(request) })
+            }
+            Op::Notify(who, what) => {
+                let pid = self.pid(who)?;
+                Some(match what % 4 {
+                    0 => EventKind::Notified { pid, word: Notification::Ready },
+                    1 => EventKind::Notified { pid, word: Notification::Stopping },
+                    2 => EventKind::Extended { pid, by: Millis(u64::from(what) * 10) },
+                    _ => EventKind::Extended { pid, by: Millis(u64::from(what) * 1_000) },
+                })
             }
             Op::Wake => {
                 let (deadline, _) = self.supervisor.next_deadline()?;

@@ -100,7 +100,7 @@ fn the_way_back_is_waited_for_and_told() {
     let status = |upgrade: &str, healthy: u32| {
         format!(
             "{{\"message\":\"status\",\"ok\":true,\"status\":{{\"upgrade\":{upgrade},\"generation\":2,\
-             \"healthy\":{healthy},\"target\":4}}}}\n"
+             \"healthy\":{healthy},\"healthy_of_generation\":{healthy},\"target\":4}}}}\n"
         )
     };
     let under_way = status("{\"generation\":3,\"rolling_back\":false}", 4);

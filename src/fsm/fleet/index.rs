@@ -7,12 +7,12 @@
 
 use super::{
     slot::{Hold, Seat, Side, Slot},
-    worker::{Phase, PhaseTag, Worker},
+    worker::{Phase, PhaseTag, Rung, Worker},
 };
 use crate::fsm::words::{
-    config::{AckMode, Config, FREE_ENDS_IN_A_CROWD},
+    config::{AckMode, Config, EXTENSION, FREE_ENDS_IN_A_CROWD},
     id::{Generation, Pid, SlotId, WorkerId},
-    time::Time,
+    time::{Millis, Time},
 };
 use alloc::collections::{BTreeMap, BTreeSet};
 
@@ -406,15 +406,28 @@ pub(super) struct Occupants {
     pub(super) outgoing: Option<PhaseTag>,
 }
 
-/// A worker's one deadline: a function of its phase, of when that began, and of the configuration.
+/// A worker's one deadline: a function of its phase, of when that began, and of the configuration; later if it has
+/// asked for that.
 fn deadline(worker: &Worker, config: &Config) -> Option<(Time, TimerKind)> {
-    let id = worker.id();
+    let (since, patience, kind) = term(worker, config)?;
+    Some(((since + patience).max(worker.extended().unwrap_or_default()), kind))
+}
+
+/// Until when a worker may put its deadline off. `None` if it has none, or one that it may not.
+pub(super) fn latest(worker: &Worker, config: &Config) -> Option<Time> {
+    let asks = !matches!(worker.phase(), Phase::Draining { rung: Rung::Kill, .. });
+    let (since, patience, _) = term(worker, config).filter(|_| asks)?;
+    Some(since + Millis(patience.0.saturating_mul(EXTENSION)))
+}
+
+/// From when on a worker has how long, and for what.
+fn term(worker: &Worker, config: &Config) -> Option<(Time, Millis, TimerKind)> {
+    let (id, since) = (worker.id(), worker.since());
     match worker.phase() {
         Phase::PendingAck { .. } => {
-            let (since, registered) = (worker.since(), worker.registered());
-            let after = |since: Time, time| Some((since + time, TimerKind::AckAfter(id)));
-            let timeout = |time| Some((since + time, TimerKind::AckTimeout(id)));
-            match (config.ack, registered) {
+            let after = |since: Time, time| Some((since, time, TimerKind::AckAfter(id)));
+            let timeout = |time| Some((since, time, TimerKind::AckTimeout(id)));
+            match (config.ack, worker.registered()) {
                 (AckMode::After(time), _) => after(since, time),
                 (AckMode::Manual(time), _) => timeout(time),
                 (AckMode::Accepting(patience) | AckMode::Auto(patience), Some(registered)) => {
@@ -424,7 +437,7 @@ fn deadline(worker: &Worker, config: &Config) -> Option<(Time, TimerKind)> {
                 (AckMode::Accepting(patience) | AckMode::Auto(patience), None) => timeout(patience.timeout),
             }
         }
-        Phase::Draining { rung, .. } => Some((worker.since() + rung.patience(config)?, TimerKind::Rung(id))),
+        Phase::Draining { rung, .. } => Some((since, rung.patience(config)?, TimerKind::Rung(id))),
         Phase::Spawning { .. } | Phase::Healthy { .. } | Phase::Dead => None,
     }
 }

@@ -36,6 +36,8 @@ record! {
         proof: Option<Proof>,
         /// Since when a socket of it is registered for edge-triggered events, if that was seen.
         registered: Option<Time>,
+        /// Until when it has asked for time, in its present phase.
+        extended: Option<Time>,
         /// Whether time alone is no proof for it.
         strict: bool;
         /// Where it is.
@@ -133,6 +135,8 @@ words! {
         "ack" => Ack,
         /// It has not said in time that it works.
         "ack-expired" => AckExpired,
+        /// It has said that it is stopping.
+        "leave" => Leave,
         /// It is to finish what it has begun and go.
         "drain" => Drain,
         /// It is to go soon.
@@ -157,6 +161,8 @@ words! {
         "failed-start" => FailedStart,
         /// Its slot loses a worker that served.
         "crash" => Crash,
+        /// Its slot loses a worker that served and is stopping by itself.
+        "left" => Left,
         /// Its slot waits for what the machine lacks.
         "shortage" => Shortage,
         /// Say that nothing removes it.
@@ -229,7 +235,7 @@ impl PhaseTag {
 /// The table. Total: every input in every phase has an outcome.
 #[must_use]
 pub fn transition(phase: PhaseTag, input: Input) -> Outcome<PhaseTag, Effect> {
-    use Effect::{Crash, FailedStart, ReportStuck, Shortage, SignalKill, SignalStop, SignalTerm};
+    use Effect::{Crash, FailedStart, Left, ReportStuck, Shortage, SignalKill, SignalStop, SignalTerm};
     use Outcome::{Move, Reject, Stay};
     use PhaseTag as P;
 
@@ -238,15 +244,18 @@ pub fn transition(phase: PhaseTag, input: Input) -> Outcome<PhaseTag, Effect> {
         (P::SpawningWanted, Input::SpawnFailed) => Move(P::Dead, &[FailedStart]),
         (P::SpawningWanted | P::PendingAck | P::Healthy, Input::Short) => Move(P::Dead, &[Shortage]),
         (P::SpawningWanted, Input::Drain | Input::Terminate | Input::Kill) => Move(P::SpawningUnwanted, &[]),
-        (P::SpawningWanted, Input::Exited | Input::Ack | Input::AckExpired | Input::RungExpired) => Reject,
+        (
+            P::SpawningWanted | P::SpawningUnwanted,
+            Input::Exited | Input::Ack | Input::AckExpired | Input::Leave | Input::RungExpired,
+        ) => Reject,
 
         (P::SpawningUnwanted, Input::Spawned) => Move(P::DrainingTerm, &[SignalTerm]),
         (P::SpawningUnwanted, Input::SpawnFailed | Input::Short) => Move(P::Dead, &[]),
         (P::SpawningUnwanted, Input::Drain | Input::Terminate | Input::Kill) => Stay,
-        (P::SpawningUnwanted, Input::Exited | Input::Ack | Input::AckExpired | Input::RungExpired) => Reject,
 
         (P::PendingAck, Input::Exited) => Move(P::Dead, &[FailedStart]),
         (P::PendingAck, Input::Ack) => Move(P::Healthy, &[]),
+        (P::PendingAck, Input::Leave) => Stay,
         (P::PendingAck, Input::AckExpired) => Move(P::DrainingTerm, &[FailedStart, SignalTerm]),
         (P::PendingAck | P::Healthy, Input::Drain) => Move(P::DrainingStop, &[SignalStop]),
         (P::PendingAck | P::Healthy, Input::Terminate) => Move(P::DrainingTerm, &[SignalTerm]),
@@ -255,6 +264,7 @@ pub fn transition(phase: PhaseTag, input: Input) -> Outcome<PhaseTag, Effect> {
 
         (P::Healthy, Input::Exited) => Move(P::Dead, &[Crash]),
         (P::Healthy, Input::Ack) => Stay,
+        (P::Healthy, Input::Leave) => Move(P::DrainingStop, &[Left]),
         (P::Healthy, Input::Spawned | Input::SpawnFailed | Input::AckExpired | Input::RungExpired) => Reject,
 
         (P::DrainingStop, Input::Terminate | Input::RungExpired) => Move(P::DrainingTerm, &[SignalTerm]),
@@ -268,7 +278,7 @@ pub fn transition(phase: PhaseTag, input: Input) -> Outcome<PhaseTag, Effect> {
         ) => Move(P::Dead, &[]),
         (
             P::DrainingStop | P::DrainingTerm | P::DrainingKill | P::DrainingStuck,
-            Input::Ack | Input::Drain,
+            Input::Ack | Input::Leave | Input::Drain,
         )
         | (P::DrainingTerm | P::DrainingKill | P::DrainingStuck, Input::Terminate)
         | (P::DrainingKill | P::DrainingStuck, Input::Kill) => Stay,
@@ -294,6 +304,8 @@ pub enum Change {
     Ack(Proof),
     /// It has not said in time that it works.
     AckExpired,
+    /// It has said that it is stopping.
+    Leave,
     /// It is to finish what it has begun and go.
     Drain(Why),
     /// It is to go soon.
@@ -317,6 +329,7 @@ impl Change {
             | Self::Exited(_)
             | Self::Ack(_)
             | Self::AckExpired
+            | Self::Leave
             | Self::RungExpired => false,
         }
     }
@@ -333,6 +346,7 @@ impl Change {
             Self::Exited(_) => Input::Exited,
             Self::Ack(_) => Input::Ack,
             Self::AckExpired => Input::AckExpired,
+            Self::Leave => Input::Leave,
             Self::Drain(_) => Input::Drain,
             Self::Terminate(_) | Self::TerminatePatiently(_) => Input::Terminate,
             Self::Kill(_) => Input::Kill,
@@ -354,6 +368,7 @@ impl Change {
                 Some(*why)
             }
             Self::AckExpired => Some(Why::Unacknowledged),
+            Self::Leave => Some(Why::Leaving),
             Self::Spawned(_) | Self::SpawnFailed(_) | Self::Exited(_) | Self::Ack(_) | Self::RungExpired => {
                 None
             }
@@ -369,6 +384,7 @@ impl Change {
             Self::AckExpired => Some(Failure::Unacknowledged { pid: pid?, age }),
             Self::Spawned(_)
             | Self::Ack(_)
+            | Self::Leave
             | Self::Drain(_)
             | Self::Terminate(_)
             | Self::TerminatePatiently(_)
@@ -393,8 +409,9 @@ impl Worker {
     /// A worker that the shell is told to start.
     pub(super) fn new(id: WorkerId, slot: SlotId, generation: Generation, now: Time) -> Self {
         let phase = Phase::Spawning { wanted: true };
-        let (pinged, proof, registered, strict) = (None, None, None, false);
-        Self { id, slot, generation, born: now, since: now, pinged, proof, registered, strict, phase }
+        let (pinged, proof, registered, extended) = (None, None, None, None);
+        let (born, since, strict) = (now, now, false);
+        Self { id, slot, generation, born, since, pinged, proof, registered, extended, strict, phase }
     }
 
     /// The one way from one phase to another.
@@ -402,7 +419,7 @@ impl Worker {
         match transition(self.phase.tag(), change.input()) {
             Outcome::Move(next, effects) => match enter(next, self.phase, change) {
                 Some(phase) => {
-                    (self.phase, self.since) = (phase, now);
+                    (self.phase, self.since, self.extended) = (phase, now, None);
                     self.proof = if let Change::Ack(proof) = change { Some(proof) } else { self.proof };
                     Step::Moved(effects)
                 }
@@ -416,6 +433,11 @@ impl Worker {
     /// Notes that a socket of it is registered for edge-triggered events.
     pub(super) fn register(&mut self, now: Time) {
         self.registered = self.registered.or(Some(now));
+    }
+
+    /// Puts its deadline off until then.
+    pub(super) fn extend(&mut self, until: Time) {
+        self.extended = self.extended.max(Some(until));
     }
 
     /// Time alone is no proof for it from here on.

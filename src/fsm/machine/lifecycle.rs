@@ -17,7 +17,7 @@ use crate::fsm::{
         event::{ExitStatus, Proof, SpawnError},
         id::{Generation, Pid, RequestId, SlotId, WorkerId},
         notice::Notice,
-        reason::{Failure, Next, Sequel},
+        reason::{Failure, Next, Sequel, Why},
         signal::{Shutdown, Signal},
         time::{Millis, Time},
     },
@@ -86,7 +86,8 @@ impl Supervisor {
             (Effect::FailedStart, Some(failure)) => self.count_failure(moved, failure),
             // Counted as healthy before it had become the program, which takes `--ack-after 0`.
             (Effect::Crash, Some(failure @ Failure::Spawn(_))) => self.count_failure(moved, failure),
-            (Effect::Crash, Some(Failure::Exited(status))) => self.count_crash(moved, status),
+            (Effect::Crash, Some(failure @ Failure::Exited(_))) => self.count_end(moved, failure),
+            (Effect::Left, _) => self.count_end(moved, Failure::Left),
             (Effect::Shortage, Some(failure)) => self.wait_for_want(moved, failure),
             // The table has these effects only where a worker ends.
             (Effect::FailedStart | Effect::Crash | Effect::Shortage, _) => {}
@@ -248,10 +249,9 @@ impl Supervisor {
         self.fleet.config().ack == AckMode::After(Millis(0)) && self.clock.now() < FIRST_MOMENT
     }
 
-    /// A worker that served has ended unasked.
-    fn count_crash(&mut self, moved: &Moved, status: ExitStatus) {
+    /// A worker that served has ended unasked, or says that it is about to.
+    fn count_end(&mut self, moved: &Moved, failure: Failure) {
         let Moved { worker, slot, generation, .. } = *moved;
-        let failure = Failure::Exited(status);
         let vacated = self.vacated(moved);
         let coming = self.releases.is_coming(generation) && vacated.is_some();
         let mut counted = None;
@@ -271,7 +271,7 @@ impl Supervisor {
             None
         };
         let next = next.unwrap_or(Next::NotReplaced);
-        if let Some(pid) = moved.before.pid() {
+        if let (Failure::Exited(status), Some(pid)) = (failure, moved.before.pid()) {
             self.notice(Notice::Crashed { worker, slot, generation, pid, status, next });
         }
         self.tell_if_failed(moved, counted, failure, false);
@@ -313,7 +313,8 @@ impl Supervisor {
             let Moved { slot, generation, .. } = moved;
             self.fleet.note_exit(slot, generation, status);
             if moved.before.tag().is_draining() {
-                self.notice(Notice::Gone { worker, slot, generation, pid, status });
+                let unasked = moved.before.why() == Some(Why::Leaving);
+                self.notice(Notice::Gone { worker, slot, generation, pid, status, unasked });
             }
         }
     }

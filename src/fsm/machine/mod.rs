@@ -10,4 +10,5 @@ pub mod releases;
 pub mod requests;
 pub mod rollout;
 pub mod supervisor;
+mod told;
 mod upgrade;

@@ -265,6 +265,8 @@ impl Supervisor {
             EventKind::Exited { pid, status, error, orphans } => self.exited(pid, status, error, orphans),
             EventKind::Acked { pid, sender, group, request } => self.acked(pid, sender, group, request),
             EventKind::Pinged { pid, sender, group, request } => self.pinged(pid, sender, group, request),
+            EventKind::Notified { pid, word } => self.notified(pid, word),
+            EventKind::Extended { pid, by } => self.extended(pid, by),
             EventKind::Seen { pid, sight } => self.seen(pid, sight),
             EventKind::Signalled { signal } => self.signalled(signal),
             EventKind::Requested { client, request, command } => self.requested(client, request, command),

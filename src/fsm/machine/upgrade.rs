@@ -330,7 +330,7 @@ impl Supervisor {
         let reply = match setback {
             None => {
                 self.notice(Notice::Upgraded { generation, took });
-                Reply::Upgraded { generation, workers: self.fleet.healthy_of(generation), took }
+                Reply::Upgraded { generation, workers: self.fleet.healthy_of(generation), target, took }
             }
             Some(Setback { cause, slot, failures, failure }) => {
                 let serving = self.stable();

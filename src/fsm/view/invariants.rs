@@ -227,6 +227,8 @@ impl Monitor {
             | EventKind::PinFailed { .. }
             | EventKind::BindFailed { .. }
             | EventKind::Seen { .. }
+            | EventKind::Notified { .. }
+            | EventKind::Extended { .. }
             | EventKind::Signalled { .. } => {}
         }
         if self.ended {

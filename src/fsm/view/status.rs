@@ -60,6 +60,8 @@ pub struct SlotStatus {
     pub slot: SlotId,
     /// Consecutive failed starts.
     pub failures: u32,
+    /// Consecutive starts that the machine lacked something for.
+    pub lacks: u32,
     /// How often it was filled again after the first time.
     pub restarts: u32,
     /// How its last failed start failed.
@@ -120,6 +122,7 @@ impl Supervisor {
             slot: id,
             // The row of failed starts is over while its worker is healthy.
             failures: if seat.worker().is_some_and(|id| fleet.is_healthy(id)) { 0 } else { seat.failures() },
+            lacks: if seat.worker().is_some_and(|id| fleet.is_healthy(id)) { 0 } else { seat.lacks() },
             restarts: seat.past().starts.saturating_sub(1),
             last_failure: seat.past().last_failure,
             last_exit: seat.past().last_exit,

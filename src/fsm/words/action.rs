@@ -200,6 +200,8 @@ records! {
             generation: Generation,
             /// How many workers.
             workers: u32,
+            /// How many there should be.
+            target: u32,
             /// How long it took.
             took: Millis,
         },

@@ -41,6 +41,9 @@ pub const FREE_ENDS_IN_A_CROWD: u32 = 1;
 /// How many slots with more than [`FREE_ENDS_IN_A_CROWD`] early ends in a row are a crowd.
 pub const CROWD: usize = 32;
 
+/// To how many times what it had a worker may put a deadline off.
+pub const EXTENSION: u64 = 10;
+
 /// The shortest delay, whatever was asked for: what fails at once must not be started again at once, for ever.
 pub const DELAY_MIN: Millis = Millis(10);
 

@@ -95,6 +95,20 @@ records! {
             /// The request to answer, if it came as one.
             request: Option<RequestId>,
         },
+        /// A worker has told its manager something.
+        "notified" => Notified {
+            /// The worker's process.
+            pid: Pid,
+            /// What.
+            word: Notification,
+        },
+        /// A worker asks for more time in what it does at present.
+        "extended" => Extended {
+            /// The worker's process.
+            pid: Pid,
+            /// For how long from now on.
+            by: Millis,
+        },
         /// A worker was looked at from outside, and something was seen.
         "seen" => Seen {
             /// The worker's process.
@@ -125,6 +139,16 @@ records! {
 }
 
 words! {
+    /// What a worker tells its manager, sd_notify(3).
+    pub enum Notification {
+        /// It is ready.
+        "ready" => Ready,
+        /// It finishes what it has begun and goes.
+        "stopping" => Stopping,
+    }
+}
+
+words! {
     /// What can be seen of a worker from outside.
     pub enum Sight {
         /// It waits for connections.
@@ -139,6 +163,8 @@ words! {
     pub enum Proof {
         /// It has said so.
         "acknowledged" => Acknowledged,
+        /// It has notified its manager.
+        "notified" => Notified,
         /// It was seen waiting for connections.
         "seen" => Seen,
         /// It has stayed alive for long enough.

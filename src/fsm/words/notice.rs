@@ -83,8 +83,10 @@ records! {
             pid: Pid,
             /// How it ended.
             status: ExitStatus,
+            /// Whether nobody had asked it to.
+            unasked: bool,
         },
-        /// A worker is asked to go.
+        /// A worker is asked to go, or says that it does.
         "draining" => Draining {
             /// Which worker.
             worker: WorkerId,

@@ -22,6 +22,8 @@ pub enum Failure {
         /// How old it was.
         age: Millis,
     },
+    /// It has said that it is stopping.
+    Left,
 }
 
 impl Field for Failure {
@@ -38,6 +40,7 @@ impl Field for Failure {
             Self::Unacknowledged { pid, age: Millis(age) } => {
                 put_display(out, format_args!("unacknowledged:{pid}:{age}"));
             }
+            Self::Left => out.push_str("left"),
         }
     }
 
@@ -49,8 +52,9 @@ impl Field for Failure {
                 let (pid, age) = rest.split_once(':').unwrap_or((rest, ""));
                 Ok(Self::Unacknowledged { pid: Pid::get(pid)?, age: get_number(age).map(Millis)? })
             }
+            None if word == "left" => Ok(Self::Left),
             _ => {
-                let accepted = "spawn:…, exited:…, unacknowledged:PID:MS";
+                let accepted = "spawn:…, exited:…, unacknowledged:PID:MS, left";
                 Err(BadText::new(format_args!("`{word}` is none of: {accepted}")))
             }
         }
@@ -137,6 +141,8 @@ words! {
         "surplus" => Surplus,
         /// It was not ready in time.
         "unacknowledged" => Unacknowledged,
+        /// It is not: it has said that it is stopping.
+        "leaving" => Leaving,
         /// The supervisor shuts down.
         "shutdown" => Shutdown,
     }

@@ -74,16 +74,16 @@ record! {
     /// would kill a whole fleet at once. The clock therefore leaves the gap out and resumes [`CATCH_UP`]
     /// before the nearest deadline. It never goes backwards.
     ///
-    /// If the next event is as late again, it is the supervisor that gets to run too rarely, and the workers may
-    /// run all the time: no more is left out until an event comes in time, or no deadline would ever come.
+    /// For each deadline, and those before it, that is done once: if it is missed by as much again, it is the
+    /// supervisor that gets to run too rarely, and the workers may run all the time. Or no deadline would ever come.
     #[derive(Copy, Default)]
     pub opaque struct Clock {
         /// The present, on the core's own clock.
         now: Time,
         /// All the time left out so far.
         skipped: Millis,
-        /// Whether no event has come in time since a gap was left out.
-        late: bool,
+        /// The latest deadline for which a gap was left out.
+        excused: Option<Time>,
     }
 }
 
@@ -92,9 +92,9 @@ impl Clock {
     /// length of the gap left out, if there was one.
     pub fn advance(&mut self, at: Time, deadline: Option<Time>) -> Option<Millis> {
         let at = at - self.skipped;
-        let deadline = deadline.filter(|deadline| at.since(*deadline) > LATE);
-        let again = core::mem::replace(&mut self.late, deadline.is_some());
-        let gap = deadline.filter(|_| !again).map(|deadline| {
+        let missed = deadline.filter(|deadline| at.since(*deadline) > LATE && Some(*deadline) > self.excused);
+        self.excused = self.excused.max(missed);
+        let gap = missed.map(|deadline| {
             let resume = (deadline - CATCH_UP).max(self.now);
             at.since(resume)
         });
@@ -143,17 +143,18 @@ mod tests {
     }
 
     #[test]
-    fn only_the_first_of_gaps_in_a_row_is_left_out() {
+    fn a_gap_is_left_out_once_for_each_deadline() {
         let mut clock = Clock::default();
         assert_eq!(clock.advance(Time(10_000), Some(Time(2_000))), Some(Millis(9_000)));
         assert_eq!(clock.now(), Time(1_000));
-        assert_eq!(clock.advance(Time(14_000), Some(Time(2_000))), None);
-        assert_eq!(clock.advance(Time(18_000), Some(Time(5_500))), None);
+        // In time, and then late again.
+        assert_eq!(clock.advance(Time(10_500), Some(Time(2_000))), None);
+        assert_eq!(clock.advance(Time(14_500), Some(Time(2_000))), None);
+        assert_eq!(clock.now(), Time(5_500));
+        // So for those before it, and not for one behind it.
+        assert_eq!(clock.advance(Time(18_000), Some(Time(1_500))), None);
+        assert_eq!(clock.advance(Time(30_000), Some(Time(10_000))), Some(Millis(12_000)));
         assert_eq!(clock.now(), Time(9_000));
-        // In time, and late again.
-        assert_eq!(clock.advance(Time(18_500), Some(Time(9_500))), None);
-        assert_eq!(clock.advance(Time(30_000), Some(Time(10_000))), Some(Millis(11_500)));
-        assert_eq!(clock.now(), Time(9_500));
     }
 
     #[test]

@@ -11,6 +11,7 @@ fn slot(number: u32) -> SlotStatus {
     SlotStatus {
         slot: SlotId(number),
         failures: 0,
+        lacks: 0,
         restarts: 0,
         last_failure: None,
         last_exit: None,
@@ -25,7 +26,8 @@ fn about() -> About<'static> {
         socket("127.0.0.1:8080", None, Origin::Manager),
         socket("[::1]:8080", Some("web".into()), Origin::Bind),
     ];
-    About { pid: 4_242, version: "0.1.0", uptime: Millis(10_920_000), sockets, stopped: BTreeSet::new() }
+    let (stopped, statuses) = (BTreeSet::new(), BTreeMap::new());
+    About { pid: 4_242, version: "0.1.0", uptime: Millis(10_920_000), sockets, stopped, statuses }
 }
 
 fn amid_an_upgrade() -> Status {
@@ -107,7 +109,8 @@ fn the_data_say_the_same() {
          \"unready\":1,\"untouched\":1,\"waiting_for\":\"1 worker to become healthy\"}",
         "{\"age_ms\":1500,\"detail\":null,\"generation\":1,\"last_exit\":{\"kind\":\"killed\",\
          \"message\":\"killed by SIGSEGV (signal 11)\",\"signal\":11},\"last_ping_ms\":40,\
-         \"phase\":\"healthy\",\"pid\":10002,\"ready\":\"seen\",\"restarts\":2,\"slot\":0,\"stopped\":false,\"worker\":2}",
+         \"phase\":\"healthy\",\"pid\":10002,\"ready\":\"seen\",\"restarts\":2,\"slot\":0,\"status\":null,\"stopped\":false,\
+         \"worker\":2}",
         "\"detail\":\"term\"",
         "\"gave_up\":true",
         "\"retry_in_ms\":225",

@@ -223,6 +223,7 @@ fn worker(worker: &Worker, seen: &Seen<'_>, out: &mut Vec<u8>) {
     if let (Phase::PendingAck { .. }, Some(registered)) = (worker.phase(), worker.registered()) {
         put(out, 1 + now.since(registered).0);
     }
+    put(out, worker.extended().map_or(0, |until| 1 + until.since(now).0));
     // Whether it may show itself yet, and what it is measured by.
     let unproved = looks && worker.proof() == Some(Proof::Timer);
     out.push(u8::from(unproved) + 2 * u8::from(worker.strict()));

@@ -5,7 +5,7 @@ use crate::world::spawn_error;
 use einhyrningsins::fsm::{
     action::Action,
     config::AckMode,
-    event::{Command, EventKind, ExitStatus, Proof, Sight, Strategy},
+    event::{Command, EventKind, ExitStatus, Notification, Proof, Sight, Strategy},
     id::{ClientId, Pid, RequestId, WorkerId},
     index::TimerKind,
     worker::{Phase, PhaseTag, Worker},
@@ -176,6 +176,10 @@ fn processes(place: &Place, world: &World, out: &mut Vec<Move>) {
         } else if let Some(fault) = place.left.fault.checked_sub(1) {
             let left = Budget { fault, ..place.left };
             out.push(Move::Tell(exit(worker, *pid), left, Sense::Fits));
+            if world.chatter && world.lasting && tag == PhaseTag::Healthy {
+                let word = Notification::Stopping;
+                out.push(Move::Tell(EventKind::Notified { pid: *pid, word }, left, Sense::Fits));
+            }
             if tag == PhaseTag::PendingAck || world.config.ack == AckMode::After(super::worlds::NOTHING) {
                 out.push(Move::Tell(exec_failure(*pid, PASSING), left, Sense::Fits));
                 if world.lasting {
@@ -208,6 +212,9 @@ fn processes(place: &Place, world: &World, out: &mut Vec<Move>) {
 fn chatter(place: &Place, worker: &Worker, pid: Pid, out: &mut Vec<Move>) {
     let request = Some(request(place));
     let mut idle = |kind| out.push(Move::Tell(kind, place.left, Sense::Idle));
+    if worker.phase().tag() != PhaseTag::Healthy {
+        idle(EventKind::Notified { pid, word: Notification::Stopping });
+    }
     if !matches!(worker.phase(), Phase::PendingAck { .. }) {
         idle(ack(pid, place));
         idle(EventKind::Acked { pid, sender: STRANGER, group: Some(pid), request });

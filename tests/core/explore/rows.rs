@@ -4,7 +4,7 @@ use einhyrningsins::fsm::{
     Supervisor,
     action::{Action, Reply},
     config::AckMode,
-    event::{EventKind, Sight},
+    event::{EventKind, Notification, Sight},
     id::{Pid, WorkerId},
     index::TimerKind,
     life::Life,
@@ -83,6 +83,7 @@ fn heard(
             });
             if taken { vec![Input::Ack] } else { Vec::new() }
         }
+        EventKind::Notified { pid, word: Notification::Stopping } if is(pid) => vec![Input::Leave],
         EventKind::Seen { pid, sight: Sight::Accepting } if is(pid) => {
             let pending = fleet.worker(id).is_some_and(|worker| worker.phase().tag() == PhaseTag::PendingAck);
             if pending { vec![Input::Ack] } else { Vec::new() }
@@ -137,8 +138,8 @@ use PhaseTag as P;
 pub const UNREACHED: &[Unreached] = &[
     Unreached {
         phases: &[P::SpawningWanted, P::SpawningUnwanted],
-        inputs: &[I::Exited, I::Ack],
-        why: "Exits and acks name a process, and there is none yet.",
+        inputs: &[I::Exited, I::Ack, I::Leave],
+        why: "Exits and words name a process, and there is none yet.",
     },
     Unreached {
         phases: &[

@@ -170,10 +170,22 @@ impl Model<'_> {
         }
         self.last_worker = worker;
         let (tag, pid, why, now) = (PhaseTag::SpawningWanted, None, None, self.now);
-        let (proof, registered, strict) = (None, None, false);
+        let (proof, registered, extended, strict) = (None, None, None, false);
         let (born, since, patient) = (now, now, false);
-        let fresh =
-            Known { slot, generation, tag, pid, why, patient, born, since, proof, registered, strict };
+        let fresh = Known {
+            slot,
+            generation,
+            tag,
+            pid,
+            why,
+            patient,
+            born,
+            since,
+            proof,
+            registered,
+            extended,
+            strict,
+        };
         self.workers.insert(worker, fresh);
         Ok(())
     }

@@ -69,28 +69,9 @@ impl Model<'_> {
     /// The nearest deadline of a worker or a slot, on the machine's own clock: a matter of phase, hold
     /// and configuration.
     pub(super) fn deadline_of_any<'m>(&'m self) -> Option<(Time, TimerKind)> {
-        let grace = self.config.grace;
         let of_worker = |(id, known): (&WorkerId, &Known)| {
-            if let (PhaseTag::PendingAck, AckMode::Accepting(both) | AckMode::Auto(both), Some(registered)) =
-                (known.tag, self.config.ack, known.registered)
-            {
-                return Some((registered + both.after, TimerKind::AckAfter(*id)));
-            }
-            let (patience, kind) = match (known.tag, self.config.ack) {
-                (PhaseTag::PendingAck, AckMode::After(time)) => (time, TimerKind::AckAfter(*id)),
-                (PhaseTag::PendingAck, AckMode::Auto(both)) if !known.strict => {
-                    (both.after, TimerKind::AckAfter(*id))
-                }
-                (PhaseTag::PendingAck, AckMode::Manual(time)) => (time, TimerKind::AckTimeout(*id)),
-                (PhaseTag::PendingAck, AckMode::Accepting(both) | AckMode::Auto(both)) => {
-                    (both.timeout, TimerKind::AckTimeout(*id))
-                }
-                (PhaseTag::DrainingStop, _) => (grace, TimerKind::Rung(*id)),
-                (PhaseTag::DrainingTerm, _) if known.patient => (grace, TimerKind::Rung(*id)),
-                (PhaseTag::DrainingTerm | PhaseTag::DrainingKill, _) => (KILL_AFTER, TimerKind::Rung(*id)),
-                _ => return None,
-            };
-            Some((known.since + patience, kind))
+            let (since, patience, kind) = self.term((id, known))?;
+            Some(((since + patience).max(known.extended.unwrap_or_default()), kind))
         };
         let within = |(id, place): (&'m SlotId, &'m Place)| (id.0 < self.target).then_some((*id, place));
         let chairs = self.slots.iter().filter_map(within).flat_map(|(id, place)| {
@@ -102,6 +83,31 @@ impl Model<'_> {
             Hold::Ready | Hold::GaveUp => None,
         };
         self.workers.iter().filter_map(of_worker).chain(chairs.filter_map(of_chair)).min()
+    }
+
+    /// From when on a worker has how long, and for what.
+    pub(super) fn term(&self, (id, known): (&WorkerId, &Known)) -> Option<(Time, Millis, TimerKind)> {
+        let grace = self.config.grace;
+        if let (PhaseTag::PendingAck, AckMode::Accepting(both) | AckMode::Auto(both), Some(registered)) =
+            (known.tag, self.config.ack, known.registered)
+        {
+            return Some((registered, both.after, TimerKind::AckAfter(*id)));
+        }
+        let (patience, kind) = match (known.tag, self.config.ack) {
+            (PhaseTag::PendingAck, AckMode::After(time)) => (time, TimerKind::AckAfter(*id)),
+            (PhaseTag::PendingAck, AckMode::Auto(both)) if !known.strict => {
+                (both.after, TimerKind::AckAfter(*id))
+            }
+            (PhaseTag::PendingAck, AckMode::Manual(time)) => (time, TimerKind::AckTimeout(*id)),
+            (PhaseTag::PendingAck, AckMode::Accepting(both) | AckMode::Auto(both)) => {
+                (both.timeout, TimerKind::AckTimeout(*id))
+            }
+            (PhaseTag::DrainingStop, _) => (grace, TimerKind::Rung(*id)),
+            (PhaseTag::DrainingTerm, _) if known.patient => (grace, TimerKind::Rung(*id)),
+            (PhaseTag::DrainingTerm | PhaseTag::DrainingKill, _) => (KILL_AFTER, TimerKind::Rung(*id)),
+            _ => return None,
+        };
+        Some((known.since, patience, kind))
     }
 
     fn deadline(&self) -> Option<(Time, TimerKind)> {
@@ -122,9 +128,11 @@ impl Model<'_> {
     pub(super) fn pass_time(&mut self, at: Time) -> Result<(), Wrong> {
         let at = at - self.skipped;
         let late = self.deadline().filter(|(deadline, _)| at.since(*deadline) > LATE);
-        // Twice in a row: then it is the supervisor alone that does not get to run.
-        let again = std::mem::replace(&mut self.late, late.is_some());
-        if let Some((deadline, _)) = late.filter(|_| !again) {
+        // A second time: then it is the supervisor alone that does not get to run.
+        let excused = self.excused;
+        let new = |deadline: Time| excused.is_none_or(|excused| deadline > excused);
+        if let Some((deadline, _)) = late.filter(|(deadline, _)| new(*deadline)) {
+            self.excused = Some(deadline);
             let resume = self.now.max(deadline - CATCH_UP);
             let lost = at.since(resume);
             self.skipped = Millis(self.skipped.0 + lost.0);

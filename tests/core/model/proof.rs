@@ -2,8 +2,9 @@
 
 use super::{Model, With, Wrong};
 use einhyrningsins::fsm::{
-    event::{Proof, Sight},
+    event::{Notification, Proof, Sight},
     id::{Generation, Pid, WorkerId},
+    time::Millis,
     worker::{Input, PhaseTag},
 };
 
@@ -39,6 +40,35 @@ impl Model<'_> {
             _ => {}
         }
         Ok(())
+    }
+
+    /// What a worker tells of itself counts as what it says in a request, and who leaves is not asked to.
+    pub(super) fn notified(&mut self, pid: Pid, word: Notification) -> Result<(), Wrong> {
+        let Some(worker) = self.owner(pid) else {
+            return Ok(());
+        };
+        match word {
+            Notification::Stopping => self.apply(worker, Input::Leave, With::default()),
+            Notification::Ready if self.tag(Some(worker)) == Some(PhaseTag::Healthy) => {
+                self.prove(worker, Proof::Notified);
+                Ok(())
+            }
+            Notification::Ready => self.apply(worker, Input::Ack, proved(Proof::Notified)),
+        }
+    }
+
+    /// A deadline is put off to ten times its distance at most, and never brought forward.
+    pub(super) fn extended(&mut self, pid: Pid, by: Millis) {
+        let Some(worker) = self.owner(pid) else {
+            return;
+        };
+        let Some((since, patience, _)) = self.term((&worker, &self.workers[&worker])) else {
+            return;
+        };
+        let until = (self.now + by).min(since + Millis(patience.0.saturating_mul(10)));
+        if let Some(known) = self.workers.get_mut(&worker).filter(|it| it.tag != PhaseTag::DrainingKill) {
+            known.extended = Some(known.extended.map_or(until, |before| before.max(until)));
+        }
     }
 
     pub(super) fn prove(&mut self, worker: WorkerId, proof: Proof) {

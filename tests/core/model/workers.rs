@@ -40,8 +40,10 @@ impl Model<'_> {
         let mut after = Known { tag: next, since: self.now, pid: with.pid.or(before.pid), ..before.clone() };
         after.patient = input == Input::Terminate && self.life.shutdown() == Some(Shutdown::Fast);
         after.proof = with.proof.or(before.proof);
+        after.extended = None;
         if is_draining(next) {
-            after.why = with.why.or(before.why).or(Some(Why::Withdrawn));
+            let leaving = (input == Input::Leave).then_some(Why::Leaving);
+            after.why = leaving.or(with.why).or(before.why).or(Some(Why::Withdrawn));
         }
         if next == PhaseTag::Dead {
             self.workers.remove(&worker);
@@ -144,6 +146,7 @@ impl Model<'_> {
             Effect::ReportStuck => return self.must_tell(Notice::Stuck { worker, pid: process? }),
             Effect::FailedStart => return self.failed(worker, before, left, failure),
             Effect::Crash => return self.crashed(worker, before, left, failure),
+            Effect::Left => return self.crashed(worker, before, left, Some(Failure::Left)),
             Effect::Shortage => return self.waits(worker, before, left, failure),
         };
         let pid = process?;
@@ -288,10 +291,9 @@ impl Model<'_> {
         failure: Option<Failure>,
     ) -> Result<(), Wrong> {
         // It counted as healthy before it had become the program.
-        let Some(Failure::Exited(status)) = failure else {
+        let Some(failure @ (Failure::Exited(_) | Failure::Left)) = failure else {
             return self.failed(worker, before, left, failure);
         };
-        let failure = Failure::Exited(status);
         let Known { slot, generation, pid, .. } = *before;
         let pid = pid.ok_or("a worker served without a process")?;
         let coming = self.is_coming(generation).filter(|_| left.is_some());
@@ -334,7 +336,9 @@ impl Model<'_> {
             }
             next = Next::In(delay);
         }
-        self.must_tell(Notice::Crashed { worker, slot, generation, pid, status, next })?;
+        if let Failure::Exited(status) = failure {
+            self.must_tell(Notice::Crashed { worker, slot, generation, pid, status, next })?;
+        }
         self.must_tell_if_failed((slot, generation), (failures, next), failure, false)?;
         match coming {
             Some(upgrade) if upgrade.soak > Millis(0) => self.set_back(Cause::Died, Some((slot, failure))),
@@ -365,14 +369,15 @@ impl Model<'_> {
         let Some(worker) = self.owner(pid) else {
             return Ok(());
         };
-        let Known { slot, generation, tag, .. } = self.workers[&worker].clone();
+        let Known { slot, generation, tag, why, .. } = self.workers[&worker].clone();
         if orphans {
             self.must_tell(Notice::Orphans { worker, pid })?;
             self.must(Action::Sweep { pid })?;
         }
         self.apply(worker, input, failing(failure))?;
         if is_draining(tag) {
-            self.must_tell(Notice::Gone { worker, slot, generation, pid, status })?;
+            let unasked = why == Some(Why::Leaving);
+            self.must_tell(Notice::Gone { worker, slot, generation, pid, status, unasked })?;
         }
         Ok(())
     }
