@@ -315,6 +315,10 @@ const VARIABLES: Topic = Topic {
             "HOST:PORT=FD or /PATH=FD, separated by semicolons, as Server::Starter says it.",
         ),
         ("SERVER_STARTER_GENERATION", "Its generation."),
+        (
+            "NOTIFY_SOCKET",
+            "Where it can notify: READY=1, STOPPING=1, STATUS=, WATCHDOG=1, EXTEND_TIMEOUT_USEC=.",
+        ),
         ("EINHORN_SOCK_PATH", "Absolute path of the control socket."),
         (
             "EINHORN_SOCK_FD",

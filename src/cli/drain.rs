@@ -41,6 +41,10 @@ pub const DRAINS: &[Drain] = &[
     drain("uvicorn", Signal::Term),
 ];
 
+/// Programs that send `READY=1` before they can answer: gunicorn does once it has its sockets, and loads the
+/// application after that.
+pub const NOTIFIES_EARLY: [&str; 1] = ["gunicorn"];
+
 /// Programs that run another, which is named in their arguments.
 const INTERPRETERS: [&str; 4] = ["python", "pypy", "ruby", "perl"];
 

@@ -12,7 +12,7 @@
 
 use super::procfs::Signals;
 use crate::{
-    cli::drain::{by_file, by_process},
+    cli::drain::{NOTIFIES_EARLY, by_file, by_process},
     fsm::{id::Pid, signal::Signal},
 };
 use nix::libc::SIGUSR2;
@@ -96,6 +96,13 @@ pub(crate) fn choose(worker: Pid, executable: &Path, manners: Manners) -> Choice
 pub(crate) fn catches(worker: Pid, signal: i32) -> bool {
     let caught = read(worker, "status").ok().and_then(|status| Signals::caught(&status));
     caught.and_then(|caught| caught.contains(signal)) == Some(true)
+}
+
+/// Whether a worker is known to say that it is ready before its application is loaded.
+pub(crate) fn notifies_early(worker: Pid) -> bool {
+    let comm = read(worker, "comm").unwrap_or_default();
+    let known = by_process(&comm, &read(worker, "cmdline").unwrap_or_default());
+    known.is_some_and(|known| NOTIFIES_EARLY.contains(&known.program))
 }
 
 /// The signal for a program that is not known.

@@ -49,13 +49,17 @@ pub(super) const LISTEN_FDNAMES: &str = "LISTEN_FDNAMES";
 /// worker itself knows the number, so this is [written there](super::process).
 pub(super) const LISTEN_PID: &str = "LISTEN_PID";
 
+/// Where it can notify its manager, sd_notify(3).
+const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
+
 /// Where each socket listens, and its descriptor.
 const STARTER_PORT: &str = "SERVER_STARTER_PORT";
 /// The number of the generation.
 const STARTER_GENERATION: &str = "SERVER_STARTER_GENERATION";
 
 /// Names of other conventions than einhorn's that are ours as well.
-const OURS_TOO: [&str; 5] = [LISTEN_FDS, LISTEN_FDNAMES, LISTEN_PID, STARTER_PORT, STARTER_GENERATION];
+const OURS_TOO: [&str; 6] =
+    [LISTEN_FDS, LISTEN_FDNAMES, LISTEN_PID, NOTIFY_SOCKET, STARTER_PORT, STARTER_GENERATION];
 
 /// How all other names that are ours begin. Left-overs of another supervisor further up would contradict what
 /// we say ourselves.
@@ -65,8 +69,7 @@ const OURS: &[u8] = b"EINHORN_";
 /// sd_notify(3), sd_watchdog_enabled(3)). A worker that believed them would take over file descriptors
 /// it was not given and report to a manager that does not expect it. Not all of `LISTEN_*`: programs
 /// have settings of their own by names such as `LISTEN_ADDR`.
-const NOT_FOR_WORKERS: [&str; 5] =
-    ["LISTEN_PIDFDID", "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "FDSTORE"];
+const NOT_FOR_WORKERS: [&str; 4] = ["LISTEN_PIDFDID", "WATCHDOG_PID", "WATCHDOG_USEC", "FDSTORE"];
 
 /// Whether a variable of the supervisor's own environment, or of an upgrade's, is passed on to workers.
 pub(crate) fn is_passed_on(name: &OsStr) -> bool {
@@ -156,10 +159,10 @@ pub(crate) struct Variables {
 
 impl Variables {
     /// For workers that get these sockets, in the order of their descriptors, and speak to the supervisor at
-    /// `control`. None of those that are `hidden` is among them.
+    /// `control`, or `notify` it. None of those that are `hidden` is among them.
     pub(crate) fn new(
         sockets: &[Described],
-        control: &Path,
+        (control, notify): (&Path, Option<&OsStr>),
         reporting: Reporting,
         hidden: &[OsString],
     ) -> Self {
@@ -183,6 +186,9 @@ impl Variables {
             set(SOCK_FD.into(), fd.to_string().into());
         }
         set(MASTER_PID.into(), process::id().to_string().into());
+        if let Some(notify) = notify {
+            set(NOTIFY_SOCKET.into(), notify.into());
+        }
         let any = !sockets.is_empty();
         if any {
             set(LISTEN_FDS.into(), sockets.len().to_string().into());
@@ -258,7 +264,7 @@ mod tests {
 
     fn made(sockets: &[Described], reporting: Reporting, hidden: &[&str]) -> Variables {
         let hidden: Vec<_> = hidden.iter().map(OsString::from).collect();
-        Variables::new(sockets, Path::new("/run/e.sock"), reporting, &hidden)
+        Variables::new(sockets, (Path::new("/run/e.sock"), Some(OsStr::new("@5"))), reporting, &hidden)
     }
 
     #[test]
@@ -275,6 +281,7 @@ mod tests {
             "EINHORN_SOCK_PATH=/run/e.sock",
             "EINHORN_SOCK_FD=5",
             &master,
+            "NOTIFY_SOCKET=@5",
             "LISTEN_FDS=2",
             "LISTEN_FDNAMES=unknown:web",
             "SERVER_STARTER_PORT=8080=3;[::1]:8080=4",
@@ -297,10 +304,11 @@ mod tests {
         assert_eq!(variables.own_pid(), OwnPid::Untold);
         let all = lines(&mut variables, 0);
         assert!(!all.iter().any(|line| hidden.iter().any(|hidden| line.starts_with(hidden))), "{all:?}");
-        assert_eq!(all.len(), 10);
+        assert_eq!(all.len(), 11);
         let mut variables = made(&[], Reporting::AtTheSocket, &[]);
         assert_eq!(variables.own_pid(), OwnPid::Untold);
-        assert!(lines(&mut variables, 0).iter().all(|line| line.starts_with("EINHORN_")));
+        let einhorn = |line: &String| line.starts_with("EINHORN_") || line == "NOTIFY_SOCKET=@5";
+        assert!(lines(&mut variables, 0).iter().all(einhorn));
     }
 
     #[test]

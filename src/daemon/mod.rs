@@ -14,6 +14,7 @@
 //! | `background` | whether a start that failed was that of a daemon |
 //! | `leftovers` | telling of processes that keep a socket without a worker |
 //! | `control` | the control socket: requests and answers |
+//! | `notify` | where workers notify their manager |
 //! | `refused` | telling of reports that were refused, which their senders do not read |
 //! | `crowd`, `client` | who is connected to the control socket, and one of them |
 //! | `door`, `claim` | the control socket's listener, and the file that leads to it |
@@ -60,6 +61,7 @@ mod listen;
 mod log;
 mod look;
 mod lookout;
+mod notify;
 mod place;
 mod process;
 mod program;

@@ -53,6 +53,11 @@ impl Sent {
         Self { shown: shown(line), is_report: true, pid: Some(pid) }
     }
 
+    /// What was sent to the manager's socket.
+    pub(crate) fn notification(datagram: &[u8]) -> Self {
+        Self { shown: shown(datagram), is_report: true, pid: None }
+    }
+
     /// More than a line may have, of which nothing is kept.
     pub(crate) fn endless() -> Self {
         Self { shown: "…".into(), is_report: false, pid: None }

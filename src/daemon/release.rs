@@ -265,6 +265,7 @@ impl<'a> Releases<'a> {
                 let why = captured.and_then(|captured| explain::ended(captured.program.path()));
                 why.map(|why| format!("; {why}")).unwrap_or_default()
             }
+            Failure::Left => String::new(),
             Failure::Unacknowledged { .. } => {
                 self.silence(generation) + &self.background.clause(generation, failure)
             }

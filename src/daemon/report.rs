@@ -56,10 +56,16 @@ pub(crate) fn words(
             exit_status(*status),
             what_next("replaced", *next)
         ),
-        Notice::Gone { worker, slot, generation, pid, status } => format!(
-            "worker {worker}: pid {pid} of slot {slot}, generation {generation}, {} as asked",
-            exit_status(*status)
+        Notice::Gone { worker, slot, generation, pid, status, unasked } => format!(
+            "worker {worker}: pid {pid} of slot {slot}, generation {generation}, {} as {}",
+            exit_status(*status),
+            if *unasked { "it had said" } else { "asked" }
         ),
+        Notice::Draining { worker, slot, generation, pid, why: Why::Leaving } => {
+            format!(
+                "worker {worker}: pid {pid} in slot {slot}, generation {generation}, says that it is stopping"
+            )
+        }
         Notice::Draining { worker, slot, generation, pid, why } => {
             format!(
                 "worker {worker}: pid {pid} in slot {slot}, generation {generation}, is asked to go: {}",
@@ -241,6 +247,7 @@ fn reason(why: Why) -> &'static str {
         Why::Withdrawn => "its generation is withdrawn",
         Why::Surplus => "fewer workers are wanted",
         Why::Unacknowledged => "it was not ready in time",
+        Why::Leaving => "it says that it is stopping",
         Why::Shutdown => "the supervisor is shutting down",
     }
 }
@@ -304,7 +311,7 @@ mod tests {
 
     fn gone(worker: u64, generation: u32, status: ExitStatus) -> Notice {
         let (worker, generation) = (WorkerId(worker), Generation(generation));
-        Notice::Gone { worker, slot: SLOT, generation, pid: PID, status }
+        Notice::Gone { worker, slot: SLOT, generation, pid: PID, status, unasked: false }
     }
 
     #[test]

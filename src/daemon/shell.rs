@@ -13,6 +13,7 @@ use super::{
     given::{Reporting, Variables},
     leftovers::Leftovers,
     lookout::Lookout,
+    notify::Notify,
     process::{self, Children, Hangup, Slack, Spawner},
     recorder::Recorder,
     refused::Refused,
@@ -28,7 +29,7 @@ use crate::{
         Supervisor,
         action::{Action, Reply},
         event::{Command, Event, EventKind},
-        id::{ClientId, RequestId},
+        id::{ClientId, Generation, Pid, RequestId, SlotId, WorkerId},
         notice::Notice,
         reason::Why,
         time::Time,
@@ -41,7 +42,10 @@ use crate::{
 };
 use log::{LevelFilter, debug, log, warn};
 use mio::{Events, Poll};
-use std::{collections::VecDeque, io, process as this};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    io, process as this,
+};
 
 /// How many requests of one client are taken before the next client's turn.
 const TURN: usize = 16;
@@ -63,6 +67,9 @@ pub(crate) struct Shell<'a> {
     children: Children,
     leftovers: Leftovers,
     lookout: Lookout,
+    notify: Option<Notify>,
+    /// What workers have last said that they do.
+    statuses: BTreeMap<Pid, String>,
     /// What every worker finds in its environment; known once the sockets are bound.
     variables: Option<Variables>,
     reporting: Reporting,
@@ -74,8 +81,8 @@ pub(crate) struct Shell<'a> {
     level: LevelFilter,
     /// Whether the control socket's place was looked at in this turn.
     looked: bool,
-    /// Whether there may be dead children that nobody has looked at yet.
-    unreaped: bool,
+    /// Workers to be started, in the order in which the core asked for them.
+    to_start: VecDeque<(WorkerId, SlotId, Generation)>,
     /// Whether the kernel has refused to tell of events.
     deaf: bool,
     /// The exit status, once there is one.
@@ -99,6 +106,8 @@ impl<'a> Shell<'a> {
     /// Puts the shell together; signals are caught from here on.
     pub(crate) fn new(parts: Parts<'a>) -> io::Result<Self> {
         let signals = Signals::new(parts.poll.registry(), parts.hangup)?;
+        let notify = Notify::new(parts.poll.registry());
+        let notify = notify.inspect_err(|error| warn!("workers cannot notify (NOTIFY_SOCKET): {error}")).ok();
         let own = parts.options.command_socket_as_fd;
         let reporting = if own { Reporting::OverItsOwn } else { Reporting::AtTheSocket };
         let chosen = parts.options.stop_signal.map(|signal| (signal, process::number(signal) as i32));
@@ -115,6 +124,8 @@ impl<'a> Shell<'a> {
             spawner: parts.spawner,
             children: Children::new(),
             leftovers: Leftovers::default(),
+            notify,
+            statuses: BTreeMap::new(),
             variables: None,
             reporting,
             unhandled: Unhandled::new(chosen),
@@ -124,7 +135,7 @@ impl<'a> Shell<'a> {
             recorder: parts.recorder,
             level: parts.level,
             looked: false,
-            unreaped: false,
+            to_start: VecDeque::new(),
             deaf: false,
             code: None,
         })
@@ -134,6 +145,7 @@ impl<'a> Shell<'a> {
     pub(crate) fn run(mut self: Box<Self>) -> u8 {
         let mut events = Events::with_capacity(EVENTS);
         self.tell(EventKind::Start);
+        self.start_workers();
         self.reap(&mut events);
         while self.code.is_none() {
             self.record();
@@ -262,7 +274,7 @@ impl<'a> Shell<'a> {
             }
             Action::Forget { generation } => self.releases.forget(generation),
             Action::Bind { listener } => return Some(self.sockets.bind(listener)),
-            Action::Spawn { worker, slot, generation } => return Some(self.spawn(worker, slot, generation)),
+            Action::Spawn { worker, slot, generation } => self.to_start.push_back((worker, slot, generation)),
             Action::Signal { worker, pid, signal, scope } => {
                 self.send(worker, pid, signal, scope);
             }
@@ -315,6 +327,7 @@ impl<'a> Shell<'a> {
             uptime: self.clock.now().since(Time(0)),
             sockets: self.sockets.listening(),
             stopped: process::stopped(&self.children),
+            statuses: self.statuses.clone(),
         }
     }
 

@@ -10,5 +10,7 @@ pub(crate) const CONTROL: Token = Token(1);
 pub(crate) const WATCH: Token = Token(2);
 /// Signals have come that terminals send, too.
 pub(crate) const TERMINAL: Token = Token(3);
+/// Workers have notified their manager.
+pub(crate) const NOTIFY: Token = Token(4);
 /// The first of the clients; each connection has one of its own.
-pub(crate) const FIRST_CLIENT: usize = 4;
+pub(crate) const FIRST_CLIENT: usize = 5;

@@ -29,6 +29,7 @@ mod lane;
 mod lifecycle;
 mod load;
 mod loaded;
+mod notified;
 mod orders;
 mod output;
 mod paused;

@@ -7,8 +7,9 @@
 use super::{EVENTS, Shell};
 use crate::{
     daemon::{
+        notify::Notify,
         process,
-        token::{CONTROL, SIGNALS, TERMINAL, WATCH},
+        token::{CONTROL, NOTIFY, SIGNALS, TERMINAL, WATCH},
     },
     fsm::{event::EventKind, time::Millis, worker::PhaseTag},
 };
@@ -19,8 +20,8 @@ use std::{io::ErrorKind, mem, thread, time::Duration};
 /// How often to look for events that the kernel does not tell of.
 const DEAF: Duration = Duration::from_millis(100);
 
-/// How long dead children are taken in, and replaced, before clients have their turn: many may end together.
-const REAPING: Millis = Millis(4);
+/// How long workers are started before clients have their turn: many may end together, and be replaced.
+const STARTING: Millis = Millis(4);
 
 /// What a worker takes, in bytes, by experience.
 const WORKER: usize = 512;
@@ -37,7 +38,7 @@ impl Shell<'_> {
         self.slack.settle(calm);
         let decision = self.supervisor.next_deadline().map(|(deadline, _)| deadline);
         let wake = [decision, self.control.next_deadline(), self.leftovers.due(), self.lookout.due()];
-        let timeout = if self.unreaped || self.control.has_more() || self.signals.note() {
+        let timeout = if !self.to_start.is_empty() || self.has_more() || self.signals.note() {
             Some(Duration::ZERO)
         } else {
             wake.into_iter().flatten().min().map(|deadline| self.clock.until(deadline))
@@ -67,6 +68,7 @@ impl Shell<'_> {
         if self.deaf {
             self.control.look(self.clock.now());
             self.control.stir();
+            self.notify.iter_mut().for_each(Notify::stir);
         }
         let now = self.clock.now();
         // Also without an event: what was left waiting the last time gets another chance.
@@ -81,24 +83,24 @@ impl Shell<'_> {
             self.control.accept(now);
         }
         self.take_requests();
+        self.take_notifications();
         self.look_out();
-        if self.unreaped {
-            // Who has ended already is taken in before any deadline.
-            return;
-        }
         let now = self.clock.now();
         if self.supervisor.next_deadline().is_some_and(|(deadline, _)| deadline <= now) {
             self.hear_out(events);
             self.reap(events);
-            if self.unreaped {
-                return;
-            }
             self.tell(EventKind::Woke);
-            self.reap(events);
         }
+        self.start_workers();
+        self.reap(events);
         if self.leftovers.due().is_some_and(|time| time <= now) {
             self.leftovers.look(&self.clock, &self.sockets, &self.children);
         }
+    }
+
+    /// Whether there is something to take in that no event will tell of.
+    fn has_more(&self) -> bool {
+        self.control.has_more() || self.notify.as_ref().is_some_and(Notify::has_more)
     }
 
     fn note(&mut self, events: &Events) {
@@ -107,6 +109,7 @@ impl Shell<'_> {
                 SIGNALS | TERMINAL => self.take_signals(),
                 WATCH => self.control.look(self.clock.now()),
                 CONTROL => {}
+                NOTIFY => self.notify.iter_mut().for_each(Notify::stir),
                 _ => self.control.note(event),
             }
         }
@@ -120,12 +123,14 @@ impl Shell<'_> {
                 // Then everybody is asked. What an interruption has kept back comes in the next turn.
                 events.clear();
                 self.control.stir();
+                self.notify.iter_mut().for_each(Notify::stir);
             }
             let all = events.iter().count() < EVENTS;
             self.note(events);
             self.control.accept(self.clock.now());
             self.take_requests();
-            if all && !self.control.has_more() {
+            self.take_notifications();
+            if all && !self.has_more() {
                 return;
             }
         }
@@ -147,11 +152,20 @@ impl Shell<'_> {
         }
     }
 
-    /// A signal is only a hint: takes in every child that has ended, ours or not; in several turns if that takes
-    /// long.
-    pub(super) fn reap(&mut self, events: &mut Events) {
+    /// Starts workers that are to be started; in several turns if that takes long.
+    pub(super) fn start_workers(&mut self) {
         let start = self.clock.now();
-        self.unreaped = false;
+        while let Some((worker, slot, generation)) = self.to_start.pop_front() {
+            let fact = self.spawn(worker, slot, generation);
+            self.tell(fact);
+            if self.clock.now() > start + STARTING {
+                return;
+            }
+        }
+    }
+
+    /// A signal is only a hint: takes in every child that has ended, ours or not.
+    pub(super) fn reap(&mut self, events: &mut Events) {
         while let Some(ended) = process::ended() {
             let (pid, status) = (ended.pid, ended.status);
             if self
@@ -167,6 +181,7 @@ impl Shell<'_> {
                 Some(ticket) => {
                     self.leftovers.expect(self.clock.now());
                     self.refused.forget(pid);
+                    self.statuses.remove(&pid);
                     self.control.disown(pid);
                     let orphans = ended.bury(&self.children);
                     (self.spawner.outcome(ticket), orphans)
@@ -180,10 +195,6 @@ impl Shell<'_> {
                 self.control.spare_descriptors();
             }
             self.tell(EventKind::Exited { pid, status, error, orphans });
-            if self.clock.now() > start + REAPING {
-                self.unreaped = true;
-                return;
-            }
         }
     }
 }

@@ -6,15 +6,18 @@ use crate::{
         control::Connection,
         drain::{self, Choice, Manners},
         given::{Given, Reporting, Variables},
+        notify::Heard,
         process,
         program::{Program, spawn_error},
     },
     fsm::{
         action::Scope,
-        event::{EventKind, Proof, SpawnError, SpawnStage},
+        event::{EventKind, Notification, Proof, SpawnError, SpawnStage},
         id::{Generation, Pid, SlotId, WorkerId},
         signal::Signal,
+        worker::PhaseTag,
     },
+    protocol::notification::Told,
 };
 use log::debug;
 use nix::errno::Errno;
@@ -33,6 +36,11 @@ impl Shell<'_> {
     }
 
     pub(super) fn spawn(&mut self, worker: WorkerId, slot: SlotId, generation: Generation) -> EventKind {
+        let known = self.supervisor.fleet().worker(worker);
+        if known.is_none_or(|known| known.phase().tag() != PhaseTag::SpawningWanted) {
+            // Taken back before it was begun.
+            return EventKind::SpawnFailed { worker, error: spawn_error(SpawnStage::Fork, Errno::ECANCELED) };
+        }
         let started = self.start_process(slot, generation).or_else(|error| {
             // Whoever is connected and says nothing makes room for a worker.
             if error.is_shortage() && self.control.spare_descriptors() {
@@ -56,7 +64,9 @@ impl Shell<'_> {
         };
         let make = || {
             let hidden = &self.options.drop_env;
-            Variables::new(&self.sockets.described(), self.control.path(), self.reporting, hidden)
+            let notify = self.notify.as_ref().map(|notify| notify.name().as_os_str());
+            let places = (self.control.path(), notify);
+            Variables::new(&self.sockets.described(), places, self.reporting, hidden)
         };
         let variables = self.variables.get_or_insert_with(make);
         let own_pid = variables.own_pid();
@@ -78,7 +88,7 @@ impl Shell<'_> {
         let program = known.and_then(|known| self.releases.program(known.generation()).ok());
         let manners = match known.and_then(|known| known.proof()) {
             Some(Proof::Acknowledged) => Manners::Einhorn,
-            Some(Proof::Seen | Proof::Timer) | None => Manners::Unknown,
+            Some(Proof::Notified | Proof::Seen | Proof::Timer) | None => Manners::Unknown,
         };
         let Choice { signal, reason } =
             drain::choose(pid, program.map_or(Path::new(""), Program::path), manners);
@@ -95,6 +105,37 @@ impl Shell<'_> {
         if let Err(errno) = process::signal(pid, signal, scope, &self.children) {
             // It ended a moment ago, which the next SIGCHLD will tell.
             debug!("worker {worker}: SIG{signal} to pid {pid}: {errno}");
+        }
+    }
+
+    /// Takes in what workers tell their manager.
+    pub(super) fn take_notifications(&mut self) {
+        let heard = self.notify.as_mut().map(|notify| notify.take(&self.children)).unwrap_or_default();
+        for heard in heard {
+            match heard {
+                Heard::Told(pid, told) => self.told(pid, told),
+                Heard::Refused(refusal) => self.refused.note(&refusal, &self.children),
+            }
+        }
+    }
+
+    fn told(&mut self, pid: Pid, told: Told) {
+        debug!("pid {pid} notifies: {told:?}");
+        let Told { ready, stopping, alive, extend, status } = told;
+        if let Some(status) = status {
+            self.statuses.insert(pid, status);
+        }
+        if let Some(by) = extend {
+            self.tell(EventKind::Extended { pid, by });
+        }
+        if ready && !(self.options.ack.looks() && drain::notifies_early(pid)) {
+            self.tell(EventKind::Notified { pid, word: Notification::Ready });
+        }
+        if alive {
+            self.tell(EventKind::Pinged { pid, sender: pid, group: Some(pid), request: None });
+        }
+        if stopping {
+            self.tell(EventKind::Notified { pid, word: Notification::Stopping });
         }
     }
 }

@@ -1,0 +1,166 @@
+//! Where workers notify their manager, as sd_notify(3) has it: a socket for datagrams, and who has sent each.
+//!
+//! The socket has a name that is no file, chosen by the kernel: whoever a worker runs as can reach it, nothing is
+//! left behind, and nobody can be there before us. So anybody of the same network may send; who has sent a datagram
+//! the kernel tells, and it counts only if that is a worker, or a process of its group. Descriptors that come along
+//! are closed by the kernel, which is what a sender of `BARRIER=1` waits for: nothing is made ready to take them.
+
+use super::{
+    client::Peer,
+    process::{self, Children},
+    refused::{Refusal, Sent},
+    token::NOTIFY,
+};
+use crate::{
+    fsm::id::Pid,
+    protocol::notification::{LONGEST, Told},
+};
+use log::debug;
+use mio::{Interest, Registry, unix::SourceFd};
+use nix::{
+    cmsg_space,
+    errno::Errno,
+    sys::socket::{
+        AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, bind, getsockname,
+        recvmsg, setsockopt, socket, sockopt::PassCred,
+    },
+};
+use std::{
+    ffi::OsString,
+    io::{self, IoSliceMut},
+    os::{
+        fd::{AsRawFd as _, OwnedFd},
+        unix::ffi::OsStringExt as _,
+    },
+};
+
+/// How many datagrams are taken at a time, so that a flood of them delays nothing else.
+const TURN: usize = 64;
+
+/// Where workers notify.
+#[derive(Debug)]
+pub(crate) struct Notify {
+    socket: OwnedFd,
+    /// What workers find in `NOTIFY_SOCKET`.
+    name: OsString,
+    /// Datagrams may be waiting that no event will tell of again.
+    more: bool,
+}
+
+/// What has come from somebody.
+#[derive(Debug)]
+pub(crate) enum Heard {
+    /// A worker has told this.
+    Told(Pid, Told),
+    /// Nobody takes it.
+    Refused(Refusal),
+}
+
+impl Notify {
+    /// Opens the socket; events with the token [`NOTIFY`] tell of what comes.
+    pub(crate) fn new(registry: &Registry) -> io::Result<Self> {
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let socket = socket(AddressFamily::Unix, SockType::Datagram, flags, None)?;
+        // Before it has a name: whatever comes says who has sent it.
+        setsockopt(&socket, PassCred, &true)?;
+        // Without a name of ours the kernel finds one that nobody has, unix(7).
+        bind(socket.as_raw_fd(), &UnixAddr::new_unnamed())?;
+        let address: UnixAddr = getsockname(socket.as_raw_fd())?;
+        let chosen = address.as_abstract().ok_or(io::ErrorKind::AddrNotAvailable)?;
+        let name = OsString::from_vec([b"@", chosen].concat());
+        registry.register(&mut SourceFd(&socket.as_raw_fd()), NOTIFY, Interest::READABLE)?;
+        Ok(Self { socket, name, more: false })
+    }
+
+    /// What workers find in `NOTIFY_SOCKET`.
+    pub(crate) fn name(&self) -> &OsString {
+        &self.name
+    }
+
+    /// Something has come.
+    pub(crate) fn stir(&mut self) {
+        self.more = true;
+    }
+
+    /// Whether something may wait that no event will tell of.
+    pub(crate) fn has_more(&self) -> bool {
+        self.more
+    }
+
+    /// Takes what has come, as much as there is a turn for.
+    pub(crate) fn take(&mut self, workers: &Children) -> Vec<Heard> {
+        let mut all = Vec::new();
+        if !self.more {
+            return all;
+        }
+        for _ in 0..TURN {
+            match self.receive() {
+                Ok(Some(datagram)) => all.extend(judge(&datagram, workers)),
+                Ok(None) => {
+                    self.more = false;
+                    return all;
+                }
+                Err(errno) => {
+                    debug!("a notification cannot be read: {errno}");
+                    return all;
+                }
+            }
+        }
+        all
+    }
+
+    fn receive(&self) -> Result<Option<Datagram>, Errno> {
+        let mut buffer = vec![0; LONGEST];
+        // Room for who has sent it, and none for descriptors.
+        let mut control = cmsg_space!(nix::sys::socket::UnixCredentials);
+        let (length, flags, sender) = {
+            let mut parts = [IoSliceMut::new(&mut buffer)];
+            let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
+            match recvmsg::<()>(self.socket.as_raw_fd(), &mut parts, Some(&mut control), flags) {
+                Ok(message) => {
+                    let sender = message.cmsgs().ok().and_then(|mut all| {
+                        all.find_map(|one| match one {
+                            ControlMessageOwned::ScmCredentials(who) => Some((who.pid(), who.uid())),
+                            _ => None,
+                        })
+                    });
+                    (message.bytes, message.flags, sender)
+                }
+                Err(Errno::EAGAIN) => return Ok(None),
+                Err(errno) => return Err(errno),
+            }
+        };
+        buffer.truncate(length);
+        let (pid, user) = sender.unwrap_or((0, u32::MAX));
+        let pid = Pid(u32::try_from(pid).unwrap_or_default());
+        let peer = Peer { pid, user, group: process::group_of(pid) };
+        Ok(Some(Datagram { peer, text: buffer, cut: flags.contains(MsgFlags::MSG_TRUNC) }))
+    }
+}
+
+#[derive(Debug)]
+struct Datagram {
+    peer: Peer,
+    text: Vec<u8>,
+    /// It was longer.
+    cut: bool,
+}
+
+/// What a datagram comes to: what it tells, what of it is refused, or both.
+fn judge(datagram: &Datagram, workers: &Children) -> Vec<Heard> {
+    let Datagram { peer, text, cut } = datagram;
+    let refuse = |why: String| {
+        let sent = Sent::notification(text);
+        Heard::Refused(Refusal { peer: *peer, sent, why })
+    };
+    if *cut {
+        return vec![refuse(format!("it is longer than {LONGEST} bytes"))];
+    }
+    let near = [Some(peer.pid), peer.group];
+    let Some(worker) = near.into_iter().flatten().find(|pid| workers.contains_key(pid)) else {
+        return vec![refuse("only a worker and the processes of its group can notify".into())];
+    };
+    let (told, nonsense) = Told::read(text);
+    let nonsense = nonsense.map(|nonsense| refuse(nonsense.to_string()));
+    [Some(Heard::Told(worker, told)), nonsense].into_iter().flatten().collect()
+}
