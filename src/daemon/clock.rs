@@ -2,6 +2,7 @@
 //! everything else gets the time from there.
 
 use crate::fsm::time::Time;
+use nix::time::{ClockId, clock_gettime};
 use std::time::{Duration, Instant, SystemTime};
 
 /// A running clock. The core has a `Clock` too, which is told the time and reads none.
@@ -33,6 +34,14 @@ impl Monotonic {
 #[expect(clippy::disallowed_methods, reason = "the place where time is read")]
 pub(crate) fn time_of_day() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// The system's monotonic clock in microseconds, for those who compare it with what they have read from it
+/// themselves.
+pub(crate) fn monotonic_micros() -> u64 {
+    // Cannot fail: that clock is always there.
+    let time = clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from).unwrap_or_default();
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

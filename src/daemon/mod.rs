@@ -11,6 +11,7 @@
 //! | `shell` | the loop: gather facts, tell the core, perform its actions |
 //! | `signals` | which signals are taken, and which of them are orders |
 //! | `release`, `history` | what each generation runs, from being asked for to what came of it |
+//! | `manager` | what the service manager is told of the service |
 //! | `background` | whether a start that failed was that of a daemon |
 //! | `leftovers` | telling of processes that keep a socket without a worker |
 //! | `control` | the control socket: requests and answers |
@@ -61,6 +62,7 @@ mod listen;
 mod log;
 mod look;
 mod lookout;
+mod manager;
 mod notify;
 mod place;
 mod process;

@@ -13,6 +13,7 @@ use super::{
     given::{Reporting, Variables},
     leftovers::Leftovers,
     lookout::Lookout,
+    manager::Manager,
     notify::Notify,
     process::{self, Children, Hangup, Slack, Spawner},
     recorder::Recorder,
@@ -64,6 +65,7 @@ pub(crate) struct Shell<'a> {
     supervisor: Supervisor,
     spawner: Spawner,
     releases: Releases<'a>,
+    manager: Manager,
     children: Children,
     leftovers: Leftovers,
     lookout: Lookout,
@@ -119,6 +121,7 @@ impl<'a> Shell<'a> {
             control: parts.control,
             releases: Releases::new(parts.options, parts.sockets.roster()),
             lookout: Lookout::new(parts.options.ack.looks() && parts.sockets.count() > 0),
+            manager: Manager::of_environment(),
             sockets: parts.sockets,
             supervisor: parts.supervisor,
             spawner: parts.spawner,
@@ -153,6 +156,7 @@ impl<'a> Shell<'a> {
             self.gather(&mut events);
         }
         self.record();
+        self.manager.settle(&self.supervisor, &self.clock);
         Leftovers::last_look(&self.sockets, &self.children);
         self.control.close();
         self.code.unwrap_or(1)
@@ -270,6 +274,7 @@ impl<'a> Shell<'a> {
             Action::Pin { generation, request } => {
                 self.refused.begin_anew();
                 self.control.spare_descriptors();
+                self.manager.upgrade_begins(self.clock.now());
                 return Some(self.releases.capture(generation, request, self.supervisor.stable()));
             }
             Action::Forget { generation } => self.releases.forget(generation),
@@ -339,6 +344,7 @@ impl<'a> Shell<'a> {
         }
         let trouble = |listener, errno| self.sockets.trouble(listener, errno);
         let (level, words) = report::words(notice, trouble, |generation| self.releases.name(generation));
+        self.manager.note(notice, &words);
         let now = self.clock.now();
         match self.shortages.take(notice, now) {
             Some(more) => {

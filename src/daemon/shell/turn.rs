@@ -36,12 +36,14 @@ impl Shell<'_> {
         let (freed, calm) = self.control.take_freed();
         self.slack.add(freed);
         self.slack.settle(calm);
+        self.manager.settle(&self.supervisor, &self.clock);
         let decision = self.supervisor.next_deadline().map(|(deadline, _)| deadline);
-        let wake = [decision, self.control.next_deadline(), self.leftovers.due(), self.lookout.due()];
+        let rooms = [self.leftovers.due(), self.lookout.due(), self.manager.due()];
+        let wake = [decision, self.control.next_deadline()].into_iter().chain(rooms);
         let timeout = if !self.to_start.is_empty() || self.has_more() || self.signals.note() {
             Some(Duration::ZERO)
         } else {
-            wake.into_iter().flatten().min().map(|deadline| self.clock.until(deadline))
+            wake.flatten().min().map(|deadline| self.clock.until(deadline))
         };
         let failed = self.poll.poll(events, timeout).err();
         let failed = failed.filter(|error| error.kind() != ErrorKind::Interrupted);
