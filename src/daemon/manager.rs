@@ -226,7 +226,9 @@ impl Talk {
             self.reloading = true;
             changes.push(reloading());
         }
-        if !self.stopping && supervisor.life().shutdown().is_some() {
+        let life = supervisor.life();
+        // Where all end at once there is no moment between the two.
+        if !self.stopping && (life.shutdown().is_some() || life.is_done()) {
             self.stopping = true;
             changes.push(STOPPING.to_owned());
         }

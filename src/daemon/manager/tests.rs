@@ -400,7 +400,24 @@ fn the_reason_of_a_failure_is_the_last_line() {
     }
     manager.hear();
     assert_eq!(manager.status, "failed with status 1: why\\nit is");
-    assert_eq!(manager.unit, Unit::Activating);
+    assert_eq!(manager.unit, Unit::Deactivating);
+}
+
+#[test]
+fn the_end_is_told_also_if_it_comes_at_once() {
+    let (mut world, mut manager) = World::new(None);
+    world.up();
+    manager.hear();
+    let at = world.now;
+    world.machine.step(Event { at, kind: EventKind::Signalled { signal: Signal::Term } });
+    for pid in world.pids.clone() {
+        let status = ExitStatus::Signal(15);
+        world
+            .machine
+            .step(Event { at, kind: EventKind::Exited { pid, status, error: None, orphans: false } });
+    }
+    world.settle();
+    assert_eq!(manager.hear(), ["STOPPING=1\nSTATUS=stopped"]);
 }
 
 #[test]
