@@ -1,12 +1,13 @@
 //! What the supervisor costs when there is nothing to do, and after there was much.
 
 use crate::{
-    harness::{Supervisor, eventually, is_alive, text},
+    harness::{Folder, Supervisor, eventually, is_alive, text},
     tools::{have, python, quiet, releases, skip, sleepers, status_field, ticks, within},
 };
 use nix::sys::signal::{Signal, kill};
 use std::{
     fs,
+    os::unix::net::UnixDatagram,
     process::{Command, Stdio},
     thread,
     time::Duration,
@@ -36,6 +37,20 @@ fn an_idle_supervisor_that_has_looked_at_its_workers_makes_no_system_call() {
         assert_eq!(found.len(), 8, "{}", supervisor.log());
         does_nothing(&mut supervisor);
     }
+}
+
+/// What a service manager is told costs nothing once it is told, unless it asks for a sign of life.
+#[test]
+fn an_idle_supervisor_under_a_service_manager_makes_no_system_call() {
+    let folder = Folder::new();
+    let manager = folder.join("notify");
+    let _listens = UnixDatagram::bind(&manager).expect("a socket can be made");
+    let args = ["-n", "8", "--ack-after", "0.05", "--", "sleep", "600"];
+    let mut supervisor = Supervisor::start_in(folder, &args, |command| {
+        command.env("NOTIFY_SOCKET", manager).env_remove("WATCHDOG_USEC");
+    });
+    supervisor.await_healthy(8);
+    does_nothing(&mut supervisor);
 }
 
 /// Sees that a supervisor sleeps until something happens.
