@@ -1,253 +1,18 @@
+mod world;
+
 use super::*;
-use crate::{
-    daemon::scratch::Scratch,
-    fsm::{
-        action::Action,
-        config::AckMode,
-        event::{Command, Event, EventKind, ExitStatus, Prospect, SpawnError, SpawnStage, Strategy},
-        id::{ClientId, Errno, Pid, RequestId},
-        signal::Signal,
-    },
+use crate::fsm::{
+    event::{Command, Event, EventKind, ExitStatus, Strategy},
+    signal::Signal,
 };
 use std::{
-    io::ErrorKind,
     os::{
         linux::net::SocketAddrExt as _,
         unix::net::{SocketAddr, UnixDatagram},
     },
     path::Path,
 };
-
-/// What a manager takes a service for, by the rules of sd_notify(3) and systemd's reading of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Unit {
-    Activating,
-    Active,
-    Reloading,
-    Deactivating,
-}
-
-/// A manager that listens, and checks every message.
-struct Listener {
-    socket: UnixDatagram,
-    unit: Unit,
-    status: String,
-    began: u64,
-    extensions: usize,
-    pings: usize,
-}
-
-impl Listener {
-    fn new(socket: UnixDatagram) -> Self {
-        socket.set_nonblocking(true).unwrap();
-        let (unit, status, began) = (Unit::Activating, String::new(), monotonic_micros());
-        Self { socket, unit, status, began, extensions: 0, pings: 0 }
-    }
-
-    /// Takes all that has come, and returns it.
-    fn hear(&mut self) -> Vec<String> {
-        let mut all = Vec::new();
-        let mut buffer = [0; 4_096];
-        loop {
-            match self.socket.recv(&mut buffer) {
-                Ok(length) => {
-                    let message = std::str::from_utf8(&buffer[..length]).unwrap().to_owned();
-                    self.take(&message);
-                    all.push(message);
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return all,
-                Err(error) => panic!("{error}"),
-            }
-        }
-    }
-
-    fn take(&mut self, message: &str) {
-        let lines: Vec<_> = message.split('\n').map(|line| line.split_once('=').unwrap()).collect();
-        let value = |name: &str| lines.iter().find(|line| line.0 == name).map(|line| line.1);
-        let states = ["READY", "RELOADING", "STOPPING"];
-        assert!(lines.iter().filter(|line| states.contains(&line.0)).count() <= 1, "{message}");
-        assert_eq!(value("RELOADING").is_some(), value("MONOTONIC_USEC").is_some(), "{message}");
-        let before = self.unit;
-        for (name, value) in &lines {
-            match (*name, *value) {
-                ("READY", "1") => {
-                    assert!([Unit::Activating, Unit::Reloading].contains(&before), "{before:?}: {message}");
-                    self.unit = Unit::Active;
-                }
-                ("RELOADING", "1") => {
-                    assert!([Unit::Active, Unit::Reloading].contains(&before), "{before:?}: {message}");
-                    self.unit = Unit::Reloading;
-                }
-                ("MONOTONIC_USEC", time) => {
-                    let time = time.parse().unwrap();
-                    assert!((self.began..=monotonic_micros()).contains(&time), "{time}");
-                    self.began = time;
-                }
-                ("STOPPING", "1") => {
-                    assert!([Unit::Activating, Unit::Active].contains(&before), "{before:?}: {message}");
-                    self.unit = Unit::Deactivating;
-                }
-                ("STATUS", text) => {
-                    assert!(!text.is_empty() && text != self.status, "{message}");
-                    self.status = text.to_owned();
-                }
-                ("EXTEND_TIMEOUT_USEC", "30000000") => self.extensions += 1,
-                ("WATCHDOG", "1") => self.pings += 1,
-                _ => panic!("unknown: {message}"),
-            }
-        }
-    }
-}
-
-/// A machine and what it tells the manager, with somebody who does what it says.
-struct World {
-    machine: Supervisor,
-    manager: Manager,
-    now: Time,
-    next: u32,
-    pids: Vec<Pid>,
-    /// Whether the next program cannot be run.
-    broken: bool,
-    _folder: Scratch,
-}
-
-const CONFIG: Config = Config {
-    target: 2,
-    listeners: 0,
-    ack: AckMode::Manual(Millis(30_000)),
-    retries: 2,
-    backoff: Millis(100),
-    grace: Millis(30_000),
-    stop_signal: None,
-    max_unacked: 1,
-    max_surge: 1,
-    exit_on_failure: false,
-};
-
-fn announced(socket: &str, watchdog: Option<&str>, pid: Option<&str>) -> Manager {
-    let variable = |name: &str| match name {
-        NOTIFY_SOCKET => Some(socket.into()),
-        WATCHDOG_USEC => watchdog.map(OsString::from),
-        WATCHDOG_PID => pid.map(OsString::from),
-        _ => panic!("{name}"),
-    };
-    Manager::announced(variable, 42)
-}
-
-impl World {
-    fn new(watchdog: Option<&str>) -> (Self, Listener) {
-        let folder = Scratch::new();
-        let path = folder.join("notify");
-        let listener = Listener::new(UnixDatagram::bind(&path).unwrap());
-        let manager = announced(path.to_str().unwrap(), watchdog, None);
-        let (machine, now, next) = (Supervisor::new(CONFIG), Time(0), 100);
-        let mut world =
-            Self { machine, manager, now, next, pids: Vec::new(), broken: false, _folder: folder };
-        world.tell(EventKind::Start);
-        (world, listener)
-    }
-
-    /// Tells the machine, and then the time, if that has come, as the loop does.
-    fn tell(&mut self, kind: EventKind) {
-        let mut facts = vec![kind];
-        loop {
-            while let Some(kind) = facts.pop() {
-                for action in self.machine.step(Event { at: self.now, kind }) {
-                    facts.extend(self.perform(action));
-                }
-            }
-            self.settle();
-            if self.machine.next_deadline().is_none_or(|(time, _)| time > self.now) {
-                return;
-            }
-            facts.push(EventKind::Woke);
-        }
-    }
-
-    #[expect(clippy::wildcard_enum_match_arm, reason = "all others are no business of the manager's")]
-    fn perform(&mut self, action: Action) -> Option<EventKind> {
-        match action {
-            Action::Pin { generation, .. } => {
-                self.manager.upgrade_begins(self.now);
-                let error =
-                    SpawnError { stage: SpawnStage::Exec, errno: Errno(2), prospect: Prospect::NotFound };
-                Some(if self.broken {
-                    EventKind::PinFailed { generation, error }
-                } else {
-                    EventKind::Pinned { generation }
-                })
-            }
-            Action::Spawn { worker, .. } => {
-                self.next += 1;
-                self.pids.push(Pid(self.next));
-                Some(EventKind::Spawned { worker, pid: Pid(self.next) })
-            }
-            Action::Notice { notice } => {
-                self.manager.note(&notice, "why\nit is");
-                None
-            }
-            _ => None,
-        }
-    }
-
-    fn settle(&mut self) {
-        if let Some(talk) = &mut self.manager.0 {
-            talk.settle(&self.machine, self.now);
-        }
-    }
-
-    /// Lets time pass, as the loop does, which sleeps until something is due.
-    fn pass(&mut self, span: Millis) {
-        let end = self.now + span;
-        loop {
-            let decision = self.machine.next_deadline().map(|(time, _)| time);
-            let wake = decision.into_iter().chain(self.manager.due()).min().filter(|time| *time <= end);
-            self.now = wake.unwrap_or(end).max(self.now);
-            match decision {
-                Some(time) if time <= self.now => self.tell(EventKind::Woke),
-                _ => self.settle(),
-            }
-            if wake.is_none() {
-                return;
-            }
-        }
-    }
-
-    /// The newest worker says that it is ready.
-    fn ack(&mut self, pid: Pid) {
-        self.tell(EventKind::Acked { pid, sender: pid, group: Some(pid), request: None });
-    }
-
-    fn gone(&mut self, pid: Pid, code: i32) {
-        self.pids.retain(|other| *other != pid);
-        let status = ExitStatus::Code(code);
-        self.tell(EventKind::Exited { pid, status, error: None, orphans: false });
-    }
-
-    /// All who were asked to go are gone.
-    fn bury(&mut self) {
-        for pid in self.pids.clone() {
-            let worker = self.machine.fleet().by_pid(pid);
-            if worker.is_some_and(|worker| worker.phase().tag().is_draining()) {
-                self.gone(pid, 0);
-            }
-        }
-    }
-
-    fn up(&mut self) {
-        for pid in self.pids.clone() {
-            self.ack(pid);
-        }
-    }
-
-    fn ask(&mut self, command: Command) {
-        self.tell(EventKind::Requested { client: ClientId(1), request: RequestId(1), command });
-    }
-
-    fn upgrade(&mut self) {
-        self.tell(EventKind::Signalled { signal: Signal::Hup });
-    }
-}
+use world::{CONFIG, Listener, Unit, World, announced};
 
 #[test]
 fn up_is_told_once_all_workers_are_healthy_and_time_is_asked_for_until_then() {
@@ -482,7 +247,7 @@ fn what_a_full_socket_does_not_take_comes_later_in_its_order() {
     manager.hear();
     let stuffing = UnixDatagram::unbound().unwrap();
     stuffing.set_nonblocking(true).unwrap();
-    let path = world._folder.join("notify");
+    let path = world.folder.join("notify");
     let mut stuffed = 0;
     while stuffing.send_to(b"STATUS=x", &path).is_ok() {
         stuffed += 1;
@@ -516,7 +281,7 @@ fn what_a_full_socket_does_not_take_comes_later_in_its_order() {
 #[test]
 fn however_much_is_lost_the_newest_is_told() {
     let (mut world, _) = World::new(None);
-    let path = world._folder.join("notify");
+    let path = world.folder.join("notify");
     rebind(&path);
     world.up();
     // Nobody is there, and that costs nothing.
