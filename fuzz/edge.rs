@@ -13,7 +13,8 @@ use einhyrningsins::{
         client, daemon,
     },
     protocol::{
-        Envelope, LineBuffer, Overlong, Progress, Request, decode, line::REQUEST_MAX, visible::gives_orders,
+        Dialect, Envelope, LineBuffer, Operation, Overlong, Progress, ReplyTo, Request, decode,
+        line::REQUEST_MAX, visible::gives_orders,
     },
 };
 use miniserde::json::{self, Number, Value};
@@ -25,6 +26,9 @@ const MESSAGE_MAX: usize = 2_000;
 
 /// No reply that is read is longer, in bytes: comparing one takes a stack as deep as it is nested.
 const REPLY_MAX: usize = 2_000;
+
+/// No text is longer, in bytes, of which a request is made: encoded it must fit in a line.
+const YAML: usize = 4 * 1024;
 
 /// A limit on lines that a fuzzer can reach.
 const SHORT: usize = 40;
@@ -82,22 +86,77 @@ fn read_lines(mut stream: &[u8], cuts: &[usize], limit: usize) -> Vec<Result<Vec
 
 /// Reads a line as a request, and answers it.
 fn answer(line: &[u8]) {
-    let (id, envelope) = match decode(line) {
-        Ok(Request { id, operation }) => (id, Envelope::done(format!("{operation:?}"))),
+    let (reply_to, envelope) = match decode(line) {
+        Ok(Request { reply_to, operation }) => (reply_to, Envelope::done(format!("{operation:?}"))),
         Err(refusal) => {
             one_line(&refusal.message);
-            (refusal.id, Envelope::refused(refusal.message))
+            (refusal.reply_to, Envelope::refused(refusal.message))
         }
     };
-    let written = envelope.clone().answering(id.clone()).encode();
+    let ReplyTo { id, dialect } = reply_to.clone();
+    let written = envelope.clone().answering(reply_to).encode();
     assert_eq!(written.find('\n'), Some(written.len() - 1), "more than one line: {written:?}");
-    let read = Envelope::parse(written.as_bytes()).unwrap_or_else(|why| panic!("{written:?}: {why}"));
+    let line = if dialect == Dialect::Einhorn { unescaped(&written) } else { written.clone() };
+    let read = Envelope::parse(line.as_bytes()).unwrap_or_else(|why| panic!("{written:?}: {why}"));
     assert_eq!((&read.message, read.ok, read.wait), (&envelope.message, envelope.ok, false));
     let same = match (&read.request_id, &id) {
         (Some(read), Some(id)) => is_same(read, id),
         (read, id) => read.is_none() && id.is_none(),
     };
     assert!(same, "{id:?} is asked, {:?} answered: {written:?}", read.request_id);
+}
+
+/// An answer as einhorn's clients unescape it, in Ruby and in Go alike.
+fn unescaped(line: &str) -> String {
+    let refused = |char| matches!(char, '+' | '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}');
+    assert!(!line.contains(refused), "one of them reads something else: {line:?}");
+    assert!(line.match_indices('%').all(|(at, _)| line[at..].starts_with("%25")), "{line:?}");
+    line.replace("%25", "%")
+}
+
+/// The dialect of einhorn's clients: whatever comes is a request or a refusal that they can read the answer to; it
+/// does not matter how much of it is encoded; and what is written in any of YAML's styles reads the same.
+pub fn einhorn_dialect(data: &[u8]) {
+    let data = &data[..data.len().min(YAML)];
+    let line: Vec<u8> = data.iter().copied().filter(|byte| *byte != b'\n').collect();
+    answer(&line);
+    let text = String::from_utf8_lossy(data);
+    let some = text.replace('%', "%25").replace('\n', "%0A");
+    let all: String = text.bytes().map(|byte| format!("%{byte:02x}")).collect();
+    answer(some.as_bytes());
+    // Text that is JSON as it is, or nearly, is not looked at as anything else.
+    if !text.trim_start().starts_with(['{', '[', '"']) {
+        let meant = |line: &str| decode(line.as_bytes()).map(|request| request.operation).ok();
+        assert_eq!(meant(&some), meant(&all), "encoded in part and as a whole: {some:?}");
+    }
+
+    let mut styles = vec![double_quoted(&text)];
+    // A line end that is data needs an escape; and a carriage return at the end of a line is a part of that.
+    if !text.contains(['\n', '\r']) {
+        styles.push(format!("'{}'", text.replace('\'', "''")));
+        styles.push(format!("|2-\n  {text}"));
+    }
+    for style in styles {
+        let yaml = format!("---\n:command: ehlo\nargs:\n- {style}\nid: 7\n");
+        let line = yaml.replace('%', "%25").replace('\n', "%0A");
+        let request = decode(line.as_bytes()).unwrap_or_else(|why| panic!("{line:?}: {}", why.message));
+        let Operation::Ehlo { user } = request.operation else { panic!("{line:?} is no ehlo") };
+        assert_eq!(user.as_deref(), Some(&*text), "{line:?}");
+    }
+}
+
+/// A text as YAML writes what it cannot write in another way, here with a fold wherever there is a blank.
+fn double_quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for char in text.chars() {
+        match char {
+            ' ' => quoted.push_str("\\\n  \\ "),
+            '"' | '\\' => quoted.extend(['\\', char]),
+            _ if char.is_control() => quoted.push_str(&format!("\\U{:08x}", u32::from(char))),
+            _ => quoted.push(char),
+        }
+    }
+    quoted + "\""
 }
 
 /// Reads a line as the client would.

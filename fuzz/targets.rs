@@ -11,7 +11,7 @@ mod edge;
 mod ops;
 
 #[cfg(any(feature = "daemon", feature = "ctl"))]
-pub use edge::{bind_spec, command_line, control_stream};
+pub use edge::{bind_spec, command_line, control_stream, einhorn_dialect};
 #[cfg(feature = "daemon")]
 pub use edge::{notification, proc_text};
 
@@ -40,6 +40,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("command_line", command_line),
     #[cfg(any(feature = "daemon", feature = "ctl"))]
     ("control_stream", control_stream),
+    #[cfg(any(feature = "daemon", feature = "ctl"))]
+    ("einhorn_dialect", einhorn_dialect),
     #[cfg(feature = "daemon")]
     ("proc_text", proc_text),
     #[cfg(feature = "daemon")]

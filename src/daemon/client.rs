@@ -2,9 +2,8 @@
 
 use crate::{
     fsm::id::{Pid, RequestId},
-    protocol::{LineBuffer, Overlong, line::REQUEST_MAX},
+    protocol::{LineBuffer, Overlong, ReplyTo, line::REQUEST_MAX},
 };
-use miniserde::json::Value;
 use mio::net::UnixStream;
 use nix::errno::Errno;
 use std::{
@@ -46,8 +45,8 @@ pub(crate) struct Peer {
 pub(crate) struct InFlight {
     /// Which.
     pub(crate) request: RequestId,
-    /// What the client calls it.
-    pub(crate) name: Option<Value>,
+    /// What the client calls it, and how it wrote it.
+    pub(crate) reply_to: ReplyTo,
     /// If it is a report: who sends one may not read that it is refused.
     pub(crate) report: Option<Report>,
 }

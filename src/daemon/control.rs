@@ -19,7 +19,7 @@ use crate::{
         id::{ClientId, Pid, RequestId},
         time::{Millis, Time},
     },
-    protocol::{Envelope, Operation, Request, decode},
+    protocol::{Envelope, Operation, ReplyTo, Request, decode},
 };
 use log::{debug, warn};
 use mio::{Interest, Registry, Token, event::Event, net::UnixStream};
@@ -410,8 +410,8 @@ impl Control {
             return None;
         };
         let peer = client.peer;
-        let garbled = |sent, why: String, name| {
-            let answer = Envelope::refused(why.clone()).answering(name);
+        let garbled = |sent, why: String, reply_to| {
+            let answer = Envelope::refused(why.clone()).answering(reply_to);
             Some(Incoming::Garbled(Garbled { refusal: Refusal { peer, sent, why }, client: id, answer }))
         };
         let line = match line {
@@ -419,25 +419,29 @@ impl Control {
             Err(overlong) => {
                 // Where the next request would begin is anybody's guess.
                 client.ended = true;
-                return garbled(Sent::endless(), format!("{overlong}; closing the connection"), None);
+                return garbled(
+                    Sent::endless(),
+                    format!("{overlong}; closing the connection"),
+                    ReplyTo::default(),
+                );
             }
         };
         match decode(&line) {
-            Ok(Request { id: name, operation })
+            Ok(Request { reply_to, operation })
                 if client.purpose == Purpose::Reports && operation.reported().is_none() =>
             {
-                garbled(Sent::garbled(&line), REPORTS_ONLY.into(), name)
+                garbled(Sent::garbled(&line), REPORTS_ONLY.into(), reply_to)
             }
-            Ok(Request { id: name, operation }) => {
+            Ok(Request { reply_to, operation }) => {
                 let number = self.next_request;
                 self.next_request = RequestId(number.0 + 1);
                 let report = operation.reported().map(|pid| Report { line, pid });
-                client.in_flight = Some(InFlight { request: number, name, report });
+                client.in_flight = Some(InFlight { request: number, reply_to, report });
                 self.requests.insert(number, id);
                 self.crowd.heard(id);
                 Some(Incoming::Asked(Asked { client: id, request: number, peer, operation }))
             }
-            Err(refusal) => garbled(Sent::garbled(&line), refusal.message, refusal.id),
+            Err(refusal) => garbled(Sent::garbled(&line), refusal.message, refusal.reply_to),
         }
     }
 
@@ -462,8 +466,8 @@ impl Control {
         };
         let last = !envelope.wait;
         if let Some(client) = self.crowd.get_mut(id) {
-            let name = client.in_flight.as_ref().and_then(|in_flight| in_flight.name.clone());
-            let line = envelope.answering(name).encode();
+            let reply_to = client.in_flight.as_ref().map(|in_flight| in_flight.reply_to.clone());
+            let line = envelope.answering(reply_to.unwrap_or_default()).encode();
             client.say(&line);
             if last {
                 client.in_flight = None;

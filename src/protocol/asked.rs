@@ -49,7 +49,13 @@ impl<'a> Asked<'a> {
 
     /// The process of the worker that is alive, and what it was working on.
     pub(super) fn ping(&self) -> Result<Operation, String> {
-        Ok(Operation::Ping { pid: self.pid_field()?, request_id: self.text_field("request_id")? })
+        // Ruby's clients take any object for it.
+        let request_id = match self.object.get("request_id") {
+            Some(Value::String(text)) => Some(text.clone()),
+            Some(Value::Null) | None => None,
+            Some(value) => Some(shown(value)),
+        };
+        Ok(Operation::Ping { pid: self.pid_field()?, request_id })
     }
 
     /// The options of an upgrade.

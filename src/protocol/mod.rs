@@ -1,6 +1,6 @@
 //! What is said over the control socket, and the words it is said in.
 //!
-//! One JSON object per line, both ways. A [`LineBuffer`] turns what arrives into lines, [`decode`]
+//! One JSON object per line, both ways, or what einhorn's own clients take for that. A [`LineBuffer`] turns what arrives into lines, [`decode`]
 //! turns a line into a [`Request`], the [`answer`] room words the machine's answers, and an
 //! [`Envelope`] is one line of them. The client reads the same types back.
 //!
@@ -10,6 +10,7 @@
 
 pub mod answer;
 pub mod command;
+pub mod dialect;
 pub mod history;
 pub mod line;
 pub mod notification;
@@ -27,9 +28,10 @@ pub(crate) mod json;
 pub(crate) mod nearest;
 mod typed;
 
+pub use dialect::Dialect;
 pub use line::{LineBuffer, Overlong};
 pub use operation::Operation;
 pub use progress::Progress;
 pub use release::Release;
-pub use reply::{BadReply, Envelope};
+pub use reply::{BadReply, Envelope, ReplyTo};
 pub use request::{Refusal, Request, decode};

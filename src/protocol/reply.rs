@@ -1,10 +1,20 @@
 //! One line of an answer.
 
+use super::dialect::{self, Dialect};
 use core::{fmt, str};
 use miniserde::json::{self, Object, Value};
 
 /// The members that make up the envelope itself.
 const OWN: [&str; 4] = ["message", "ok", "request_id", "wait"];
+
+/// What an answer owes to its request, whatever it says.
+#[derive(Clone, Debug, Default)]
+pub struct ReplyTo {
+    /// The request's id, if it had one.
+    pub id: Option<Value>,
+    /// How the request was written.
+    pub dialect: Dialect,
+}
 
 /// One line of an answer: what it says to people, whether it is good news, and typed fields.
 ///
@@ -16,7 +26,7 @@ pub struct Envelope {
     pub message: String,
     /// Whether what was asked for is done, or on its way.
     pub ok: bool,
-    /// The request's `id`, if it had one.
+    /// The request's id, if it had one.
     pub request_id: Option<Value>,
     /// Whether more lines follow.
     pub wait: bool,
@@ -24,6 +34,8 @@ pub struct Envelope {
     pub fields: Object,
     /// The same, written down already: what is long takes less memory so. Not set in what was read.
     pub written: Vec<(&'static str, String)>,
+    /// Who is to read it. Not known of what was read.
+    pub dialect: Dialect,
 }
 
 impl Envelope {
@@ -39,10 +51,10 @@ impl Envelope {
         Self { message: message.into(), ..Self::default() }
     }
 
-    /// The same as an answer to the request with this `id`.
+    /// The same as an answer to that request.
     #[must_use]
-    pub fn answering(self, id: Option<Value>) -> Self {
-        Self { request_id: id, ..self }
+    pub fn answering(self, ReplyTo { id, dialect }: ReplyTo) -> Self {
+        Self { request_id: id, dialect, ..self }
     }
 
     /// The line, with its line end. What is absent is left out.
@@ -71,7 +83,10 @@ impl Envelope {
             line.push_str(text);
         }
         line.push_str("}\n");
-        line
+        match self.dialect {
+            Dialect::Json => line,
+            Dialect::Einhorn => dialect::write(&line),
+        }
     }
 
     /// Reads a line. Where `ok` is missing, as in einhorn's own replies, the news is good.
@@ -89,7 +104,7 @@ impl Envelope {
         let ok = flag(fields.remove("ok"), true, BadReply("its `ok` is neither true nor false"))?;
         let wait = flag(fields.remove("wait"), false, BadReply("its `wait` is neither true nor false"))?;
         let request_id = fields.remove("request_id");
-        Ok(Self { message, ok, request_id, wait, fields, written: Vec::new() })
+        Ok(Self { message, ok, request_id, wait, fields, ..Self::default() })
     }
 }
 
@@ -126,7 +141,9 @@ mod tests {
 
     #[test]
     fn a_line_stays_one_line_whatever_it_says() {
-        let line = Envelope::done("a\nb\r\0\"\\\u{1b}é").answering(Some(text("\n"))).encode();
+        let line = Envelope::done("a\nb\r\0\"\\\u{1b}é")
+            .answering(ReplyTo { id: Some(text("\n")), ..ReplyTo::default() })
+            .encode();
         assert_eq!(line.find('\n'), Some(line.len() - 1));
         let back = Envelope::parse(line.as_bytes()).unwrap();
         assert_eq!(back.message, "a\nb\r\0\"\\\u{1b}é");
@@ -140,7 +157,7 @@ mod tests {
             request_id: Some(Value::Null),
             wait: true,
             fields: members([("target", number(2_u32)), ("message", text("not for use"))]),
-            written: Vec::new(),
+            ..Envelope::default()
         };
         let line = envelope.encode();
         assert_eq!(

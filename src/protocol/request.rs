@@ -2,7 +2,9 @@
 
 use super::{
     command,
+    dialect::{self, Dialect},
     operation::Operation,
+    reply::ReplyTo,
     typed::{quoted, shown},
 };
 use core::str;
@@ -15,9 +17,9 @@ pub const NESTING_MAX: usize = 64;
 /// A request.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// Comes back with every line of the answer. Any value; numbers that are no integers of
-    /// 64 bits may come back with another last digit.
-    pub id: Option<Value>,
+    /// What every line of the answer is to say, and how. The id may be any value; numbers that are no integers
+    /// of 64 bits may come back with another last digit.
+    pub reply_to: ReplyTo,
     /// What is asked for.
     pub operation: Operation,
 }
@@ -25,40 +27,52 @@ pub struct Request {
 /// Why a line is not a request.
 #[derive(Clone, Debug)]
 pub struct Refusal {
-    /// The request's id, if that much could be read.
-    pub id: Option<Value>,
+    /// The same of the answer that says so, as far as it could be read.
+    pub reply_to: ReplyTo,
     /// What was found, and what is accepted.
     pub message: String,
 }
 
 /// Reads a request from a line without its line end.
 ///
-/// A request is a JSON object with a `command`, perhaps an `id`, perhaps `args` (a list of strings and
-/// numbers), and the fields that the command takes; what else is there is ignored. Of members with the
-/// same name the last one counts. `-` and `_` are the same in a command's name. A null counts as
-/// absent, except as the `id`.
+/// A request is a JSON object with a `command`, perhaps an `id` (or `request_id`, as some clients of einhorn say),
+/// perhaps `args` (a list of strings and numbers), and the fields that the command takes; what else is there is
+/// ignored. Of members with the same name the last one counts. `-` and `_` are the same in a command's name. A
+/// null counts as absent, except as the `id`. What is no JSON may be the same in [einhorn's dialect](dialect).
 ///
 /// # Errors
 /// If it is not, with a message that names the command or field and what is accepted.
 pub fn decode(line: &[u8]) -> Result<Request, Refusal> {
-    let mut object = object(line).map_err(|message| Refusal { id: None, message })?;
-    let id = object.remove("id");
+    let (dialect, object) = object(line);
+    let mut object =
+        object.map_err(|message| Refusal { reply_to: ReplyTo { id: None, dialect }, message })?;
+    let id = object.remove("id").or_else(|| object.get("request_id").cloned());
+    let reply_to = ReplyTo { id, dialect };
     match operation(&object) {
-        Ok(operation) => Ok(Request { id, operation }),
-        Err(message) => Err(Refusal { id, message }),
+        Ok(operation) => Ok(Request { reply_to, operation }),
+        Err(message) => Err(Refusal { reply_to, message }),
     }
 }
 
 /// Reads the line as an object, in whatever dialect it is written.
-fn object(line: &[u8]) -> Result<Object, String> {
-    let text = str::from_utf8(line).map_err(|_| "a request must be UTF-8".to_owned())?;
-    if nesting(text) > NESTING_MAX {
-        return Err(format!("a request may be nested at most {NESTING_MAX} deep"));
+fn object(line: &[u8]) -> (Dialect, Result<Object, String>) {
+    let Ok(text) = str::from_utf8(line) else {
+        return (Dialect::Json, Err("a request must be UTF-8".to_owned()));
+    };
+    let is_collection = text.trim_start().starts_with(['{', '[']);
+    if is_collection && nesting(text) > NESTING_MAX {
+        return (Dialect::Json, Err(format!("a request may be nested at most {NESTING_MAX} deep")));
     }
     match json::from_str(text) {
-        Ok(Value::Object(object)) => Ok(object),
-        Ok(value) => Err(format!("a request must be a JSON object with a `command`; got {}", shown(&value))),
-        Err(_) => Err(format!("a request must be a JSON object on one line; got {}", quoted(text))),
+        Ok(Value::Object(object)) => (Dialect::Json, Ok(object)),
+        Ok(value) => {
+            let found = shown(&value);
+            (Dialect::Json, Err(format!("a request must be a JSON object with a `command`; got {found}")))
+        }
+        Err(_) if is_collection => {
+            (Dialect::Json, Err(format!("a request must be a JSON object on one line; got {}", quoted(text))))
+        }
+        Err(_) => (Dialect::Einhorn, dialect::read(text)),
     }
 }
 

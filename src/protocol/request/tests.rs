@@ -98,7 +98,10 @@ fn die_reads_the_signal_as_the_supervisor_would() {
 #[test]
 fn a_refusal_names_the_command_or_field_and_what_is_accepted() {
     let cases = [
-        ("nonsense", "a request must be a JSON object on one line; got `nonsense`"),
+        (
+            "nonsense",
+            "a request must be a JSON object on one line, or einhorn's YAML in percent-encoding; got `nonsense`",
+        ),
         ("[1]", "a request must be a JSON object with a `command`; got [1]"),
         ("{\"command\":", "a request must be a JSON object on one line; got `{\"command\":`"),
         (
@@ -218,11 +221,11 @@ fn the_id_comes_back_whatever_it_is_and_with_a_refusal_too() {
     for id in ["null", "7", "\"x\"", "[1,{\"a\":[]}]", "-0.5", "true"] {
         let line = format!("{{\"id\":{id},\"command\":\"inc\"}}");
         let request = decode(line.as_bytes()).unwrap();
-        assert_eq!(json::to_string(&request.id.unwrap()), id);
+        assert_eq!(json::to_string(&request.reply_to.id.unwrap()), id);
         let refusal = decode(line.replace("inc", "frob").as_bytes()).unwrap_err();
-        assert_eq!(json::to_string(&refusal.id.unwrap()), id);
+        assert_eq!(json::to_string(&refusal.reply_to.id.unwrap()), id);
     }
-    assert!(decode(b"{\"command\":\"inc\"}").unwrap().id.is_none());
+    assert!(decode(b"{\"command\":\"inc\"}").unwrap().reply_to.id.is_none());
 }
 
 #[test]
@@ -310,11 +313,11 @@ proptest::proptest! {
     #[test]
     fn any_bytes_are_a_request_or_a_refusal_that_makes_a_reply_line(bytes in bytes()) {
         use crate::protocol::Envelope;
-        let (id, message) = match decode(&bytes) {
-            Ok(request) => (request.id, String::new()),
-            Err(refusal) => (refusal.id, refusal.message),
+        let (reply_to, message) = match decode(&bytes) {
+            Ok(request) => (request.reply_to, String::new()),
+            Err(refusal) => (refusal.reply_to, refusal.message),
         };
-        let line = Envelope::refused(message).answering(id).encode();
+        let line = Envelope::refused(message).answering(reply_to).encode();
         assert_eq!(line.find('\n'), Some(line.len() - 1));
         assert_eq!(Envelope::parse(line.as_bytes()).unwrap().encode(), line);
         // Whatever came may also come to a client.

@@ -1,0 +1,79 @@
+//! The dialect of einhorn's own clients: YAML, percent-encoded so that it takes one line.
+//!
+//! Ruby's `Einhorn::Worker` and `einhornsh` write it with Psych, stripe/go-einhorn with yaml.v2; others have put
+//! it together by hand. All send one mapping without any nesting but a list of arguments, and that is what is
+//! [read](read) here: what it says becomes the same object that a request in JSON is. They read an answer by
+//! undoing the encoding, then as YAML, and since JSON is nearly that, an answer is a line of JSON [with what
+//! they would not take](write) written in another way.
+//!
+//! Nothing here knows a command.
+
+mod percent;
+mod scalar;
+mod yaml;
+
+use super::typed::quoted;
+use core::fmt::Write as _;
+use miniserde::json::Object;
+
+/// How a request is written, and so its answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Dialect {
+    /// A JSON object on one line.
+    #[default]
+    Json,
+    /// Percent-encoded YAML.
+    Einhorn,
+}
+
+/// What a request in this dialect may consist of.
+const ACCEPTED: &str = "accepted is a flat mapping: lines of `key: value`, a value being plain text, quoted text, \
+                        a `|` block, `[]`, or lines of `- value`";
+
+/// Reads a line as a mapping. A member's name loses the colon that makes it a symbol of Ruby's; of members with
+/// the same name the last one counts.
+///
+/// Plain values are null (also `~` or nothing), true and false, whole numbers, and decimals without an exponent;
+/// all else is text, and so is what is quoted.
+pub(super) fn read(line: &str) -> Result<Object, String> {
+    let bytes = percent::decode(line)?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let before = error.utf8_error().valid_up_to();
+        let lines = error.as_bytes().iter().take(before).filter(|byte| **byte == b'\n').count();
+        format!("line {} of the decoded request is not UTF-8", lines + 1)
+    })?;
+    yaml::mapping(&text).map_err(|error| match error {
+        yaml::Error::NoMapping => format!(
+            "a request must be a JSON object on one line, or einhorn's YAML in percent-encoding; got {}",
+            quoted(line)
+        ),
+        yaml::Error::In { line, what } => format!("line {line} of the decoded request: {what}; {ACCEPTED}"),
+    })
+}
+
+/// Rewrites a line of JSON for those who read YAML from behind an encoding: `%` as they expect it; and as an
+/// escape what is a line end to YAML, what it has no room for (YAML 1.1, section 5.1), and `+`, which Go would
+/// take for a blank.
+pub(super) fn write(json: &str) -> String {
+    let mut line = String::with_capacity(json.len() + json.len() / 8);
+    let (mut in_string, mut escaped) = (false, false);
+    for char in json.chars() {
+        let was_escaped = escaped;
+        escaped = in_string && char == '\\' && !was_escaped;
+        in_string ^= char == '"' && !was_escaped;
+        match char {
+            '%' => line.push_str("%25"),
+            // In a number it says nothing.
+            '+' if !in_string => {}
+            '+' | '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}' => {
+                // Writing to a String cannot fail.
+                let _ = write!(line, "\\u{:04x}", u32::from(char));
+            }
+            _ => line.push(char),
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests;
