@@ -1,5 +1,6 @@
 //! The command line of `einhyrningsins`: its table of options.
 
+mod effective;
 mod foreign;
 mod options;
 #[cfg(test)]

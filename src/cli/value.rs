@@ -72,7 +72,7 @@ impl<'a> Value<'a> {
 }
 
 /// A time as it would be typed.
-struct Seconds(Millis);
+pub(super) struct Seconds(pub(super) Millis);
 
 impl fmt::Display for Seconds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

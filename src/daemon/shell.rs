@@ -38,7 +38,7 @@ use crate::{
     protocol::{
         Envelope, Operation, Progress, answer, command,
         history::{self, Asker},
-        status,
+        state, status,
     },
 };
 use log::{LevelFilter, debug, log, warn};
@@ -225,6 +225,11 @@ impl<'a> Shell<'a> {
                         Envelope::refused(why)
                     }
                 }
+            }
+            Operation::State => state::state(&self.supervisor.status()),
+            Operation::Config => {
+                let fleet = self.supervisor.fleet();
+                state::config(self.options.in_effect(fleet.config(), fleet.target()))
             }
             Operation::History => history::envelope(self.releases.history()),
             Operation::Ehlo { user } => Envelope::done(format!(

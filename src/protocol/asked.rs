@@ -129,6 +129,10 @@ impl<'a> Asked<'a> {
         let signal = Signal::from_name(name)
             .ok_or_else(|| format!("{} is not a signal; accepted: {}", quoted(name), signals()))?;
         let read = |word: &String| {
+            // Einhorn's own takes any number of them, and no process ids.
+            if Signal::from_name(word).is_some() {
+                return Err(format!("{} is a second signal; send one at a time", quoted(word)));
+            }
             number(word)
                 .and_then(pid)
                 .ok_or_else(|| format!("{} is not a process id; it must be {PIDS}", quoted(word)))

@@ -103,7 +103,7 @@ pub const COMMANDS: &[Entry] = &[
     entry("status", "show the supervisor, its workers and any upgrade under way", |asked| {
         asked.machine(Command::Status)
     })
-    .elsewhere(&["list", "ls", "ps", "show", "info", "state", "stats", "top"]),
+    .elsewhere(&["list", "ls", "ps", "show", "info", "stats", "top"]),
     entry("upgrade", "replace the workers a few at a time", |asked| asked.upgrade(Strategy::Rolling))
         .takes("[OPTS]")
         .options(UPGRADE)
@@ -155,6 +155,12 @@ pub const COMMANDS: &[Entry] = &[
     .elsewhere(&["stop", "shutdown", "halt", "terminate", "end"]),
     entry("louder", "log more", |asked| asked.plain(Operation::Louder)).elsewhere(&["verbose", "debug"]),
     entry("quieter", "log less", |asked| asked.plain(Operation::Quieter)).elsewhere(&["quiet", "silent"]),
+    entry("state", "tell in YAML how things stand, by einhorn's names", |asked| {
+        asked.plain(Operation::State)
+    })
+    .elsewhere(&["dump"]),
+    entry("config", "list the options in effect", |asked| asked.plain(Operation::Config))
+        .elsewhere(&["options", "settings"]),
     entry("ehlo", "say hello", |asked| asked.ehlo()).takes("[USER]").elsewhere(&["hello", "helo", "hi"]),
     entry(HELP, "list the commands, or tell more of one", |asked| asked.help())
         .takes("[COMMAND]")

@@ -35,25 +35,36 @@ const ACCEPTED: &str = "accepted is a flat mapping: lines of `key: value`, a val
 ///
 /// Plain values are null (also `~` or nothing), true and false, whole numbers, and decimals without an exponent;
 /// all else is text, and so is what is quoted.
-pub(super) fn read(line: &str) -> Result<Object, String> {
-    let bytes = percent::decode(line)?;
-    let text = String::from_utf8(bytes).map_err(|error| {
-        let before = error.utf8_error().valid_up_to();
-        let lines = error.as_bytes().iter().take(before).filter(|byte| **byte == b'\n').count();
-        format!("line {} of the decoded request is not UTF-8", lines + 1)
-    })?;
-    yaml::mapping(&text).map_err(|error| match error {
-        yaml::Error::NoMapping => format!(
-            "a request must be a JSON object on one line, or einhorn's YAML in percent-encoding; got {}",
-            quoted(line)
-        ),
-        yaml::Error::In { line, what } => format!("line {line} of the decoded request: {what}; {ACCEPTED}"),
-    })
+///
+/// What does not even begin as a mapping is nobody's dialect: it is answered as JSON.
+pub(super) fn read(line: &str) -> (Dialect, Result<Object, String>) {
+    let text = match percent::decode(line).map(String::from_utf8) {
+        Ok(Ok(text)) => text,
+        Ok(Err(error)) => {
+            let before = error.utf8_error().valid_up_to();
+            let ends = error.as_bytes().iter().take(before).filter(|byte| **byte == b'\n').count();
+            let why = format!("line {} of the decoded request is not UTF-8", ends + 1);
+            return (Dialect::Einhorn, Err(why));
+        }
+        Err(why) => return (Dialect::Einhorn, Err(why)),
+    };
+    match yaml::mapping(&text) {
+        Ok(object) => (Dialect::Einhorn, Ok(object)),
+        Err(yaml::Error::NoMapping) => {
+            let line = quoted(line);
+            let accepted = "a JSON object on one line, or einhorn's YAML in percent-encoding";
+            (Dialect::Json, Err(format!("a request must be {accepted}; got {line}")))
+        }
+        Err(yaml::Error::In { line, what }) => {
+            (Dialect::Einhorn, Err(format!("line {line} of the decoded request: {what}; {ACCEPTED}")))
+        }
+    }
 }
 
 /// Rewrites a line of JSON for those who read YAML from behind an encoding: `%` as they expect it; and as an
 /// escape what is a line end to YAML, what it has no room for (YAML 1.1, section 5.1), and `+`, which Go would
-/// take for a blank.
+/// take for a blank. So is nearly all that is not ASCII, which Ruby stumbles over where the locale is `C`; what
+/// JSON needs two escapes for is not, since to YAML they are not one character.
 pub(super) fn write(json: &str) -> String {
     let mut line = String::with_capacity(json.len() + json.len() / 8);
     let (mut in_string, mut escaped) = (false, false);
@@ -65,7 +76,7 @@ pub(super) fn write(json: &str) -> String {
             '%' => line.push_str("%25"),
             // In a number it says nothing.
             '+' if !in_string => {}
-            '+' | '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}' => {
+            '+' | '\u{7f}'..='\u{ffff}' => {
                 // Writing to a String cannot fail.
                 let _ = write!(line, "\\u{:04x}", u32::from(char));
             }

@@ -19,6 +19,7 @@ pub mod progress;
 pub mod release;
 pub mod reply;
 pub mod request;
+pub mod state;
 pub mod status;
 pub mod visible;
 pub mod words;

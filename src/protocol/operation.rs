@@ -31,6 +31,10 @@ pub enum Operation {
     Scale(Change),
     /// What came of the generations so far.
     History,
+    /// How things stand, as einhorn would say it.
+    State,
+    /// Which options are in effect.
+    Config,
     /// Hello.
     Ehlo {
         /// Who says so.
@@ -59,6 +63,8 @@ impl Operation {
             | Self::Upgrade { .. }
             | Self::Scale(_)
             | Self::History
+            | Self::State
+            | Self::Config
             | Self::Ehlo { .. }
             | Self::Help { .. }
             | Self::Version

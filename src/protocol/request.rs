@@ -72,7 +72,7 @@ fn object(line: &[u8]) -> (Dialect, Result<Object, String>) {
         Err(_) if is_collection => {
             (Dialect::Json, Err(format!("a request must be a JSON object on one line; got {}", quoted(text))))
         }
-        Err(_) => (Dialect::Einhorn, dialect::read(text)),
+        Err(_) => dialect::read(text),
     }
 }
 

@@ -252,7 +252,9 @@ fn ehlo_help_and_version_do_as_their_names_say() {
     {
         assert!(text(&help, "message").lines().any(|line| line.trim().starts_with(name)), "{name}");
     }
-    for name in ["ehlo", "help", "version", "louder", "quieter", "worker:ack", "worker:ping"] {
+    for name in
+        ["ehlo", "help", "version", "state", "config", "louder", "quieter", "worker:ack", "worker:ping"]
+    {
         assert!(text(&help, "message").lines().any(|line| line.trim().starts_with(name)), "{name}");
     }
 }
@@ -327,7 +329,7 @@ signal.pause()
 fn a_command_that_takes_no_argument_refuses_one() {
     let (supervisor, _) = sleepers(1, &[]);
     let mut connection = Connection::open(&supervisor.socket()).expect("a connection");
-    for name in ["status", "abort", "history", "retry", "version", "louder", "quieter"] {
+    for name in ["status", "state", "config", "abort", "history", "retry", "version", "louder", "quieter"] {
         connection.send(&format!("{{\"command\":\"{name}\",\"args\":[\"now\"]}}")).expect("it is sent");
         let answer = connection.line().expect("an answer");
         let message = text(&answer, "message");

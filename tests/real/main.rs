@@ -14,6 +14,7 @@ mod control;
 mod conventions;
 mod crowd;
 mod current;
+mod einhorn;
 mod endings;
 mod endurance;
 mod explained;

@@ -32,13 +32,15 @@ fn number(text: &str) -> Option<Number> {
     }
 }
 
-/// Goes on with a text behind a line end and so many blank lines: a single line end is a blank.
-pub(super) fn fold(text: &mut String, blank_lines: usize) {
-    if blank_lines == 0 {
-        text.push(' ');
-    } else {
-        text.extend(core::iter::repeat_n('\n', blank_lines));
+/// Goes on with a text on another line: what ended the one before, unless that was escaped, and what ended the
+/// empty ones between them. An ordinary line end alone is a blank, and before others nothing.
+pub(super) fn fold(text: &mut String, end: Option<char>, empty: &str) {
+    match end {
+        Some('\n') if empty.is_empty() => text.push(' '),
+        Some('\n') | None => {}
+        Some(other) => text.push(other),
     }
+    text.push_str(empty);
 }
 
 /// A kind of quote.

@@ -21,6 +21,11 @@ fn requests() -> impl Iterator<Item = (&'static str, String)> {
     })
 }
 
+/// What a line means, or why it means nothing.
+fn read(line: &str) -> Result<Object, String> {
+    super::read(line).1
+}
+
 fn read_as_json(line: &str) -> Result<String, String> {
     read(line).map(|object| json::to_string(&Value::Object(object)))
 }
@@ -85,12 +90,17 @@ fn it_is_read_as_yaml_is() {
         ("- |\n  a\n   b\n\n- |-\n  a\n\n- |+\n  a\n\n- b", r#"["a\n b\n","a","a\n\n","b"]"#),
         ("- |2-\n    a\n   b\n  c", r#"["  a\n b\nc"]"#),
         ("- |\n  # no comment\n  'no' \"quotes\": [%]", "[\"# no comment\\n'no' \\\"quotes\\\": [%]\\n\"]"),
+        (
+            "- 'a\u{2028}  b\n\u{2029}  c'\n- |\n  d\n  e\u{2028}- |+\n  f\n\u{2029}- \u{a0}",
+            "[\"a\u{2028}b\u{2029}c\",\"d\\ne\u{2028}\",\"f\\n\u{2029}\",\"\u{a0}\"]",
+        ),
         ("- http://host/#part", r#"["http://host/#part"]"#),
     ] {
         assert_eq!(args(text), meant, "{text}");
     }
     assert_eq!(read_as_json("a: 1%0D%0A'b c': 2%0D%0A\"d\" : 3%0Aa: 4").unwrap(), r#"{"a":4,"b c":2,"d":3}"#);
     assert_eq!(read_as_json("%0A# c%0A---%0Aa:%0A%0A# c%0Ab:").unwrap(), r#"{"a":null,"b":null}"#);
+    assert_eq!(read_as_json("a: |+%0A  b%0A%0A...%0A").unwrap(), r#"{"a":"b\n\n"}"#);
     assert_eq!(read_as_json("a: x+y%2Bz").unwrap(), r#"{"a":"x+y+z"}"#);
 }
 
@@ -127,6 +137,7 @@ fn what_is_not_accepted_is_refused_with_what_and_where() {
         ("a: \"\\u00é\"", "is no escape"),
         ("a: b\nc", "line 2 of the decoded request: `c` is no `key: value`"),
         ("a: b\n- c", "line 2 of the decoded request: `- c` is an item of no list"),
+        ("a: b\n...\nc: d", "line 3 of the decoded request: `c: d` is behind the end, `...`"),
         ("a: b\n---\nc: d", "line 2 of the decoded request: `---` is no `key: value`"),
     ] {
         let said = refused(text);
@@ -185,7 +196,7 @@ fn an_answer_has_nothing_in_it_that_they_do_not_take() {
     let line = Envelope::done(said).answering(reply_to).encode();
     assert!(
         line.contains(
-            "\"100%25 \\\"\\u002b\\\\\\u002b\\u007f\\u0085\\u009f\u{a0}\\u2028\\ufeff\\uffff😀é/\""
+            "\"100%25 \\\"\\u002b\\\\\\u002b\\u007f\\u0085\\u009f\\u00a0\\u2028\\ufeff\\uffff😀\\u00e9/\""
         ),
         "{line}"
     );

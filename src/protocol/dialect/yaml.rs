@@ -17,13 +17,17 @@ pub(super) enum Error {
 
 /// Reads all of a text as a mapping.
 pub(super) fn mapping(text: &str) -> Result<Object, Error> {
-    let mut lines = Lines { rest: Some(text), number: 0 };
+    let mut lines = Lines::new(text);
     let mut object = Object::new();
     let mut started = false;
     while let Some(line) = lines.next() {
-        if is_blank(line) || (line.trim_end() == "---" && !started) {
-            started |= line.starts_with("---");
+        let marker = line.trim_end_matches(WHITE);
+        if is_blank(line) || (marker == "---" && !started) {
+            started |= marker == "---";
             continue;
+        }
+        if marker == "..." && !object.is_empty() {
+            break;
         }
         let (key, value) = match key(line) {
             Ok(found) => found,
@@ -37,6 +41,11 @@ pub(super) fn mapping(text: &str) -> Result<Object, Error> {
             value => lines.scalar(value, 0)?,
         };
         object.insert(key, value);
+    }
+    while let Some(line) = lines.next() {
+        if !is_blank(line) {
+            return Err(lines.error(format!("{} is behind the end, `...`", quoted(line))));
+        }
     }
     if object.is_empty() { Err(Error::NoMapping) } else { Ok(object) }
 }
@@ -63,7 +72,7 @@ impl Found {
 
 /// The key of a line, and what follows it.
 fn key(line: &str) -> Result<(String, &str), Found> {
-    if line.starts_with([' ', '\t']) {
+    if line.starts_with(WHITE) {
         return Err(Found::Indented);
     }
     if is_item(line) {
@@ -77,11 +86,11 @@ fn key(line: &str) -> Result<(String, &str), Found> {
                 Ok(scalar::Piece::Closed(rest)) => rest,
                 Ok(scalar::Piece::Open { .. }) | Err(_) => return Err(Found::Nothing),
             };
-            (text, rest.trim_start().strip_prefix(':').ok_or(Found::Nothing)?)
+            (text, rest.trim_start_matches(WHITE).strip_prefix(':').ok_or(Found::Nothing)?)
         }
         None => {
             let (key, rest) = pair(line).ok_or(Found::Nothing)?;
-            (key.trim_end().to_owned(), rest)
+            (key.trim_end_matches(WHITE).to_owned(), rest)
         }
     };
     if Quote::of(line).is_none() {
@@ -102,7 +111,7 @@ fn key(line: &str) -> Result<(String, &str), Found> {
 
 /// What is before and behind the first colon that ends a key.
 fn pair(text: &str) -> Option<(&str, &str)> {
-    let ends = |rest: &str| rest.is_empty() || rest.starts_with([' ', '\t']);
+    let ends = |rest: &str| rest.is_empty() || rest.starts_with(WHITE);
     text.match_indices(':').find_map(|(at, _)| {
         let (key, rest) = (text.get(..at)?, text.get(at + 1..)?);
         (at > 0 && ends(rest)).then_some((key, rest))
@@ -110,23 +119,28 @@ fn pair(text: &str) -> Option<(&str, &str)> {
 }
 
 fn is_item(text: &str) -> bool {
-    text.strip_prefix('-').is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t']))
+    text.strip_prefix('-').is_some_and(|rest| rest.is_empty() || rest.starts_with(WHITE))
 }
 
 fn indent(line: &str) -> usize {
     line.len() - line.trim_start_matches(' ').len()
 }
 
+/// Whether there is nothing on a line.
+fn is_empty(line: &str) -> bool {
+    line.trim_matches(WHITE).is_empty()
+}
+
 /// Whether there is nothing on a line but a comment.
 fn is_blank(line: &str) -> bool {
-    let line = line.trim();
+    let line = line.trim_matches(WHITE);
     line.is_empty() || line.starts_with('#')
 }
 
 /// What stands on a line without the white space around it, and without the comment behind it; a quoted text is
 /// left as it is.
 fn uncommented(text: &str) -> &str {
-    let text = text.trim_start_matches([' ', '\t']);
+    let text = text.trim_start_matches(WHITE);
     if text.starts_with('#') {
         return "";
     }
@@ -135,26 +149,52 @@ fn uncommented(text: &str) -> &str {
     }
     let before = |at: usize| text.get(..at).unwrap_or_default();
     let mut marks = text.match_indices('#').map(|(at, _)| before(at));
-    let text = marks.find(|before| before.ends_with([' ', '\t'])).unwrap_or(text);
-    text.trim_end_matches([' ', '\t'])
+    let text = marks.find(|before| before.ends_with(WHITE)).unwrap_or(text);
+    text.trim_end_matches(WHITE)
 }
 
+/// What ends a line: YAML 1.1, section 4.1.4. Psych writes some of that as it is.
+const BREAKS: [char; 4] = ['\n', '\u{85}', '\u{2028}', '\u{2029}'];
+
+/// White space on a line.
+const WHITE: [char; 2] = [' ', '\t'];
+
 /// The lines of a text, and which was the last one taken.
+#[derive(Clone)]
 struct Lines<'a> {
     rest: Option<&'a str>,
     number: usize,
+    /// What ended that one, if anything did.
+    end: Option<char>,
 }
 
 impl<'a> Lines<'a> {
-    fn peek(&self) -> Option<&'a str> {
+    fn new(text: &'a str) -> Self {
+        Self { rest: Some(text), number: 0, end: None }
+    }
+
+    /// The next line, what ends it, and what is behind that.
+    fn look(&self) -> Option<(&'a str, Option<char>, Option<&'a str>)> {
         let rest = self.rest?;
-        let line = rest.split_once('\n').map_or(rest, |(line, _)| line);
-        Some(line.strip_suffix('\r').unwrap_or(line))
+        let (line, end, behind) = match rest.find(BREAKS).and_then(|at| rest.split_at_checked(at)) {
+            Some((line, behind)) => {
+                let mut behind = behind.chars();
+                (line, behind.next(), Some(behind.as_str()))
+            }
+            None => (rest, None, None),
+        };
+        // In a text it stands for an ordinary line end; the others stand for themselves.
+        let end = end.map(|end| if end == '\u{85}' { '\n' } else { end });
+        Some((line.strip_suffix('\r').filter(|_| end == Some('\n')).unwrap_or(line), end, behind))
+    }
+
+    fn peek(&self) -> Option<&'a str> {
+        self.look().map(|(line, ..)| line)
     }
 
     fn next(&mut self) -> Option<&'a str> {
-        let line = self.peek()?;
-        self.rest = self.rest.and_then(|rest| rest.split_once('\n')).map(|(_, rest)| rest);
+        let (line, end, behind) = self.look()?;
+        (self.rest, self.end) = (behind, end);
         self.number += 1;
         Some(line)
     }
@@ -208,7 +248,7 @@ impl<'a> Lines<'a> {
             Some('!') => {
                 // Only where it says what is so without it: yaml.v2 and Psych mark a text that looks like a
                 // merge key.
-                let tagged = text.strip_prefix("!!str").map(|rest| rest.trim_start_matches([' ', '\t']));
+                let tagged = text.strip_prefix("!!str").map(|rest| rest.trim_start_matches(WHITE));
                 return match tagged.and_then(|text| Some((text, Quote::of(text)?))) {
                     Some((text, quote)) => self.quoted(quote, text).map(Value::String),
                     None => Err(self.error(format!("{} has a tag", quoted(text)))),
@@ -235,35 +275,26 @@ impl<'a> Lines<'a> {
                 return Err(self.error(format!("{} is a `key: value` in a value", quoted(line))));
             }
             folded.push_str(line);
-            let breaks = self.blank_lines_amid(depth);
-            let Some(breaks) = breaks else {
+            let end = self.end;
+            let empty = self.empty_lines();
+            // What is indented no further is something else.
+            if !self.peek().is_some_and(|line| indent(line) > depth && !is_blank(line)) {
                 break;
-            };
-            scalar::fold(&mut folded, breaks);
+            }
+            scalar::fold(&mut folded, end, &empty);
             line = uncommented(self.next().unwrap_or_default());
         }
         Ok(if folded.len() == text.len() { scalar::plain(text) } else { Value::String(folded) })
     }
 
-    /// How many blank lines, which it takes, are before one that is indented further than `depth` and so
-    /// goes on with what was before. `None` if there is no such line.
-    fn blank_lines_amid(&mut self, depth: usize) -> Option<usize> {
-        let mut ahead = Lines { rest: self.rest, number: self.number };
-        let mut blank = 0;
-        loop {
-            let line = ahead.peek()?;
-            if line.trim().is_empty() {
-                blank += 1;
-                ahead.next();
-            } else if indent(line) > depth && !is_blank(line) {
-                *self = ahead;
-                return Some(blank);
-            } else {
-                // What is blank belongs to nobody, and need not be looked at again.
-                *self = ahead;
-                return None;
-            }
+    /// Takes lines on which nothing is, and returns what ended them. What is behind the last line end is none.
+    fn empty_lines(&mut self) -> String {
+        let mut ends = String::new();
+        while let Some((_, Some(end), _)) = self.look().filter(|(line, ..)| is_empty(line)) {
+            ends.push(end);
+            self.next();
         }
+        ends
     }
 
     /// A quoted scalar, which may be folded over any number of lines.
@@ -280,22 +311,14 @@ impl<'a> Lines<'a> {
                     });
                 }
                 scalar::Piece::Open { joined } => {
-                    let mut breaks = 0;
-                    rest = loop {
-                        match self.next() {
-                            Some(line) if line.trim().is_empty() && self.rest.is_some() => breaks += 1,
-                            Some(line) => break line.trim_start_matches([' ', '\t']),
-                            None => {
-                                return Err(Error::In {
-                                    line: begun,
-                                    what: format!("the quote of {} is not closed", quoted(text)),
-                                });
-                            }
-                        }
+                    let end = self.end.filter(|_| !joined);
+                    let empty = self.empty_lines();
+                    let Some(line) = self.next() else {
+                        let what = format!("the quote of {} is not closed", quoted(text));
+                        return Err(Error::In { line: begun, what });
                     };
-                    if !joined || breaks > 0 {
-                        scalar::fold(&mut scalar, breaks);
-                    }
+                    rest = line.trim_start_matches(WHITE);
+                    scalar::fold(&mut scalar, end, &empty);
                 }
             }
         }
@@ -315,28 +338,28 @@ impl<'a> Lines<'a> {
             }
         }
         let mut block = String::new();
+        // How much of it is there up to the last line that is not empty, without and with the end of that line.
+        let (mut text, mut ended) = (0, 0);
         let mut width = indented.map(|further| depth + further);
-        while let Some(line) = self.peek() {
-            let is_empty = line.trim_start_matches(' ').is_empty();
-            // What is behind the last line end is no line.
-            if is_empty && !self.rest.is_some_and(|rest| rest.contains('\n')) {
+        // What is behind the last line end is no line.
+        while let Some((line, end, _)) =
+            self.look().filter(|(line, end, _)| !(line.is_empty() && end.is_none()))
+        {
+            let white = indent(line);
+            let is_empty = white == line.len() && width.is_none_or(|width| white <= width);
+            if !is_empty && white < *width.get_or_insert(white.max(depth + 1)) {
                 break;
             }
-            if !is_empty {
-                let least = *width.get_or_insert(indent(line).max(depth + 1));
-                if indent(line) < least {
-                    break;
-                }
-            }
             self.next();
-            block.push_str(line.get(width.unwrap_or(line.len())..).unwrap_or_default());
-            block.push('\n');
+            block.push_str(width.and_then(|width| line.get(width..)).unwrap_or_default());
+            text = if is_empty { text } else { block.len() };
+            block.extend(end);
+            ended = if is_empty { ended } else { block.len() };
         }
-        let text = block.trim_end_matches('\n').len();
         match chomping {
             Some('+') => {}
             Some(_) => block.truncate(text),
-            None => block.truncate(if text == 0 { 0 } else { text + 1 }),
+            None => block.truncate(ended),
         }
         Ok(block)
     }

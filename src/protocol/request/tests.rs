@@ -133,6 +133,10 @@ fn a_refusal_names_the_command_or_field_and_what_is_accepted() {
     for (line, message) in cases {
         assert_eq!(refusal(line), message);
     }
+    assert!(
+        refusal("{\"command\":\"signal\",\"args\":[\"USR1\",\"SIGHUP\"]}")
+            .contains("`SIGHUP` is a second signal")
+    );
     for (line, start) in [
         ("{}", "`command` is missing; accepted: status, upgrade, "),
         ("{\"command\":null}", "`command` is missing; accepted: "),
@@ -295,6 +299,11 @@ fn bytes() -> impl proptest::strategy::Strategy<Value = Vec<u8>> {
             ",",
             "1e308",
             "-0",
+            "%0A",
+            "%",
+            "command: ",
+            "- ",
+            "'",
             "9999999999",
             "null",
             "\\u0000",
@@ -312,14 +321,18 @@ proptest::proptest! {
 
     #[test]
     fn any_bytes_are_a_request_or_a_refusal_that_makes_a_reply_line(bytes in bytes()) {
-        use crate::protocol::Envelope;
+        use crate::protocol::{Dialect, Envelope};
         let (reply_to, message) = match decode(&bytes) {
             Ok(request) => (request.reply_to, String::new()),
             Err(refusal) => (refusal.reply_to, refusal.message),
         };
-        let line = Envelope::refused(message).answering(reply_to).encode();
+        let line = Envelope::refused(message.clone()).answering(reply_to.clone()).encode();
         assert_eq!(line.find('\n'), Some(line.len() - 1));
-        assert_eq!(Envelope::parse(line.as_bytes()).unwrap().encode(), line);
+        if reply_to.dialect == Dialect::Json {
+            assert_eq!(Envelope::parse(line.as_bytes()).unwrap().encode(), line);
+        } else {
+            assert_eq!(Envelope::parse(line.replace("%25", "%").as_bytes()).unwrap().message, message);
+        }
         // Whatever came may also come to a client.
         let _ = Envelope::parse(&bytes).map(|envelope| envelope.encode());
     }
