@@ -98,7 +98,7 @@ pub const SMALL: [(World, Known); 15] = [
                 Budget { fault: 2, stop: 1, leave: 1, ..NONE },
             )
         },
-        Known { states: 3_758, calm: 6 },
+        Known { states: 15_679, calm: 6 },
     ),
     (
         World {
