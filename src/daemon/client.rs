@@ -1,7 +1,10 @@
 //! One connection to the control socket: lines in, lines out, both in bounded memory.
 
 use crate::{
-    fsm::id::{Pid, RequestId},
+    fsm::{
+        id::{Pid, RequestId},
+        time::{Millis, Time},
+    },
     protocol::{LineBuffer, Overlong, ReplyTo, line::REQUEST_MAX},
 };
 use mio::net::UnixStream;
@@ -9,7 +12,6 @@ use nix::errno::Errno;
 use std::{
     io::{self, ErrorKind, Read, Write},
     mem,
-    time::{Duration, Instant},
 };
 
 /// How much is read at a time.
@@ -27,7 +29,7 @@ const UNSENT_MAX: usize = 256 * 1024;
 const SETBACKS_MAX: u32 = 25;
 
 /// How long somebody who has connected may take to say something before it can be sent away for others.
-const GRACE: Duration = Duration::from_secs(1);
+const GRACE: Millis = Millis(1_000);
 
 /// Who is at the other end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +89,8 @@ pub(crate) struct Client {
     said_all: bool,
     /// It has said something.
     has_spoken: bool,
-    since: Instant,
+    /// Since when it is there.
+    pub(crate) since: Time,
     input: LineBuffer,
     unread: Vec<u8>,
     unsent: Vec<u8>,
@@ -106,7 +109,7 @@ impl Client {
             ended: false,
             said_all: false,
             has_spoken: false,
-            since: Instant::now(),
+            since: Time(0),
             input: LineBuffer::new(REQUEST_MAX),
             unread: Vec::new(),
             unsent: Vec::new(),
@@ -136,8 +139,8 @@ impl Client {
     }
 
     /// Whether it has had the time to say what it has connected for.
-    pub(crate) fn had_its_turn(&self) -> bool {
-        self.has_spoken || self.since.elapsed() > GRACE
+    pub(crate) fn had_its_turn(&self, now: Time) -> bool {
+        self.has_spoken || now.since(self.since) > GRACE
     }
 
     /// The next line it has sent, if there is one.

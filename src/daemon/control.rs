@@ -200,6 +200,7 @@ impl Control {
     pub(crate) fn accept(&mut self, now: Time) {
         self.backlog = false;
         self.accept_again = None;
+        self.crowd.pass(now);
         for _ in 0..ACCEPT_MAX {
             if self.crowd.len() >= self.room && !self.make_room() {
                 self.accept_again = Some(now + PAUSE);

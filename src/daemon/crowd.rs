@@ -2,7 +2,7 @@
 //! and who has to go when somebody else needs the room.
 
 use super::client::{Client, Purpose};
-use crate::fsm::id::ClientId;
+use crate::fsm::{id::ClientId, time::Time};
 use std::{
     collections::{BTreeMap, BTreeSet},
     mem,
@@ -32,6 +32,8 @@ pub(crate) struct Crowd {
     spoke: BTreeMap<ClientId, u64>,
     next_turn: u64,
     next_client: ClientId,
+    /// When somebody was last let in.
+    now: Time,
     /// What each weighed when it was last looked at, and all together.
     weights: BTreeMap<ClientId, usize>,
     weight: usize,
@@ -52,6 +54,7 @@ impl Crowd {
             spoke: BTreeMap::new(),
             next_turn: 0,
             next_client: ClientId(1),
+            now: Time(0),
             weights: BTreeMap::new(),
             weight: 0,
             longest: 0,
@@ -76,8 +79,14 @@ impl Crowd {
         id
     }
 
+    /// Time goes on; as of this moment, clients have been silent for so long.
+    pub(crate) fn pass(&mut self, now: Time) {
+        self.now = now;
+    }
+
     /// One more.
-    pub(crate) fn insert(&mut self, id: ClientId, client: Client) {
+    pub(crate) fn insert(&mut self, id: ClientId, mut client: Client) {
+        client.since = self.now;
         self.clients.insert(id, client);
         self.heard(id);
         self.stir(id);
@@ -131,11 +140,11 @@ impl Crowd {
     /// and does not read it. None that has only just connected: it may be a worker that is about to report.
     pub(crate) fn most_silent(&self) -> Option<ClientId> {
         let find = |fits: fn(&Client) -> bool| {
+            let fits = |client: &Client| fits(client) && client.had_its_turn(self.now);
             let fits = |id: &&ClientId| self.clients.get(id).is_some_and(fits) && !self.ready.contains(id);
             self.silent.values().find(fits).copied()
         };
-        find(|client| client.is_idle() && client.had_its_turn())
-            .or_else(|| find(|client| client.in_flight.is_none() && client.had_its_turn()))
+        find(Client::is_idle).or_else(|| find(|client| client.in_flight.is_none()))
     }
 
     /// Those to which something is to be sent once more, as of when they were weighed.

@@ -119,9 +119,9 @@ impl Notify {
             match recvmsg::<()>(self.socket.as_raw_fd(), &mut parts, Some(&mut control), flags) {
                 Ok(message) => {
                     let sender = message.cmsgs().ok().and_then(|mut all| {
-                        all.find_map(|one| match one {
-                            ControlMessageOwned::ScmCredentials(who) => Some((who.pid(), who.uid())),
-                            _ => None,
+                        all.find_map(|one| {
+                            let ControlMessageOwned::ScmCredentials(who) = one else { return None };
+                            Some((who.pid(), who.uid()))
                         })
                     });
                     (message.bytes, message.flags, sender)
