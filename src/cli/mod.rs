@@ -40,6 +40,7 @@ mod table;
 mod value;
 
 pub use error::UsageError;
+#[cfg(feature = "daemon")]
 pub(crate) use error::brief;
 pub use table::{CommandLine, Opt, Rows, Section, Text, Topic};
 pub use value::{DEFAULT_SOCKET_PATH, LONGEST_SOCKET_PATH};
