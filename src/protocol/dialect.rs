@@ -2,7 +2,7 @@
 //!
 //! Ruby's `Einhorn::Worker` and `einhornsh` write it with Psych, stripe/go-einhorn with yaml.v2; others have put
 //! it together by hand. All send one mapping without any nesting but a list of arguments, and that is what is
-//! [read](read) here: what it says becomes the same object that a request in JSON is. They read an answer by
+//! read here: what it says becomes the same object that a request in JSON is. They read an answer by
 //! undoing the encoding, then as YAML, and since JSON is nearly that, an answer is a line of JSON [with what
 //! they would not take](write) written in another way.
 //!
