@@ -7,7 +7,7 @@
 use super::{
     claim::Claim,
     client::{Client, InFlight, Peer, Purpose, Report},
-    crowd::Crowd,
+    crowd::{Crowd, Room},
     door::Door,
     process,
     refused::{Refusal, Sent},
@@ -232,7 +232,7 @@ impl Control {
     /// Sends a client away, if one can be spared. If not, whoever wants to connect waits: until those
     /// that have just stirred had their turn, since they may be silent then, or until the next event.
     fn make_room(&mut self) -> bool {
-        let made = self.send_one_away();
+        let made = self.send_one_away(Room::ForClients);
         self.backlog = !made && self.crowd.is_stirring();
         made
     }
@@ -244,7 +244,7 @@ impl Control {
             if self.crowd.is_empty() || can_be_had(reserve::KEPT_BACK / 2) {
                 return true;
             }
-            if !self.send_one_away() {
+            if !self.send_one_away(Room::ForWorkers) {
                 return false;
             }
         }
@@ -293,7 +293,7 @@ impl Control {
         // The worker's end blocks, as programs expect of what they inherit.
         let (mut ours, mut theirs) = net::UnixStream::pair()?;
         while is_kept_back(&ours) {
-            if !self.send_one_away() {
+            if !self.send_one_away(Room::ForWorkers) {
                 return Err(Errno::EMFILE.into());
             }
             (ours, theirs) = net::UnixStream::pair()?;
@@ -321,8 +321,8 @@ impl Control {
     }
 
     /// Closes the connection of one that can be spared.
-    fn send_one_away(&mut self) -> bool {
-        let Some(client) = self.crowd.most_silent() else {
+    fn send_one_away(&mut self, room: Room) -> bool {
+        let Some(client) = self.crowd.most_silent(room) else {
             return false;
         };
         debug!("control socket: client {client} has to make room");

@@ -19,6 +19,15 @@ const WORTH: usize = 4 * 1024;
 /// What a client takes besides what waits in its buffers, in bytes, by experience.
 const SELF: usize = 640;
 
+/// For whom somebody is to make room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// Others who connect.
+    ForClients,
+    /// Workers, and what the supervisor needs itself.
+    ForWorkers,
+}
+
 /// All clients.
 #[derive(Debug)]
 pub(crate) struct Crowd {
@@ -137,10 +146,12 @@ impl Crowd {
     }
 
     /// The one that has been silent for longest and waits for nothing; if all wait, one that has an answer
-    /// and does not read it. None that has only just connected: it may be a worker that is about to report.
-    pub(crate) fn most_silent(&self) -> Option<ClientId> {
+    /// and does not read it. Other clients take the place of none that has only just connected: it may be a worker that
+    /// is about to report.
+    pub(crate) fn most_silent(&self, room: Room) -> Option<ClientId> {
         let find = |fits: fn(&Client) -> bool| {
-            let fits = |client: &Client| fits(client) && client.had_its_turn(self.now);
+            let fits =
+                |client: &Client| fits(client) && (room == Room::ForWorkers || client.had_its_turn(self.now));
             let fits = |id: &&ClientId| self.clients.get(id).is_some_and(fits) && !self.ready.contains(id);
             self.silent.values().find(fits).copied()
         };
