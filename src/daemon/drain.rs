@@ -8,11 +8,11 @@
 //! the worker goes on as if nothing had been asked. It gets USR2 only if it has reported as einhorn's workers
 //! do, and so knows what einhorn sends. The same holds for a worker that cannot be looked at.
 //!
-//! Four files are read, about sixteen system calls.
+//! Three files are read, about twelve system calls.
 
 use super::procfs::Signals;
 use crate::{
-    cli::drain::{NOTIFIES_EARLY, by_file, by_process},
+    cli::drain::{Drain, NOTIFIES_EARLY, by_file, by_process},
     fsm::{id::Pid, signal::Signal},
 };
 use nix::libc::SIGUSR2;
@@ -79,11 +79,8 @@ impl fmt::Display for Reason {
 
 /// The signal that makes a worker drain that was started from this file. It must not be reaped yet.
 pub(crate) fn choose(worker: Pid, executable: &Path, manners: Manners) -> Choice {
-    let known = match read(worker, "comm") {
-        // Whatever was started, this is what it has become.
-        Ok(comm) => by_process(&comm, &read(worker, "cmdline").unwrap_or_default()),
-        Err(_) => by_file(executable.as_os_str().as_bytes()),
-    };
+    // Whatever was started, what it has become counts.
+    let known = program_of(worker).unwrap_or_else(|_| by_file(executable.as_os_str().as_bytes()));
     if let Some(drain) = known {
         return Choice { signal: drain.signal, reason: Reason::Known(drain.program) };
     }
@@ -91,18 +88,15 @@ pub(crate) fn choose(worker: Pid, executable: &Path, manners: Manners) -> Choice
     by_handlers(status.and_then(|status| Signals::caught(&status)), manners)
 }
 
-/// Whether a worker has a handler for a signal, by the system's number. One that has may end by that signal all the
-/// same: many finish what they do and then send it to themselves, so that whoever waits for them sees why.
-pub(crate) fn catches(worker: Pid, signal: i32) -> bool {
-    let caught = read(worker, "status").ok().and_then(|status| Signals::caught(&status));
-    caught.and_then(|caught| caught.contains(signal)) == Some(true)
-}
-
 /// Whether a worker is known to say that it is ready before its application is loaded.
 pub(crate) fn notifies_early(worker: Pid) -> bool {
-    let comm = read(worker, "comm").unwrap_or_default();
-    let known = by_process(&comm, &read(worker, "cmdline").unwrap_or_default());
-    known.is_some_and(|known| NOTIFIES_EARLY.contains(&known.program))
+    program_of(worker).ok().flatten().is_some_and(|known| NOTIFIES_EARLY.contains(&known.program))
+}
+
+/// What is known of the program that a worker runs by now, if anything is.
+fn program_of(worker: Pid) -> io::Result<Option<&'static Drain>> {
+    let comm = read(worker, "comm")?;
+    Ok(by_process(&comm, &read(worker, "cmdline").unwrap_or_default()))
 }
 
 /// The signal for a program that is not known.

@@ -13,7 +13,7 @@ use crate::{
         bind::{LONGEST_SOCKET_NAME, UNKNOWN},
         brief,
     },
-    protocol::words,
+    protocol::{typed, words},
 };
 use std::{env, ffi::OsString};
 
@@ -60,8 +60,7 @@ fn announced(
         UsageError::BadValue { option: name.to_owned(), value: brief(value), why, accepted }.to_string()
     };
     let (Some(count), Some(pid)) = (variable(LISTEN_FDS), variable(LISTEN_PID)) else { return Ok(None) };
-    let digits = |text: &&str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let meant = pid.to_str().filter(digits).and_then(|text| text.parse::<u32>().ok()).ok_or_else(|| {
+    let meant = pid.to_str().and_then(typed::number::<u32>).ok_or_else(|| {
         let why = "is no process".to_owned();
         refused(
             LISTEN_PID,
@@ -73,7 +72,7 @@ fn announced(
     if meant != own {
         return Ok(None);
     }
-    let number = count.to_str().filter(digits).and_then(|text| text.parse::<u16>().ok());
+    let number = count.to_str().and_then(typed::number::<u16>);
     let number = number.filter(|number| *number > 0).ok_or_else(|| {
         let why = "is not how many sockets there are".to_owned();
         refused(LISTEN_FDS, &count, why, format!("1 to {}", u16::MAX))

@@ -400,7 +400,11 @@ fn backlog(wanted: Option<u32>) -> Backlog {
 
 /// Where the kernel says that a socket of the internet families is bound.
 fn bound_to(fd: &OwnedFd) -> Option<SocketAddr> {
-    let name = socket::getsockname::<SockaddrStorage>(fd.as_raw_fd()).ok()?;
+    inet(&socket::getsockname(fd.as_raw_fd()).ok()?)
+}
+
+/// An address of the internet families, if it is one.
+fn inet(name: &SockaddrStorage) -> Option<SocketAddr> {
     let v4 = name.as_sockaddr_in().map(|v4| SocketAddrV4::from(*v4).into());
     let v6 = name.as_sockaddr_in6().map(|v6| SocketAddrV6::from(*v6).into());
     v4.or(v6)

@@ -93,8 +93,9 @@ impl Notify {
         if !self.more {
             return all;
         }
+        let mut buffer = vec![0; LONGEST];
         for _ in 0..TURN {
-            match self.receive() {
+            match self.receive(&mut buffer) {
                 Ok(Some(datagram)) => all.extend(judge(&datagram, workers)),
                 Ok(None) => {
                     self.more = false;
@@ -109,14 +110,12 @@ impl Notify {
         all
     }
 
-    fn receive(&self) -> Result<Option<Datagram>, Errno> {
-        let mut buffer = vec![0; LONGEST];
+    fn receive<'b>(&self, buffer: &'b mut [u8]) -> Result<Option<Datagram<'b>>, Errno> {
         // Room for who has sent it, and none for descriptors.
         let mut control = cmsg_space!(nix::sys::socket::UnixCredentials);
         let (length, flags, sender) = {
-            let mut parts = [IoSliceMut::new(&mut buffer)];
-            let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
-            match recvmsg::<()>(self.socket.as_raw_fd(), &mut parts, Some(&mut control), flags) {
+            let mut parts = [IoSliceMut::new(buffer)];
+            match recvmsg::<()>(self.socket.as_raw_fd(), &mut parts, Some(&mut control), MsgFlags::empty()) {
                 Ok(message) => {
                     let sender = message.cmsgs().ok().and_then(|mut all| {
                         all.find_map(|one| {
@@ -130,24 +129,24 @@ impl Notify {
                 Err(errno) => return Err(errno),
             }
         };
-        buffer.truncate(length);
+        let text = buffer.get(..length).unwrap_or_default();
         let (pid, user) = sender.unwrap_or((0, u32::MAX));
         let pid = Pid(u32::try_from(pid).unwrap_or_default());
         let peer = Peer { pid, user, group: process::group_of(pid) };
-        Ok(Some(Datagram { peer, text: buffer, cut: flags.contains(MsgFlags::MSG_TRUNC) }))
+        Ok(Some(Datagram { peer, text, cut: flags.contains(MsgFlags::MSG_TRUNC) }))
     }
 }
 
 #[derive(Debug)]
-struct Datagram {
+struct Datagram<'b> {
     peer: Peer,
-    text: Vec<u8>,
+    text: &'b [u8],
     /// It was longer.
     cut: bool,
 }
 
 /// What a datagram comes to: what it tells, what of it is refused, or both.
-fn judge(datagram: &Datagram, workers: &Children) -> Vec<Heard> {
+fn judge(datagram: &Datagram<'_>, workers: &Children) -> Vec<Heard> {
     let Datagram { peer, text, cut } = datagram;
     let refuse = |why: String| {
         let sent = Sent::notification(text);

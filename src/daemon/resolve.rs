@@ -1,6 +1,9 @@
 //! The address of a host, by the system's resolver, and the number of a link.
 
-use crate::cli::bind::{Family, Zone};
+use crate::{
+    cli::bind::{Family, Zone},
+    protocol::typed,
+};
 use nix::{
     errno::Errno,
     net::if_::if_nametoindex,
@@ -72,7 +75,7 @@ pub(crate) fn group(name: &str) -> Result<u32, String> {
 
 fn owner(kind: &str, name: &str, found: Result<Option<u32>, Errno>) -> Result<u32, String> {
     // The highest number stands for nobody at all, chown(2).
-    let number = || name.parse().ok().filter(|number| *number < u32::MAX && !name.starts_with('+'));
+    let number = || typed::number(name).filter(|number| *number < u32::MAX);
     match found {
         Ok(Some(number)) => Ok(number),
         Ok(None) => number().ok_or_else(|| format!("this machine has no {kind} `{name}`")),

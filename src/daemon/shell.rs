@@ -330,14 +330,14 @@ impl<'a> Shell<'a> {
         envelope
     }
 
-    fn about(&self) -> status::About<'static> {
+    fn about(&self) -> status::About<'_> {
         status::About {
             pid: this::id(),
             version: env!("CARGO_PKG_VERSION"),
             uptime: self.clock.now().since(Time(0)),
             sockets: self.sockets.listening(),
             stopped: process::stopped(&self.children),
-            statuses: self.statuses.clone(),
+            statuses: &self.statuses,
         }
     }
 

@@ -50,12 +50,7 @@ pub fn run(options: &Options) -> ExitCode {
         Ok(sockets) => sockets,
         Err(Unusable::Option(why)) => {
             // Paths may have anything in them.
-            let hint = format!(
-                "{}
-Try '{} --help'.",
-                visible(&why),
-                COMMAND_LINE.program
-            );
+            let hint = format!("{}\nTry '{} --help'.", visible(&why), COMMAND_LINE.program);
             return say(format_args!("{hint}"), 2);
         }
         Err(Unusable::ForNow(why)) => return say(format_args!("{why}"), 1),

@@ -27,7 +27,7 @@ pub mod words;
 mod asked;
 pub(crate) mod json;
 pub(crate) mod nearest;
-mod typed;
+pub(crate) mod typed;
 
 pub use dialect::Dialect;
 pub use line::{LineBuffer, Overlong};

@@ -3,7 +3,7 @@
 //! Reads any bytes whatsoever. What is not known is passed over, as sd_notify(3) asks; what is known and makes no
 //! sense is told.
 
-use super::visible::visible;
+use super::{typed::number, visible::visible};
 use crate::fsm::time::Millis;
 use std::fmt;
 
@@ -70,8 +70,7 @@ fn shown(text: &[u8], most: usize) -> String {
 }
 
 fn micros_of(text: &[u8]) -> Option<u64> {
-    let digits = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
-    std::str::from_utf8(text).ok().filter(|_| digits)?.parse().ok()
+    number(std::str::from_utf8(text).ok()?)
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ pub struct About<'a> {
     /// Workers that are stopped, as by SIGSTOP: whatever their phase, they do nothing.
     pub stopped: BTreeSet<Pid>,
     /// What workers have last said that they do.
-    pub statuses: BTreeMap<Pid, String>,
+    pub statuses: &'a BTreeMap<Pid, String>,
 }
 
 /// A socket that is shared with workers.

@@ -5,7 +5,7 @@ use core::str::FromStr;
 use miniserde::json::{self, Value};
 
 /// Digits only: `+1` looks like a request for one more.
-pub(super) fn number<T: FromStr>(word: &str) -> Option<T> {
+pub(crate) fn number<T: FromStr>(word: &str) -> Option<T> {
     word.parse().ok().filter(|_| word.bytes().all(|byte| byte.is_ascii_digit()))
 }
 

@@ -1,6 +1,6 @@
 //! Sockets that were made by somebody else: told what they are, and left as they came.
 
-use super::{Address, Held, ListenOptions, Listener, Maker};
+use super::{Address, Held, ListenOptions, Listener, Maker, inet};
 use nix::{
     errno::Errno,
     fcntl::{FcntlArg, OFlag, fcntl},
@@ -9,10 +9,7 @@ use nix::{
         sockopt::{self, AcceptConn},
     },
 };
-use std::{
-    net::{SocketAddr, SocketAddrV4, SocketAddrV6},
-    os::fd::{AsRawFd as _, OwnedFd},
-};
+use std::os::fd::{AsRawFd as _, OwnedFd};
 
 /// A socket from somewhere else.
 #[derive(Debug)]
@@ -46,10 +43,7 @@ fn address(fd: &OwnedFd) -> Result<Address, String> {
     };
     let name = getsockname::<SockaddrStorage>(fd.as_raw_fd());
     let name = name.map_err(|_| "is a socket of another kind".to_owned())?;
-    let v4 = name.as_sockaddr_in().map(|v4| SocketAddr::from(SocketAddrV4::from(*v4)));
-    let v6 = name.as_sockaddr_in6().map(|v6| SocketAddr::from(SocketAddrV6::from(*v6)));
-    let (inet, unix) = (v4.or(v6), name.as_unix_addr());
-    let found = match (kind, inet, unix) {
+    let found = match (kind, inet(&name), name.as_unix_addr()) {
         (SockType::Stream, Some(inet), _) => Address::Tcp(inet),
         (SockType::Datagram, Some(inet), _) => Address::Udp(inet),
         (SockType::Stream, None, Some(unix)) => stream(unix)?,

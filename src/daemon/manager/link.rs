@@ -3,6 +3,7 @@
 use crate::{
     cli::{UsageError, brief},
     fsm::time::{Millis, Time},
+    protocol::typed,
 };
 use log::{info, warn};
 use std::{
@@ -152,7 +153,5 @@ pub(super) fn watchdog(
 }
 
 fn number(value: &OsStr) -> Option<u64> {
-    let text = value.to_str()?;
-    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    text.parse().ok().filter(|_| digits)
+    typed::number(value.to_str()?)
 }

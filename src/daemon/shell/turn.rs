@@ -69,8 +69,7 @@ impl Shell<'_> {
         }
         if self.deaf {
             self.control.look(self.clock.now());
-            self.control.stir();
-            self.notify.iter_mut().for_each(Notify::stir);
+            self.ask_everybody();
         }
         let now = self.clock.now();
         // Also without an event: what was left waiting the last time gets another chance.
@@ -105,6 +104,12 @@ impl Shell<'_> {
         self.control.has_more() || self.notify.as_ref().is_some_and(Notify::has_more)
     }
 
+    /// Anybody may have said something, and no event tells.
+    fn ask_everybody(&mut self) {
+        self.control.stir();
+        self.notify.iter_mut().for_each(Notify::stir);
+    }
+
     fn note(&mut self, events: &Events) {
         for event in events {
             match event.token() {
@@ -124,8 +129,7 @@ impl Shell<'_> {
             if self.poll.poll(events, Some(Duration::ZERO)).is_err() {
                 // Then everybody is asked. What an interruption has kept back comes in the next turn.
                 events.clear();
-                self.control.stir();
-                self.notify.iter_mut().for_each(Notify::stir);
+                self.ask_everybody();
             }
             let all = events.iter().count() < EVENTS;
             self.note(events);

@@ -5,6 +5,7 @@ use crate::{
     daemon::{
         control::Connection,
         drain::{self, Choice, Manners},
+        facts,
         given::{Given, Reporting, Variables},
         notify::Heard,
         process,
@@ -94,7 +95,9 @@ impl Shell<'_> {
             drain::choose(pid, program.map_or(Path::new(""), Program::path), manners);
         debug!("worker {worker}: pid {pid} gets SIG{signal}, {reason}");
         let number = process::number(signal) as i32;
-        if !drain::catches(pid, number) {
+        // One that handles it may end by it all the same: many finish what they do and then send it to themselves, so
+        // that whoever waits for them sees why.
+        if !facts::catches(pid, number).unwrap_or(false) {
             self.unhandled.sent(worker, signal, number);
         }
         self.send(worker, pid, signal, Scope::Awake);

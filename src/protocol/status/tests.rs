@@ -26,7 +26,8 @@ fn about() -> About<'static> {
         socket("127.0.0.1:8080", None, Origin::Manager),
         socket("[::1]:8080", Some("web".into()), Origin::Bind),
     ];
-    let (stopped, statuses) = (BTreeSet::new(), BTreeMap::new());
+    static STATUSES: BTreeMap<Pid, String> = BTreeMap::new();
+    let (stopped, statuses) = (BTreeSet::new(), &STATUSES);
     About { pid: 4_242, version: "0.1.0", uptime: Millis(10_920_000), sockets, stopped, statuses }
 }
 
