@@ -2,9 +2,9 @@
 //! stays, and that nothing of it stays behind.
 
 use crate::{
+    another::{OTHER, can_be_another},
     harness::{Connection, Folder, Supervisor, is_alive, raw, rust_worker},
     probe::{open_files, puppet, puppets, start_through},
-    reports::{OTHER, can_be_another},
     tools::{open_many_files, quiet, releases, status_field},
 };
 use nix::sys::signal::{Signal, kill};

@@ -9,6 +9,7 @@
               look for from whatever there is"
 )]
 
+mod another;
 mod client;
 mod control;
 mod conventions;

@@ -1,24 +1,13 @@
 //! Reports of workers: which are taken, and what is said of those that are not.
 
 use crate::{
+    another::{OTHER, can_be_another},
     harness::{CLIENT, Connection, Folder, Supervisor, is_ok},
     probe::python,
-    tools::{Release, err, have, skip, sleepers, within},
+    tools::{Release, err, sleepers, within},
 };
-use nix::{sys::signal::Signal, unistd::geteuid};
+use nix::sys::signal::Signal;
 use std::fs;
-
-/// Somebody else, as setpriv(1) takes it.
-pub(crate) const OTHER: &str = "65534";
-
-/// Whether a worker can become somebody else. Says so on behalf of the test that is then left out.
-pub(crate) fn can_be_another() -> bool {
-    let can = geteuid().is_root() && have("setpriv", &["--reuid", OTHER, "--clear-groups", "true"]);
-    if !can {
-        skip("only root can be somebody else, by setpriv");
-    }
-    can
-}
 
 /// A supervisor of one worker that has to report within so many seconds, and has one try.
 fn impatient(folder: Folder, timeout: &str, worker: &[&str]) -> Supervisor {

@@ -2,16 +2,15 @@
 //! nothing spins.
 
 use crate::{
-    harness::{Connection, Folder, SUPERVISOR, Supervisor, eventually, is_ok, number, raw, rust_worker},
+    another::{OTHER, can_be_another, for_another},
+    harness::{Connection, Folder, Supervisor, eventually, is_ok, number, raw, rust_worker},
     probe::start_through,
-    stalled::{OTHER, can_be_another},
     tools::{descriptors, err, have, open_many_files, out, skip, sleepers, status_field, ticks},
 };
 use nix::sys::signal::{Signal, kill};
 use std::{
-    fs,
     io::Write as _,
-    os::unix::{fs::PermissionsExt as _, net::UnixStream},
+    os::unix::net::UnixStream,
     process::{Child, Command, Stdio},
     thread,
     time::Duration,
@@ -200,10 +199,7 @@ fn clients_that_do_not_read_share_the_memory_that_there_is() {
 
 /// A supervisor that runs as somebody who can be kept from having more processes.
 fn limitable(args: &[&str]) -> Supervisor {
-    let folder = Folder::new();
-    fs::set_permissions(folder.join(""), fs::Permissions::from_mode(0o777)).expect("open to all");
-    let program = folder.join("supervisor");
-    fs::copy(SUPERVISOR, &program).expect("a copy that everybody can run");
+    let (folder, program) = for_another();
     let other = format!("shift; exec setpriv --reuid {OTHER} --clear-groups {} \"$@\"", program.display());
     start_through(folder, &["/bin/sh", "-c", &other, "sh"], args)
 }

@@ -2,6 +2,7 @@
 //! background, files at their limit.
 
 use crate::{
+    another::{OTHER, can_be_another, for_another},
     harness::{Connection, Folder, SUPERVISOR, Supervisor, eventually, raw},
     probe::start_through,
     tools::{have, skip, state, ticks},
@@ -14,21 +15,15 @@ use nix::{
         signal::{Signal, kill},
         stat::Mode,
     },
-    unistd::{geteuid, write},
+    unistd::write,
 };
 use std::{
     fs,
     io::{self, Read as _},
-    os::{
-        fd::{AsFd, OwnedFd},
-        unix::fs::PermissionsExt as _,
-    },
+    os::fd::{AsFd, OwnedFd},
     path::Path,
     process::Stdio,
 };
-
-/// A user who is nobody else here.
-pub(crate) const OTHER: &str = "65534";
 
 const SLEEP: [&str; 4] = ["--ack-after", "0", "sleep", "1000"];
 
@@ -49,21 +44,9 @@ fn again(fd: impl AsFd) -> OwnedFd {
     open(path.as_str(), flags, Mode::empty()).expect("it can be opened")
 }
 
-/// Whether somebody else could be run by us. Says so on behalf of the test if not.
-pub(crate) fn can_be_another() -> bool {
-    let can = geteuid().is_root() && have("setpriv", &["--reuid", OTHER, "--clear-groups", "true"]);
-    if !can {
-        skip("only root can be somebody else, by setpriv");
-    }
-    can
-}
-
 /// A supervisor of another user's, who may not open `output` again.
 fn of_another_user(output: OwnedFd, args: &[&str]) -> Supervisor {
-    let folder = Folder::new();
-    fs::set_permissions(folder.join(""), fs::Permissions::from_mode(0o777)).expect("open to all");
-    let program = folder.join("supervisor");
-    fs::copy(SUPERVISOR, &program).expect("a copy that everybody can run");
+    let (folder, program) = for_another();
     let args = [&["-v"][..], args].concat();
     Supervisor::start_in(folder, &args, |command| {
         let words: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
