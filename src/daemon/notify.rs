@@ -15,7 +15,7 @@ use crate::{
     fsm::id::Pid,
     protocol::notification::{LONGEST, Told},
 };
-use log::debug;
+use log::warn;
 use mio::{Interest, Registry, unix::SourceFd};
 use nix::{
     cmsg_space,
@@ -28,6 +28,7 @@ use nix::{
 use std::{
     ffi::OsString,
     io::{self, IoSliceMut},
+    mem,
     os::{
         fd::{AsRawFd as _, OwnedFd},
         unix::ffi::OsStringExt as _,
@@ -45,6 +46,8 @@ pub(crate) struct Notify {
     name: OsString,
     /// Datagrams may be waiting that no event will tell of again.
     more: bool,
+    /// The last that was to be read could not be.
+    failing: bool,
 }
 
 /// What has come from somebody.
@@ -69,7 +72,7 @@ impl Notify {
         let chosen = address.as_abstract().ok_or(io::ErrorKind::AddrNotAvailable)?;
         let name = OsString::from_vec([b"@", chosen].concat());
         registry.register(&mut SourceFd(&socket.as_raw_fd()), NOTIFY, Interest::READABLE)?;
-        Ok(Self { socket, name, more: false })
+        Ok(Self { socket, name, more: false, failing: false })
     }
 
     /// What workers find in `NOTIFY_SOCKET`.
@@ -96,13 +99,22 @@ impl Notify {
         let mut buffer = vec![0; LONGEST];
         for _ in 0..TURN {
             match self.receive(&mut buffer) {
-                Ok(Some(datagram)) => all.extend(judge(&datagram, workers)),
+                Ok(Some(datagram)) => {
+                    self.failing = false;
+                    all.extend(judge(&datagram, workers));
+                }
                 Ok(None) => {
                     self.more = false;
                     return all;
                 }
+                Err(Errno::EINTR) => {}
                 Err(errno) => {
-                    debug!("a notification cannot be read: {errno}");
+                    if !mem::replace(&mut self.failing, true) {
+                        warn!(
+                            "notifications of workers cannot be read: {errno}; with the next it is tried again"
+                        );
+                    }
+                    self.more = false;
                     return all;
                 }
             }
