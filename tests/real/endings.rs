@@ -1,7 +1,9 @@
 //! Workers on the way out: the ladder of signals, what they leave behind, and reaping.
 
 use crate::{
-    harness::{Connection, Folder, Supervisor, children, eventually, is_alive, member, number, raw, script},
+    harness::{
+        Connection, Folder, Supervisor, children, eventually, is_alive, member, number, raw, script, state,
+    },
     probe::{Trace, open_files, processes_of, python, report, run_in, start_through, zombies},
     tools::{is_null, sleepers},
 };
@@ -53,7 +55,10 @@ fn while_many_that_ended_together_are_replaced_clients_are_answered() {
     let mut client = Connection::open(&supervisor.socket()).expect("it listens");
     client.send(r#"{"command":"version"}"#).expect("it reads");
     client.line().expect("an answer");
+    // It is at the end of its turn, and has nothing half taken in.
+    eventually("it sleeps", || (state(supervisor.pid()) == Some('S')).then_some(()));
     supervisor.signal(Signal::SIGSTOP);
+    eventually("it is stopped", || (state(supervisor.pid()) == Some('T')).then_some(()));
     old.iter().for_each(|pid| kill(raw(*pid), Signal::SIGKILL).expect("a worker"));
     eventually("all have ended", || old.iter().all(|pid| !is_alive(*pid)).then_some(()));
     client.send(r#"{"command":"status"}"#).expect("there is room for it");

@@ -277,8 +277,13 @@ pub(crate) fn children(pid: u32) -> Vec<u32> {
 
 /// Whether a process exists and is no zombie.
 pub(crate) fn is_alive(pid: u32) -> bool {
+    state(pid).is_some_and(|state| !['Z', 'X'].contains(&state))
+}
+
+/// What a process does, as a letter of proc_pid_stat(5); `None` if there is none.
+pub(crate) fn state(pid: u32) -> Option<char> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['Z', 'X']))
+    stat.rsplit(") ").next().and_then(|rest| rest.chars().next())
 }
 
 /// A process for nix.

@@ -226,9 +226,13 @@ fn the_units_of_the_readme_start_on_demand_reload_and_stop() {
     assert_eq!(workers.len(), 4, "{shown}");
     let worker = workers[0].split_whitespace().nth(1).expect("a pid");
     let told = systemd.ok(&["cat", &format!("/proc/{worker}/environ")]);
-    for name in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "FDSTORE", "LISTEN_PIDFDID"] {
+    for name in ["WATCHDOG_USEC", "WATCHDOG_PID", "FDSTORE", "LISTEN_PIDFDID"] {
         assert!(!told.split('\0').any(|line| line.starts_with(name)), "{name} in {told}");
     }
+    // It notifies the supervisor, at a name that the kernel has chosen, and not systemd.
+    let at: Vec<&str> = told.split('\0').filter_map(|line| line.strip_prefix("NOTIFY_SOCKET=@")).collect();
+    assert!(matches!(at[..], [name] if name.len() == 5), "{told}");
+    assert_eq!(told.matches("NOTIFY_SOCKET").count(), 1, "{told}");
     assert!(told.contains(&format!("LISTEN_PID={worker}\0")), "{told}");
 
     systemd.ok(&["systemctl", "reload", "app.service"]);
