@@ -287,6 +287,8 @@ pub(crate) enum Mended {
     Deaf(Errno),
     /// O_NONBLOCK was set, and is not any more.
     Blocks,
+    /// O_NONBLOCK was set, and is left so.
+    LeftNonBlocking,
     /// O_NONBLOCK was not set, and is again.
     NonBlocking,
 }
@@ -308,9 +310,13 @@ impl Listener {
     }
 
     /// Sees whether it is still as it was made, and makes it so. Two system calls if it is, three for a path.
-    pub(crate) fn mend(&mut self) -> impl Iterator<Item = Mended> + use<> {
+    ///
+    /// O_NONBLOCK that somebody has set stays if it is `in_use`: whoever has set it and was told of a connection
+    /// that another takes before it would wait in accept(2) for the next one otherwise, for as long as that takes,
+    /// and serve nobody meanwhile.
+    pub(crate) fn mend(&mut self, in_use: bool) -> impl Iterator<Item = Mended> + use<> {
         let mended = (!self.is_listening()).then(|| self.listen_again());
-        [mended, self.mend_flags()].into_iter().flatten()
+        [mended, self.mend_flags(in_use)].into_iter().flatten()
     }
 
     fn is_listening(&self) -> bool {
@@ -322,12 +328,15 @@ impl Listener {
         }
     }
 
-    fn mend_flags(&self) -> Option<Mended> {
+    fn mend_flags(&self, in_use: bool) -> Option<Mended> {
         let fd = self.held.fd();
         let flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL).ok()?);
         let wanted = self.options.nonblocking;
         if flags.contains(OFlag::O_NONBLOCK) == wanted {
             return None;
+        }
+        if in_use && !wanted {
+            return Some(Mended::LeftNonBlocking);
         }
         let mut right = flags;
         right.set(OFlag::O_NONBLOCK, wanted);

@@ -292,7 +292,7 @@ impl<'a> Shell<'a> {
             Action::Sweep { pid } => process::sweep(pid, &self.children),
             Action::Reply { request, reply } => {
                 let envelope = if reply == Reply::Status {
-                    self.sockets.mend();
+                    self.sockets.mend(!self.children.is_empty());
                     status::envelope(&self.supervisor.status(), &self.about())
                 } else {
                     self.answer(&reply)

@@ -200,14 +200,15 @@ impl Sockets {
     }
 
     /// Sees to it that every socket is what was asked for, and says what was not. Does nothing unless there
-    /// was a [doubt](Self::doubt) since the last time, so that many starts in a row cost one look.
-    pub(crate) fn mend(&mut self) {
+    /// was a [doubt](Self::doubt) since the last time, so that many starts in a row cost one look. They are `in_use`
+    /// if there are workers.
+    pub(crate) fn mend(&mut self, in_use: bool) {
         if self.sure {
             return;
         }
         self.sure = true;
         for Bound { listener, told } in self.bound.values_mut() {
-            for mended in listener.mend() {
+            for mended in listener.mend(in_use) {
                 let anew = *told != Some(mended) || mended == Mended::Listens;
                 let level = if anew { level(mended) } else { Level::Debug };
                 log!(level, "{}", what(listener.address(), mended));
@@ -259,6 +260,8 @@ impl Sockets {
 fn level(mended: Mended) -> Level {
     match mended {
         Mended::Listens | Mended::BoundAnew | Mended::Blocks | Mended::NonBlocking => Level::Warn,
+        // Every event loop does it.
+        Mended::LeftNonBlocking => Level::Info,
         Mended::Deaf(_) => Level::Error,
     }
 }
@@ -281,8 +284,12 @@ fn what(address: &Address, mended: Mended) -> String {
             address.describe(errno, address.holder())
         ),
         Mended::Blocks => format!(
-            "a worker had set O_NONBLOCK on the socket of {address}, which is shared by all; it is cleared, as \
-             `-b` asks. If workers need it, say `-b {address},n`"
+            "a worker had set O_NONBLOCK on the socket of {address}, which is shared by all; as none is left, it \
+             is cleared, as `-b` asks. If workers need it, say `-b {address},n`"
+        ),
+        Mended::LeftNonBlocking => format!(
+            "a worker has set O_NONBLOCK on the socket of {address}, which is shared by all; it stays so while \
+             there are workers, for they may rely on it. To have it so from the start, say `-b {address},n`"
         ),
         Mended::NonBlocking => format!(
             "a worker had cleared O_NONBLOCK on the socket of {address}, which is shared by all; it is set \

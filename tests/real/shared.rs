@@ -1,7 +1,7 @@
 //! Sockets that are shared: what workers do to them, how many there may be, and which addresses there are.
 
 use crate::{
-    harness::{Folder, Supervisor, eventually, raw},
+    harness::{Folder, Supervisor, eventually, is_alive, raw},
     probe::{own_address, puppet, puppets, run, start_through},
     tools::skip,
 };
@@ -58,34 +58,42 @@ fn a_socket_that_a_worker_has_shut_down_listens_again() {
 }
 
 #[test]
-fn o_nonblock_is_for_every_new_worker_as_it_was_asked_for() {
+fn o_nonblock_that_was_asked_for_is_set_again_and_what_workers_set_stays_while_they_run() {
     let addresses = [own_address(), own_address()];
     let binds = [addresses[0].to_string(), format!("{},n", addresses[1])];
     let mut supervisor = puppets(&["-n", "2", "--ack-after", "0.1", "-b", &binds[0], "-b", &binds[1]], &[]);
     let flags = "answer = [bool(fcntl.fcntl(it, fcntl.F_GETFL) & os.O_NONBLOCK) for it in listeners]";
     let change = "[os.set_blocking(it.fileno(), not os.get_blocking(it.fileno())) for it in listeners]";
-    supervisor.await_healthy(2);
-    for _ in 0..2 {
-        assert_eq!(puppet(&supervisor, 0, flags), "[False, True]");
-        puppet(&supervisor, 1, change);
-        assert_eq!(puppet(&supervisor, 0, flags), "[True, False]");
-        let worker = supervisor.children()[0];
-        kill(raw(worker), Signal::SIGKILL).expect("the worker is there");
-        supervisor.eventually("it is replaced", |me| (!me.children().contains(&worker)).then_some(()));
-        supervisor.await_healthy(2);
-    }
+    let old = supervisor.await_healthy(2);
     assert_eq!(puppet(&supervisor, 0, flags), "[False, True]");
+    puppet(&supervisor, 1, change);
+    for _ in 0..2 {
+        assert_eq!(puppet(&supervisor, 0, flags), "[True, False]");
+        respawn(&mut supervisor, 0, 2);
+        assert_eq!(puppet(&supervisor, 1, flags), "[True, True]", "the other may rely on it");
+        supervisor.status();
+        puppet(&supervisor, 1, "os.set_blocking(listeners[1].fileno(), True)");
+    }
+    let said = |log: &str, what: &str, address: SocketAddr| {
+        log.matches(&format!("{what} O_NONBLOCK on the socket of {address}")).count()
+    };
     let log = supervisor.log();
-    assert_eq!(
-        log.matches(&format!("had set O_NONBLOCK on the socket of {}", addresses[0])).count(),
-        1,
-        "{log}"
-    );
-    assert_eq!(
-        log.matches(&format!("had cleared O_NONBLOCK on the socket of {}", addresses[1])).count(),
-        1,
-        "{log}"
-    );
+    assert_eq!(said(&log, "a worker has set", addresses[0]), 1, "{log}");
+    assert_eq!(said(&log, "had cleared", addresses[1]), 1, "{log}");
+
+    // Where nobody is left to rely on it, it is as it was asked for.
+    supervisor.signal(Signal::SIGSTOP);
+    let last = supervisor.children();
+    assert!(last.contains(&old[1]), "{last:?}");
+    last.iter().for_each(|worker| kill(raw(*worker), Signal::SIGKILL).expect("a worker"));
+    eventually("both have ended", || last.iter().all(|pid| !is_alive(*pid)).then_some(()));
+    supervisor.signal(Signal::SIGCONT);
+    supervisor.eventually("both are replaced", |me| {
+        let new = me.healthy();
+        (new.len() == 2 && !new.iter().any(|pid| last.contains(pid))).then_some(())
+    });
+    assert_eq!(puppet(&supervisor, 0, flags), "[False, True]");
+    assert_eq!(said(&supervisor.log(), "had set", addresses[0]), 1, "{}", supervisor.log());
 }
 
 /// Starts with that limit of descriptors and that many sockets, and a worker that only sleeps.

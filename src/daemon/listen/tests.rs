@@ -55,7 +55,7 @@ fn only_what_was_asked_for_is_set() {
 }
 
 fn mend(listener: &mut Listener) -> Vec<Mended> {
-    listener.mend().collect()
+    listener.mend(false).collect()
 }
 
 #[test]
@@ -109,6 +109,11 @@ fn o_nonblock_is_set_or_not_as_was_asked_for() {
         let worker = TcpListener::from(listener.held.fd().try_clone().unwrap());
         worker.set_nonblocking(!nonblocking).unwrap();
         let mended = if nonblocking { Mended::NonBlocking } else { Mended::Blocks };
+        // Nobody who has set it is made to wait.
+        let first = if nonblocking { Mended::NonBlocking } else { Mended::LeftNonBlocking };
+        assert_eq!(listener.mend(true).collect::<Vec<_>>(), [first]);
+        assert!(super::tests::nonblocking(&listener));
+        worker.set_nonblocking(!nonblocking).unwrap();
         assert_eq!(mend(&mut listener), [mended]);
         assert_eq!(super::tests::nonblocking(&listener), nonblocking);
         assert_eq!(mend(&mut listener), []);

@@ -57,7 +57,7 @@ impl Shell<'_> {
 
     fn start_process(&mut self, slot: SlotId, generation: Generation) -> Result<Pid, SpawnError> {
         self.look();
-        self.sockets.mend();
+        self.sockets.mend(!self.children.is_empty());
         let program = self.releases.program(generation)?;
         let connection = match self.reporting {
             Reporting::AtTheSocket => None,
