@@ -92,7 +92,9 @@ impl Clock {
     /// length of the gap left out, if there was one.
     pub fn advance(&mut self, at: Time, deadline: Option<Time>) -> Option<Millis> {
         let at = at - self.skipped;
-        let missed = deadline.filter(|deadline| at.since(*deadline) > LATE && Some(*deadline) > self.excused);
+        // One that was missed before, and is still the nearest, says nothing of the time since.
+        let late = |deadline: Time| at.since(deadline.max(self.now)) > LATE;
+        let missed = deadline.filter(|deadline| late(*deadline) && Some(*deadline) > self.excused);
         self.excused = self.excused.max(missed);
         let gap = missed.map(|deadline| {
             let resume = (deadline - CATCH_UP).max(self.now);
@@ -155,6 +157,15 @@ mod tests {
         assert_eq!(clock.advance(Time(18_000), Some(Time(1_500))), None);
         assert_eq!(clock.advance(Time(30_000), Some(Time(10_000))), Some(Millis(12_000)));
         assert_eq!(clock.now(), Time(9_000));
+    }
+
+    #[test]
+    fn what_was_missed_already_is_no_gap() {
+        let mut clock = Clock::default();
+        clock.advance(Time(5_000), None);
+        assert_eq!(clock.advance(Time(5_000), Some(Time(1_000))), None);
+        assert_eq!(clock.advance(Time(5_001), Some(Time(1_000))), None);
+        assert_eq!(clock.advance(Time(7_002), Some(Time(1_000))), Some(Millis(2_001)));
     }
 
     #[test]

@@ -127,7 +127,8 @@ impl Model<'_> {
     /// The machine's clock leaves out what goes far beyond its nearest deadline.
     pub(super) fn pass_time(&mut self, at: Time) -> Result<(), Wrong> {
         let at = at - self.skipped;
-        let late = self.deadline().filter(|(deadline, _)| at.since(*deadline) > LATE);
+        // Counted from the last event, if that came behind the deadline.
+        let late = self.deadline().filter(|(deadline, _)| at.since(*deadline.max(&self.now)) > LATE);
         // A second time: then it is the supervisor alone that does not get to run.
         let excused = self.excused;
         let new = |deadline: Time| excused.is_none_or(|excused| deadline > excused);
