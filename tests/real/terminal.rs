@@ -136,6 +136,23 @@ fn on_a_terminal_the_end_of_input_leaves_too() {
 }
 
 #[test]
+fn of_lines_that_are_pasted_at_once_each_is_run() {
+    let (supervisor, _) = sleepers(1, &[]);
+    let steps = [
+        "expect > ",
+        r"type inc\rinc\rdec\rversion\r",
+        "expect number of workers: 1 ",
+        "expect number of workers: 2 ",
+        "expect number of workers: 3 ",
+        "expect einhyrningsins ",
+        "expect > ",
+        r"type quit\r",
+    ];
+    let Some(output) = on_a_terminal(&supervisor, &[], &steps) else { return skip("there is no pty") };
+    assert_eq!(output.status.code(), Some(0), "{}{}", out(&output), err(&output));
+}
+
+#[test]
 fn what_is_not_utf_8_is_refused_and_no_reason_to_leave() {
     let (supervisor, _) = sleepers(1, &[]);
     let steps = [
