@@ -5,7 +5,7 @@ use super::{
     table::{CommandLine, Text},
 };
 use std::{
-    io::{self, Write as _},
+    io::{self, ErrorKind, Write as _},
     process::ExitCode,
 };
 
@@ -20,12 +20,18 @@ impl<K> CommandLine<K> {
         self.tell(&text)
     }
 
-    /// Prints a text of its own. If nobody can read it, the program has failed.
+    /// Prints a text of its own. If nobody can read it, the program has failed, and says so unless the reader has
+    /// gone away on purpose.
     #[must_use]
     pub fn tell(&self, text: &str) -> ExitCode {
         match io::stdout().write_all(text.as_bytes()) {
             Ok(()) => ExitCode::SUCCESS,
-            Err(_) => ExitCode::FAILURE,
+            Err(error) => {
+                if error.kind() != ErrorKind::BrokenPipe {
+                    let _ = writeln!(io::stderr(), "{}: cannot print: {error}", self.program);
+                }
+                ExitCode::FAILURE
+            }
         }
     }
 

@@ -321,8 +321,11 @@ fn help_mentions_every_option_and_version_tells_it() {
 #[test]
 fn help_that_cannot_be_printed_is_a_failure() {
     let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("/dev/full");
-    let status = Command::new(SUPERVISOR).arg("--help").stdout(full).stdin(Stdio::null()).status();
-    assert_eq!(status.expect("it runs").code(), Some(1));
+    let ended = Command::new(SUPERVISOR).arg("--help").stdout(full).stdin(Stdio::null()).output();
+    let ended = ended.expect("it runs");
+    assert_eq!(ended.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert!(said.starts_with("einhyrningsins: cannot print: "), "{said}");
 }
 
 #[test]
