@@ -22,7 +22,7 @@
 //! | `reserve` | the descriptors that the supervisor keeps back for itself |
 //! | `watch` | learning that the file or its folder was removed |
 //! | `handed` | sockets that a service manager has handed over |
-//! | `process` | fork, exec, signals, reaping; the one room with `unsafe` |
+//! | `process` | fork, exec, signals, reaping; with `pidfd` the one room with `unsafe` |
 //! | `program` | what is executed, captured once |
 //! | `explain` | why a program cannot be executed, and what can be done about it |
 //! | `sockets`, `listen`, `resolve` | `--bind`: all sockets, each kind of address, names of hosts and users |
@@ -33,6 +33,7 @@
 //! | `lookout` | when workers are looked at, as long as somebody is to be seen |
 //! | `drain` | which signal makes a worker drain |
 //! | `look` | whether a worker is seen waiting for connections |
+//! | `pidfd` | a process by a descriptor |
 //! | `facts` | what the kernel tells of processes |
 //! | `procfs` | reading its words |
 //! | `place` | a socket's path: locked, cleared of what is stale, ours, given back |
@@ -64,6 +65,7 @@ mod look;
 mod lookout;
 mod manager;
 mod notify;
+mod pidfd;
 mod place;
 mod process;
 mod program;

@@ -4,19 +4,18 @@
 //! that. The number of its group is so too, but a group has other members, and some may be workers
 //! themselves. Processes that are no children of ours are held by a descriptor while they are looked at.
 
-use super::{super::facts, Children, errno, known};
+use super::{
+    super::{facts, pidfd::PidFd},
+    Children, errno, known,
+};
 use crate::fsm::{
     action::Scope,
     id::{Errno, Pid},
     signal::Signal,
 };
 use log::debug;
-use nix::{errno::Errno as Sys, libc, sys::signal, unistd};
-use std::{
-    ffi::{c_int, c_long},
-    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd},
-    process, ptr,
-};
+use nix::{errno::Errno as Sys, sys::signal, unistd};
+use std::{ffi::c_int, process};
 
 /// Sends a signal to a worker that is not reaped yet, or to its group, which no other of the `workers` is
 /// taken for a part of.
@@ -89,20 +88,12 @@ pub(super) fn stragglers<'a>(group: Pid, workers: &'a Children) -> impl Iterator
 /// Sends a signal to a process if it is in that group. It may end meanwhile, and its number be taken: then
 /// nobody gets it.
 fn signal_member(pid: Pid, group: Pid, signal: Signal) -> Result<(), Sys> {
-    let raw = target(pid)?.as_raw();
-    // SAFETY: takes any number, and gives a descriptor of our own or an error.
-    let held = unsafe { libc::syscall(libc::SYS_pidfd_open, raw, 0) };
-    let held = RawFd::try_from(Sys::result(held)?).map_err(|_| Sys::EBADF)?;
-    // SAFETY: new, open and nobody else's.
-    let held = unsafe { OwnedFd::from_raw_fd(held) };
+    let held = PidFd::open(known(target(pid)?))?;
     // If this is another's group already, the one that is held has ended.
     if group_of(pid) != Some(group) {
         return Err(Sys::ESRCH);
     }
-    let (number, none) = (c_long::from(number(signal) as c_int), ptr::null::<libc::siginfo_t>());
-    // SAFETY: without the structure that could say who sends it, that is all.
-    let sent = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, held.as_raw_fd(), number, none, 0) };
-    Sys::result(sent).map(drop)
+    held.signal(number(signal) as c_int)
 }
 
 /// Whether a worker would survive a signal that most programs end by.
