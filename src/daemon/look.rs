@@ -6,19 +6,23 @@
 //! socket, or where an epoll instance of it has the socket registered for reading. For a socket of datagrams,
 //! receiving is waiting too. It may be the worker, a process below it, or one in its process group.
 //!
+//! A process that has a connection which was accepted from such a socket accepts as well: one that serves one client
+//! after another is hardly ever seen waiting under load.
+//!
 //! What cannot be told apart from outside: a registration that is *edge-triggered* (Go, tokio, .NET make it
 //! when they take a socket over, not when they serve it), and a thread that waits for an io_uring, which does
 //! not say for what. Both are [`Sight::Wrapped`]. A 32-bit process, or any of another architecture than ours,
 //! numbers its system calls in another way, and is seen by its epoll instances only.
 //!
 //! The supervisor's loop stands still meanwhile, so all is bounded: see the limits below, which make a few
-//! milliseconds. Where one thread waits, a look takes about a dozen system calls; where none does, twenty, and
-//! one more for every descriptor. Who looks again and again should rest for much longer than a look takes. The
+//! milliseconds. Where one thread waits, a look takes about a dozen system calls; where none does, twenty, one
+//! more for every descriptor, and five for every socket. Who looks again and again should rest for much longer than a look takes. The
 //! one cost that cannot be bounded here is the kernel's: it writes all that an epoll instance watches before
 //! any of it can be read.
 
 use super::facts;
 use crate::fsm::id::{Errno, Pid};
+use connections::Name;
 use eye::Eye;
 use nix::{
     errno::Errno as Sys,
@@ -32,7 +36,7 @@ use nix::{
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::ControlFlow,
-    os::fd::BorrowedFd,
+    os::fd::{AsRawFd as _, BorrowedFd},
 };
 
 /// How many processes are looked at in one look.
@@ -44,7 +48,7 @@ const RELATIVES: usize = 4_096;
 /// What a look has found, the first of these that holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sight {
-    /// One of the sockets is waited for.
+    /// One of the sockets is waited for, or a connection was accepted from it.
     Accepting,
     /// One of the sockets is in the hands of a runtime that may serve it, or not yet: necessary for being
     /// ready, and not sufficient.
@@ -79,6 +83,8 @@ struct Socket {
     device: u64,
     /// Whether it takes messages and has no connections.
     is_for_messages: bool,
+    /// What connections from it have at their near end.
+    name: Option<Name>,
 }
 
 impl Watched {
@@ -89,13 +95,18 @@ impl Watched {
             let stat = fstat(socket).ok()?;
             let device = major(stat.st_dev).checked_shl(20)? | minor(stat.st_dev);
             let is_for_messages = !matches!(kind, SockType::Stream | SockType::SeqPacket);
-            Some((stat.st_ino, Socket { device, is_for_messages }))
+            let name = if is_for_messages { None } else { Name::of(socket.as_raw_fd()) };
+            Some((stat.st_ino, Socket { device, is_for_messages, name }))
         };
         Self(sockets.into_iter().filter_map(known).collect())
     }
 
     fn get(&self, inode: u64) -> Option<Socket> {
         self.0.get(&inode).copied()
+    }
+
+    fn names(&self) -> impl Iterator<Item = &Name> + Clone {
+        self.0.values().filter_map(|socket| socket.name.as_ref())
     }
 }
 
@@ -161,6 +172,7 @@ fn relatives(worker: Pid) -> BTreeSet<Pid> {
 }
 
 mod calls;
+mod connections;
 mod eye;
 #[cfg(test)]
 mod tests;

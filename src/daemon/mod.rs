@@ -32,7 +32,7 @@
 //! | `holders` | who else has a socket, or a port |
 //! | `lookout` | when workers are looked at, as long as somebody is to be seen |
 //! | `drain` | which signal makes a worker drain |
-//! | `look` | whether a worker is seen waiting for connections |
+//! | `look` | whether a worker is seen waiting for connections, or has some |
 //! | `pidfd` | a process by a descriptor |
 //! | `facts` | what the kernel tells of processes |
 //! | `procfs` | reading its words |

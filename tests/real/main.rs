@@ -42,6 +42,7 @@ mod progress;
 mod readme;
 mod replay;
 mod reports;
+mod saturated;
 mod scarce;
 mod servers;
 mod setback;

@@ -4,6 +4,7 @@ use super::{
     super::procfs::{self, Doing, Interest},
     Sight, Watched,
     calls::{self, Wait},
+    connections,
 };
 use crate::fsm::id::{Errno, Pid};
 use nix::{
@@ -30,6 +31,9 @@ const POLLED: usize = 1_024;
 /// its number, so that those beyond are seen in one of the next looks.
 const DESCRIPTORS: usize = 1_024;
 
+/// How many sockets are asked whether they are connections that were accepted.
+const CONNECTIONS: usize = 64;
+
 /// How much of one file is read: an epoll instance that watches 10,000 files fits in.
 const FILE: u64 = 1 << 20;
 
@@ -39,6 +43,13 @@ const MEMORY: usize = 8 * 1_024;
 
 /// What the link of a descriptor says that is an epoll instance.
 const EPOLL: &[u8] = b"anon_inode:[eventpoll]";
+
+/// What a descriptor is.
+enum Kind {
+    Epoll,
+    Socket(u64),
+    Other,
+}
 
 /// To break off is to have seen that a socket is waited for.
 pub(super) type Flow = ControlFlow<()>;
@@ -56,6 +67,7 @@ pub(super) struct Eye<'w> {
     threads: usize,
     polled: usize,
     descriptors: usize,
+    connections: usize,
     path: String,
     text: Vec<u8>,
     tasks: Vec<u32>,
@@ -72,6 +84,7 @@ impl<'w> Eye<'w> {
             threads: THREADS,
             polled: POLLED,
             descriptors: DESCRIPTORS,
+            connections: CONNECTIONS,
             path: String::with_capacity(64),
             text: Vec::with_capacity(4_096),
             tasks: Vec::new(),
@@ -108,7 +121,7 @@ impl<'w> Eye<'w> {
         self.childless
     }
 
-    /// Looks at the threads of a process, then at its epoll instances.
+    /// Looks at the threads of a process, then at its epoll instances, then at its connections.
     pub(super) fn look_at(&mut self, pid: Pid) -> Flow {
         let before = self.hidden;
         self.look_into(pid)?;
@@ -139,14 +152,29 @@ impl<'w> Eye<'w> {
         }
         let descriptors = fs::read_dir(self.path(format_args!("{pid}/fd")));
         let descriptors = descriptors.map_err(|error| self.failed(&error)).into_iter().flatten();
+        let mut sockets = Vec::new();
         for fd in descriptors.filter_map(number) {
             if self.descriptors == 0 {
                 break;
             }
             self.descriptors = self.descriptors.saturating_sub(1);
-            if self.link(format_args!("{pid}/fd/{fd}"), |link| link == EPOLL) == Some(true) {
-                self.epoll(format_args!("{pid}/fdinfo/{fd}"))?;
+            let kind = self.link(format_args!("{pid}/fd/{fd}"), |link| match procfs::socket_inode(link) {
+                Some(inode) => Kind::Socket(inode),
+                None if link == EPOLL => Kind::Epoll,
+                None => Kind::Other,
+            });
+            match kind {
+                Some(Kind::Epoll) => self.epoll(format_args!("{pid}/fdinfo/{fd}"))?,
+                Some(Kind::Socket(inode)) if self.watched.get(inode).is_none() => {
+                    sockets.extend(i32::try_from(fd));
+                }
+                Some(Kind::Socket(_) | Kind::Other) | None => {}
             }
+        }
+        sockets.truncate(self.connections);
+        self.connections = self.connections.saturating_sub(sockets.len());
+        if connections::accepted(pid, &sockets, self.watched.names()) {
+            return Flow::Break(());
         }
         Flow::Continue(())
     }

@@ -3,7 +3,7 @@
 use super::{
     super::{
         procfs::{self, Call, Doing},
-        scratch::eventually,
+        scratch::{Scratch, eventually},
     },
     calls::{Wait, wait},
     *,
@@ -15,11 +15,15 @@ use nix::{
 };
 use std::{
     env, fs,
-    io::{BufRead as _, BufReader},
-    net::{TcpListener, UdpSocket},
+    io::{self, BufRead as _, BufReader},
+    net::{TcpListener, TcpStream, UdpSocket},
     os::{
         fd::{AsFd as _, OwnedFd},
-        unix::process::CommandExt as _,
+        linux::net::SocketAddrExt as _,
+        unix::{
+            net::{SocketAddr, UnixListener, UnixStream},
+            process::CommandExt as _,
+        },
     },
     process::{Child, Command, Stdio},
 };
@@ -177,6 +181,56 @@ fn who_receives_from_a_socket_of_messages_waits_as_well() {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let worker = Worker::with(socket.into(), &[way, "self", &number.to_string()]);
         worker.is_eventually(way, Sight::Accepting);
+    }
+}
+
+/// A server that does nothing for its clients yet, each as a worker that is to be asked later.
+fn serving(socket: OwnedFd, place: &str, connect: impl FnOnce(&OwnedFd) -> OwnedFd) -> (Worker, OwnedFd) {
+    let ours = socket.try_clone().unwrap();
+    let worker = Worker::with(socket, &["serve", place]);
+    worker.is_eventually("it waits", Sight::Accepting);
+    let client = connect(&ours);
+    let reads = [libc::SYS_recvfrom];
+    worker.is_eventually_in("it serves", &reads);
+    (worker, client)
+}
+
+fn stream(connected: io::Result<impl Into<OwnedFd>>) -> OwnedFd {
+    connected.unwrap().into()
+}
+
+#[test]
+fn who_serves_a_connection_accepts_although_it_does_not_wait_for_another() {
+    for place in ["self", "child"] {
+        for at in ["127.0.0.1:0", "0.0.0.0:0", "[::1]:0", "[::]:0"] {
+            let socket = TcpListener::bind(at).unwrap();
+            let port = socket.local_addr().unwrap().port();
+            // Mapped, where the socket takes both families.
+            let to = if at == "[::1]:0" { format!("[::1]:{port}") } else { format!("127.0.0.1:{port}") };
+            let (worker, client) = serving(socket.into(), place, |_| stream(TcpStream::connect(to)));
+            assert_eq!(worker.sight(), Sight::Accepting, "{at} in {place}");
+            drop(client);
+            worker.is_eventually_in("nothing", &[PAUSE, libc::SYS_ppoll]);
+        }
+    }
+    let folder = Scratch::new();
+    let path = folder.join("socket");
+    let socket = UnixListener::bind(&path).unwrap();
+    let (worker, _client) = serving(socket.into(), "self", |_| stream(UnixStream::connect(&path)));
+    assert_eq!(worker.sight(), Sight::Accepting);
+    let name = format!("einhyrningsins-look-{}", std::process::id());
+    let address = SocketAddr::from_abstract_name(&name).unwrap();
+    let socket = UnixListener::bind_addr(&address).unwrap();
+    let (worker, _client) = serving(socket.into(), "self", |_| stream(UnixStream::connect_addr(&address)));
+    assert_eq!(worker.sight(), Sight::Accepting);
+}
+
+#[test]
+fn a_connection_to_the_socket_or_of_another_is_no_proof() {
+    for way in ["connect", "serve-other"] {
+        let worker = Worker::start(&[way, "self"]);
+        worker.is_eventually_in(way, &[PAUSE, libc::SYS_ppoll]);
+        assert_eq!(worker.sight(), Sight::NotYet, "{way}");
     }
 }
 

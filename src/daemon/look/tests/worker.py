@@ -81,6 +81,30 @@ def crowd():
     signal.pause()
 
 
+def serve():
+    """Has accepted a connection, and has no time for another."""
+    connection, _ = listener.accept()
+    while connection.recv(1):
+        pass
+    signal.pause()
+
+
+def connect():
+    """Has a connection to the socket, and has not accepted it."""
+    client = socket.socket(listener.family)
+    client.connect(listener.getsockname())
+    signal.pause()
+    client.close()
+
+
+def serve_other():
+    client = socket.create_connection(other.getsockname())
+    connection, _ = other.accept()
+    signal.pause()
+    connection.close()
+    client.close()
+
+
 ways = {
     "accept": lambda: raw(0, None, None),
     "accept4": listener.accept,
@@ -100,6 +124,7 @@ ways = {
     "read": lambda: os.read(0, 1),
     "beyond": beyond,
     "crowd": crowd,
+    "serve": serve,
     # These do not wait for the socket.
     "poll-write": lambda: raw(array(select.POLLPRI, 0), ctypes.c_ulong(1), -1),
     "poll-other": lambda: raw(array(select.POLLIN, other.fileno()), ctypes.c_ulong(1), -1),
@@ -110,6 +135,8 @@ ways = {
     "epoll-removed": removed,
     "accept-other": other.accept,
     "sleep": signal.pause,
+    "connect": connect,
+    "serve-other": serve_other,
 }
 
 
