@@ -7,7 +7,7 @@ use super::{
 };
 use crate::fsm::{
     event,
-    id::{Errno, Pid},
+    id::{Errno, Generation, Pid},
     time::{Millis, Time},
 };
 use log::warn;
@@ -39,6 +39,8 @@ pub(crate) struct Lookout {
     rounds: u32,
     /// Whether it was told that something cannot be seen.
     told: bool,
+    /// Of which generation it was told last that nobody waits on a socket.
+    untaken: Option<Generation>,
 }
 
 impl Lookout {
@@ -54,6 +56,19 @@ impl Lookout {
             self.due = Some(self.due.map_or(first, |due| due.min(first)));
             (self.pause, self.rounds) = (FIRST, 0);
         }
+    }
+
+    /// Words for a worker that counts as healthy although it was looked at and nobody waits on a socket of it: one
+    /// of each generation is told.
+    pub(crate) fn untaken(&mut self, generation: Generation, pid: Pid, program: &str) -> Option<String> {
+        let is_new = self.looks && !self.told && self.untaken != Some(generation);
+        is_new.then(|| {
+            self.untaken = Some(generation);
+            format!(
+                "generation {generation} ({program}): pid {pid} has stayed alive, and nobody was seen waiting on any of \
+                 its sockets: clients wait until somebody does; if it serves none, leave out --bind, or say --ready timer"
+            )
+        })
     }
 
     /// When to look next.

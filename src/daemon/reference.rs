@@ -86,7 +86,9 @@ impl Roster {
             1 => "{fd:0}".to_owned(),
             count => format!("{{fd:0}} to {{fd:{}}}", count.saturating_sub(1)),
         };
-        let names = self.0.iter().flatten().map(|name| format!(", {{fd:{name}}}")).collect::<String>();
+        let once = |name: &&String| self.0.iter().flatten().filter(|other| other == name).count() == 1;
+        let names = self.0.iter().flatten().filter(once);
+        let names = names.map(|name| format!(", {{fd:{name}}}")).collect::<String>();
         UsageError::BadValue {
             option: "PROGRAM".to_owned(),
             value: brief(argument),
@@ -149,7 +151,11 @@ mod tests {
         }
         assert!(fill(&roster(&[]), "{fd:0}").unwrap_err().contains("accepted: no {fd:...}, since"));
         let twice = roster(&["web", "web"]);
-        assert!(fill(&twice, "{fd:web}").unwrap_err().contains("is the name of more than one socket"));
+        let refused = fill(&twice, "{fd:web}").unwrap_err();
+        assert!(
+            refused.contains("is the name of more than one socket; accepted: {fd:0} to {fd:1}; {{"),
+            "{refused}"
+        );
         assert_eq!(fill(&twice, "{fd:1}").as_deref(), Ok("4"));
     }
 

@@ -29,7 +29,7 @@ use crate::{
     fsm::{
         Supervisor,
         action::{Action, Reply},
-        event::{Command, Event, EventKind},
+        event::{Command, Event, EventKind, Proof},
         id::{ClientId, Generation, Pid, RequestId, SlotId, WorkerId},
         notice::Notice,
         reason::Why,
@@ -360,6 +360,15 @@ impl<'a> Shell<'a> {
         }
         if let Some(words) = self.unhandled.note(notice, |generation| self.releases.name(generation)) {
             warn!("{words}");
+        }
+        if let Notice::Healthy { worker, generation, pid, proof: Proof::Timer, .. } = *notice {
+            // Of one that has registered a socket, more than that cannot be seen.
+            let known = self.supervisor.fleet().worker(worker);
+            if known.is_some_and(|known| known.registered().is_none())
+                && let Some(words) = self.lookout.untaken(generation, pid, &self.releases.name(generation))
+            {
+                warn!("{words}");
+            }
         }
         if matches!(notice, Notice::Up { .. }) {
             welcome(self.options, &self.sockets.addresses());
