@@ -14,6 +14,7 @@ fn main() -> ExitCode {
     match parse(env::args_os().skip(1), is_program) {
         Ok(Parsed::Run(options)) if options.workload == Workload::DemoWorker => demo::main(),
         Ok(Parsed::Run(options)) => daemon::run(&options),
+        Ok(Parsed::Checked) => ExitCode::SUCCESS,
         Ok(Parsed::Print(text)) => COMMAND_LINE.print(text),
         Err(error) => COMMAND_LINE.refuse(&error),
     }

@@ -38,14 +38,20 @@ pub enum Key {
     MaxUpgradeAdditional,
     DropEnvVar,
     Chdir,
+    KillChildrenOnExit,
+    Nice,
+    CommandName,
     SocketPath,
     CommandSocketAsFd,
+    Pidfile,
+    Lockfile,
     Verbose,
     Quiet,
     Syslog,
     Trace,
     Demo,
     DemoWorker,
+    UpgradeCheck,
     Help,
     Version,
 }
@@ -87,6 +93,21 @@ const WORKERS: &[Opt<Key>] = &[
         "DIR",
         "Run workers in DIR, looked up anew for each generation, and PROGRAM in it. [default: what the name \
          of the current directory, $PWD, leads to by then]",
+    ),
+    Opt::flag(
+        Key::KillChildrenOnExit,
+        "kill-children-on-exit",
+        "If the supervisor is killed, or ends in any other way without having seen to its workers, the kernel sends \
+         each of them the stop signal. With --stop-signal auto that is what PROGRAM, by its file's name, is known to \
+         want, or else USR2.",
+    )
+    .short('k'),
+    Opt::valued(
+        Key::Nice,
+        "nice",
+        "SUPERVISOR[:WORKER]",
+        "Niceness of the supervisor and of workers, from -20, who go first, to 19, who give way. Without WORKER, \
+         workers are as nice as the supervisor. [default: as it is started]",
     ),
     Opt::flag(
         Key::Demo,
@@ -226,10 +247,35 @@ const MESSAGES: &[Opt<Key>] = &[
         Key::SocketPath,
         "socket-path",
         "PATH",
-        "Where to create the control socket, on which workers report and einhyrningsinsctl asks.",
+        "Where to create the control socket, on which workers report and einhyrningsinsctl asks. With \
+         --command-name NAME alone, it is /tmp/einhorn-NAME.sock.",
     )
     .short('d')
     .defaults_to(DEFAULT_SOCKET_PATH),
+    Opt::valued(
+        Key::CommandName,
+        "command-name",
+        "NAME",
+        "What the service is called: in the status, in lists of processes, and in the control socket's path unless \
+         --socket-path says that.",
+    )
+    .short('c'),
+    Opt::valued(
+        Key::Pidfile,
+        "pidfile",
+        "PATH",
+        "Write the supervisor's process id to PATH, in one step, once it can be asked on its control socket, and \
+         remove the file at the end.",
+    )
+    .short('e'),
+    Opt::valued(
+        Key::Lockfile,
+        "lockfile",
+        "PATH",
+        "Hold a lock, flock(2), on PATH as long as the supervisor runs. If another process has it, nothing is \
+         started. The file stays.",
+    )
+    .short('f'),
     Opt::flag(
         Key::CommandSocketAsFd,
         "command-socket-as-fd",
@@ -249,6 +295,11 @@ const MESSAGES: &[Opt<Key>] = &[
 ];
 
 const OTHER: &[Opt<Key>] = &[
+    Opt::flag(
+        Key::UpgradeCheck,
+        "upgrade-check",
+        "Check the command line, and exit: with status 0 if nothing is wrong with it. PROGRAM may be left out.",
+    ),
     Opt::flag(Key::Help, "help", "Print this text and exit.").short('h').prints(Text::Help),
     Opt::flag(Key::Version, "version", "Print name and version, and exit.").prints(Text::Version),
 ];

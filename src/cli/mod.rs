@@ -19,6 +19,7 @@
 //! | `table` | what an option is |
 //! | `parse` | words to options, by a table |
 //! | `value` | the text of a value to a number, a time, a path |
+//! | `service` | the same for a service's name and how nice it is |
 //! | `help` | the words of `--help`, `--version` and the answer to a usage error |
 //! | `print` | printing them, and the exit status |
 //! | [`bind`] | what `--bind` takes |
@@ -36,11 +37,13 @@ mod error;
 mod help;
 mod parse;
 mod print;
+mod service;
 mod table;
 mod value;
 
 pub use error::UsageError;
 #[cfg(feature = "daemon")]
 pub(crate) use error::brief;
+pub use service::{Nice, ServiceName};
 pub use table::{CommandLine, Opt, Rows, Section, Text, Topic};
 pub use value::{DEFAULT_SOCKET_PATH, LONGEST_SOCKET_PATH};

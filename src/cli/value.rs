@@ -2,14 +2,26 @@
 
 use super::error::{UsageError, brief};
 use crate::fsm::time::Millis;
-use std::{borrow::Cow, ffi::OsStr, fmt, ops::RangeInclusive, path::PathBuf};
+use std::{
+    borrow::Cow,
+    ffi::{OsStr, OsString},
+    fmt,
+    ops::RangeInclusive,
+    path::PathBuf,
+};
 
-/// Where the control socket is unless `--socket-path` says otherwise, for both programs.
+/// Where the control socket is unless an option says otherwise, for both programs.
 pub const DEFAULT_SOCKET_PATH: &str = "/tmp/einhorn.sock";
+
+/// Where it is in, also if the service has a name.
+pub(super) const DEFAULT_FOLDER: &str = "/tmp";
 
 /// The longest path that a socket can have, in bytes: what fits into `sun_path`, less the zero byte at its
 /// end; see unix(7).
 pub const LONGEST_SOCKET_PATH: usize = 107;
+
+/// Connections that may wait: listen(2) takes a C int.
+pub(super) const BACKLOG: RangeInclusive<u32> = 1..=i32::MAX.unsigned_abs();
 
 /// A value and the option it belongs to.
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +71,15 @@ impl<'a> Value<'a> {
             return Err(self.refuse("is not a path", format_args!("the path of {what}")));
         }
         Ok(PathBuf::from(self.text))
+    }
+
+    /// The name of a variable.
+    pub(super) fn variable(self) -> Result<OsString, UsageError> {
+        let bytes = self.text.as_encoded_bytes();
+        if bytes.is_empty() || bytes.contains(&b'=') {
+            return Err(self.refuse("is not the name of a variable", "a name without ="));
+        }
+        Ok(self.text.to_owned())
     }
 
     /// The path of a UNIX socket.

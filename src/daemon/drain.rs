@@ -88,6 +88,12 @@ pub(crate) fn choose(worker: Pid, executable: &Path, manners: Manners) -> Choice
     by_handlers(status.and_then(|status| Signals::caught(&status)), manners)
 }
 
+/// The signal that makes a program drain that nobody can look at by then, by its file alone; of a program that is
+/// not known, it is what einhorn would send.
+pub(crate) fn by_executable(executable: &Path) -> Signal {
+    by_file(executable.as_os_str().as_bytes()).map_or(Signal::Usr2, |known| known.signal)
+}
+
 /// Whether a worker is known to say that it is ready before its application is loaded.
 pub(crate) fn notifies_early(worker: Pid) -> bool {
     program_of(worker).ok().flatten().is_some_and(|known| NOTIFIES_EARLY.contains(&known.program))

@@ -7,7 +7,10 @@
 use super::directory;
 use crate::{
     cli::bind::UNKNOWN,
-    fsm::id::{Generation, SlotId},
+    fsm::{
+        id::{Generation, SlotId},
+        signal::Signal,
+    },
 };
 use std::{
     ffi::{OsStr, OsString},
@@ -99,6 +102,8 @@ pub(crate) struct Given<'a, Variables> {
     pub(crate) variables: Variables,
     /// Whether its own pid is added too, as `LISTEN_PID`.
     pub(crate) own_pid: OwnPid,
+    /// What the kernel sends it if the supervisor ends before it, if anything.
+    pub(crate) orphaned: Option<Signal>,
 }
 
 /// Whether a worker finds its own pid in its environment.

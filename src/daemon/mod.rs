@@ -18,6 +18,7 @@
 //! | `notify` | where workers notify their manager |
 //! | `refused` | telling of reports that were refused, which their senders do not read |
 //! | `crowd`, `client` | who is connected to the control socket, and one of them |
+//! | `pidfile`, `lockfile` | the supervisor's process id in a file; a lock on one |
 //! | `door`, `claim` | the control socket's listener, and the file that leads to it |
 //! | `reserve` | the descriptors that the supervisor keeps back for itself |
 //! | `watch` | learning that the file or its folder was removed |
@@ -60,12 +61,14 @@ mod history;
 mod holders;
 mod leftovers;
 mod listen;
+mod lockfile;
 mod log;
 mod look;
 mod lookout;
 mod manager;
 mod notify;
 mod pidfd;
+mod pidfile;
 mod place;
 mod process;
 mod program;

@@ -5,6 +5,8 @@
 //! has just bound; and a socket that is bound but does not listen yet looks stale to others. So all of
 //! looking, removing, binding and listening happens under a [`lock`].
 
+pub(crate) use lock::flock;
+
 use crate::{cli::LONGEST_SOCKET_PATH, protocol::words::file_kind};
 use lock::{Busy, PATIENCE_MS};
 use nix::{

@@ -2,7 +2,8 @@
 //! closets: `child` is what a child does before it is the program, `moves` where its descriptors go,
 //! `numbered` the variable with its own pid, `verdicts` how it tells that it is no program; `inherited` is
 //! what is put right at the start, `reap` the end of children, `send` signals; `memory` gives back what is
-//! free.
+//! free; `name` is what the supervisor
+//! is called, `nice` how nice processes are.
 //!
 //! Between `fork` and `execve` a child of a process that may have threads can do next to nothing: no
 //! allocation, no lock, no panic. Whatever needs more is prepared by the parent, in buffers that are
@@ -14,6 +15,8 @@
 pub(crate) use inherited::{FileLimit, Hangup, open_standard_fds, reset_signals_at_start, take_descriptors};
 pub(crate) use interrupt::arm_interrupt;
 pub(crate) use memory::Slack;
+pub(crate) use name::call_itself;
+pub(crate) use nice::renice;
 pub(crate) use reap::{ended, stopped};
 pub(crate) use send::{group_of, number, signal, sweep};
 pub(crate) use verdicts::Ticket;
@@ -26,7 +29,7 @@ use crate::fsm::{
     event::{SpawnError, SpawnStage},
     id::{Errno, Pid},
 };
-use child::{Displaced, Plan};
+use child::{Displaced, Orphaned, Plan};
 use inherited::{LAST_SIGNAL, is_default};
 use moves::Moves;
 use nix::{
@@ -80,11 +83,14 @@ pub(crate) struct Spawner {
     signals: Vec<c_int>,
     /// What workers get in place of our own limit.
     files: Option<FileLimit>,
+    /// How nice workers are, if they are not as we are.
+    nice: Option<c_int>,
 }
 
 impl Spawner {
-    /// Opens what all children share. `files` is the limit of descriptors that they get.
-    pub(crate) fn new(files: FileLimit) -> Result<Self, Errno> {
+    /// Opens what all children share. `files` is the limit of descriptors that they get, `nice` how nice they
+    /// are, if not as we are.
+    pub(crate) fn new(files: FileLimit, nice: Option<c_int>) -> Result<Self, Errno> {
         let null = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()).map_err(errno)?;
         Ok(Self {
             null,
@@ -96,6 +102,7 @@ impl Spawner {
             moves: Moves::default(),
             signals: Vec::new(),
             files: files.is_raised().then_some(files),
+            nice,
         })
     }
 
@@ -115,7 +122,10 @@ impl Spawner {
         self.moves.arrange(given.sockets.iter().map(AsRawFd::as_raw_fd).chain(file));
         let place = self.moves.end().saturating_sub(1);
         let own_pid = (given.own_pid == OwnPid::Told).then(|| self.own_pid.place());
-        self.start(program, displaced.map(|(_, kind)| Displaced { place, kind }), own_pid)
+        let orphaned =
+            given.orphaned.map(|signal| Orphaned { signal: number(signal), parent: unistd::getpid() });
+        let displaced = displaced.map(|(_, kind)| Displaced { place, kind });
+        self.start(program, displaced, own_pid, orphaned)
     }
 
     fn start(
@@ -123,6 +133,7 @@ impl Spawner {
         program: &Program,
         displaced: Option<Displaced>,
         own_pid: Option<PidPlace>,
+        orphaned: Option<Orphaned>,
     ) -> Result<Child, SpawnError> {
         let failed = |errno| spawn_error(SpawnStage::Fork, errno);
         let pid = own_pid.map(PidPlace::variable);
@@ -143,6 +154,8 @@ impl Spawner {
             end: self.moves.end(),
             signals: &self.signals,
             files: self.files,
+            nice: self.nice,
+            orphaned,
             executable: program.executable().as_ptr(),
             displaced,
             arguments: &self.arguments,
@@ -184,6 +197,8 @@ mod inherited;
 mod interrupt;
 mod memory;
 mod moves;
+mod name;
+mod nice;
 mod numbered;
 mod reap;
 mod send;

@@ -139,7 +139,8 @@ impl<'a> Releases<'a> {
         let Asked { by, release } = asked.unwrap_or_else(|| Asked::unsaid(generation));
         let base = self.captured.get(&serving).map(|captured| captured.spec.clone());
         let spec = base.unwrap_or_else(|| Spec::of(self.options)).with(release);
-        let pinned = spec.pin(self.options, &self.directory, &self.roster);
+        let later: &[OsString] = if generation > Generation(1) { &self.options.drop_env_later } else { &[] };
+        let pinned = spec.pin(self.options, later, &self.directory, &self.roster);
         let path = match &pinned {
             Ok(program) => shown(program.path()),
             Err(failed) => shown(&failed.path),
@@ -330,15 +331,17 @@ impl Spec {
     }
 
     /// Captures the program as it is now: executable, arguments, environment, directory. Variables that
-    /// the options hide are those of our own environment; what an upgrade sets is set. Arguments that refer to
+    /// the options hide, and those that are to go by now, are those of our own environment; what an upgrade sets is
+    /// set. Arguments that refer to
     /// what there is not were refused; here they would stay as they are.
     fn pin(
         &self,
         options: &Options,
+        later: &[OsString],
         whereabouts: &Whereabouts,
         roster: &Roster,
     ) -> Result<Program, PinError> {
-        let hidden = |name: &OsStr| options.drop_env.iter().any(|hidden| hidden == name);
+        let hidden = |name: &OsStr| options.drop_env.iter().chain(later).any(|hidden| hidden == name);
         let ours = |name: &OsString| !hidden(name) && !self.variables.contains_key(name);
         let own = env::vars_os().filter(|(name, _)| ours(name));
         let set = self.variables.iter().map(|(name, value)| (name.clone(), value.clone()));
@@ -366,7 +369,7 @@ mod tests {
     fn options(program: &str) -> Options {
         match parse([program.into()], |_| true).unwrap() {
             Parsed::Run(options) => *options,
-            other => panic!("{other:?}"),
+            other @ (Parsed::Checked | Parsed::Print(_)) => panic!("{other:?}"),
         }
     }
 

@@ -12,9 +12,11 @@ use super::{
     control::{Asked, Control, Incoming},
     given::{Reporting, Variables},
     leftovers::Leftovers,
+    lockfile::Lockfile,
     lookout::Lookout,
     manager::Manager,
     notify::Notify,
+    pidfile::Pidfile,
     process::{self, Children, Hangup, Slack, Spawner},
     recorder::Recorder,
     refused::Refused,
@@ -25,7 +27,7 @@ use super::{
     welcome::welcome,
 };
 use crate::{
-    cli::daemon::Options,
+    cli::{ServiceName, daemon::Options},
     fsm::{
         Supervisor,
         action::{Action, Reply},
@@ -81,6 +83,9 @@ pub(crate) struct Shell<'a> {
     slack: Slack,
     recorder: Option<Recorder>,
     level: LevelFilter,
+    pidfile: Option<Pidfile>,
+    /// Never read: the lock lives as long as it.
+    _lockfile: Option<Lockfile>,
     /// Whether the control socket's place was looked at in this turn.
     looked: bool,
     /// Workers to be started, in the order in which the core asked for them.
@@ -102,12 +107,14 @@ pub(crate) struct Parts<'a> {
     pub(crate) recorder: Option<Recorder>,
     pub(crate) level: LevelFilter,
     pub(crate) hangup: Hangup,
+    pub(crate) pidfile: Option<Pidfile>,
+    pub(crate) lockfile: Option<Lockfile>,
 }
 
 impl<'a> Shell<'a> {
     /// Puts the shell together; signals are caught from here on.
     pub(crate) fn new(parts: Parts<'a>) -> io::Result<Self> {
-        let signals = Signals::new(parts.poll.registry(), parts.hangup)?;
+        let signals = Signals::new(parts.poll.registry(), parts.hangup, parts.options.alarm_upgrades)?;
         let notify = Notify::new(parts.poll.registry());
         let notify = notify.inspect_err(|error| warn!("workers cannot notify (NOTIFY_SOCKET): {error}")).ok();
         let own = parts.options.command_socket_as_fd;
@@ -137,6 +144,8 @@ impl<'a> Shell<'a> {
             slack: Slack::default(),
             recorder: parts.recorder,
             level: parts.level,
+            pidfile: parts.pidfile,
+            _lockfile: parts.lockfile,
             looked: false,
             to_start: VecDeque::new(),
             deaf: false,
@@ -158,6 +167,8 @@ impl<'a> Shell<'a> {
         self.record();
         self.manager.settle(&self.supervisor, &self.clock);
         Leftovers::last_look(&self.sockets, &self.children);
+        // Whoever waits for the socket to go may start another supervisor, which has a file of its own.
+        drop(self.pidfile.take());
         self.control.close();
         self.code.unwrap_or(1)
     }
@@ -233,10 +244,11 @@ impl<'a> Shell<'a> {
             }
             Operation::History => history::envelope(self.releases.history()),
             Operation::Ehlo { user } => Envelope::done(format!(
-                "Hello {}, this is einhyrningsins {} (pid {}); `help` lists the commands",
+                "Hello {}, this is einhyrningsins {} (pid {}{}); `help` lists the commands",
                 user.unwrap_or_else(|| "there".into()),
                 env!("CARGO_PKG_VERSION"),
-                this::id()
+                this::id(),
+                self.options.command_name.as_ref().map(|name| format!(", {name}")).unwrap_or_default()
             )),
             Operation::Help { command } => {
                 let one = command.and_then(command::find).map(command::Entry::help);
@@ -333,6 +345,7 @@ impl<'a> Shell<'a> {
     fn about(&self) -> status::About<'_> {
         status::About {
             pid: this::id(),
+            name: self.options.command_name.as_ref().map(ServiceName::as_str),
             version: env!("CARGO_PKG_VERSION"),
             uptime: self.clock.now().since(Time(0)),
             sockets: self.sockets.listening(),

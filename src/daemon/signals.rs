@@ -53,13 +53,15 @@ pub(crate) struct Signals {
     caught: v1_0::Signals,
     /// Numbers of those that were caught and looked at.
     come: BTreeSet<i32>,
+    /// Whether ALRM asks for what HUP does.
+    alarm_is_order: bool,
     of_terminals: SignalFd,
 }
 
 impl Signals {
-    /// Catches signals from here on, HUP if it is to be obeyed; events with the tokens [`SIGNALS`] and
-    /// [`TERMINAL`] tell of them.
-    pub(crate) fn new(registry: &Registry, hangup: Hangup) -> io::Result<Self> {
+    /// Catches signals from here on, HUP if it is to be obeyed, ALRM as another HUP if it is an order; events with
+    /// the tokens [`SIGNALS`] and [`TERMINAL`] tell of them.
+    pub(crate) fn new(registry: &Registry, hangup: Hangup, alarm_is_order: bool) -> io::Result<Self> {
         let wanted = |signal: &&Signal| hangup == Hangup::Obeyed || **signal != Signal::Hup;
         let numbers = CAUGHT.iter().filter(wanted).map(|signal| process::number(*signal) as i32);
         // Those that mean nothing to us must not mean death either. SIGPIPE is ignored from the start.
@@ -69,7 +71,7 @@ impl Signals {
         let of_terminals = SignalFd::with_flags(&of_terminals(), flags)?;
         let fd = of_terminals.as_fd().as_raw_fd();
         registry.register(&mut SourceFd(&fd), TERMINAL, Interest::READABLE)?;
-        Ok(Self { caught, come: BTreeSet::new(), of_terminals })
+        Ok(Self { caught, come: BTreeSet::new(), alarm_is_order, of_terminals })
     }
 
     /// Takes note of those that were caught, which no event tells of any more then. Answers whether there are
@@ -88,9 +90,13 @@ impl Signals {
     pub(crate) fn take(&mut self) -> Vec<Signal> {
         let is = |number: i32| move |signal: &&Signal| process::number(**signal) as i32 == number;
         self.note();
+        let alarm = self.come.contains(&SIGALRM);
         let caught = mem::take(&mut self.come).into_iter();
         let mut taken: Vec<Signal> =
             caught.filter_map(|number| CAUGHT.iter().find(is(number)).copied()).collect();
+        if alarm && self.alarm_is_order {
+            taken.push(Signal::Hup);
+        }
         while let Ok(Some(info)) = self.of_terminals.read_signal() {
             let number = i32::try_from(info.ssi_signo).unwrap_or_default();
             if [SI_USER, SI_QUEUE, SI_TKILL].contains(&info.ssi_code) {

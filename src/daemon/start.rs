@@ -5,7 +5,9 @@ use super::{
     control::Control,
     handed,
     listen::Handed,
+    lockfile::Lockfile,
     log,
+    pidfile::Pidfile,
     process::{self, FileLimit, Hangup, Spawner},
     recorder::Recorder,
     shell::{Parts, Shell},
@@ -13,11 +15,14 @@ use super::{
     sockets::{Sockets, Unusable},
 };
 use crate::{
-    cli::daemon::{COMMAND_LINE, Options, Verbosity, Workload},
+    cli::{
+        Nice,
+        daemon::{COMMAND_LINE, Options, Verbosity, Workload},
+    },
     fsm::{Supervisor, config::Config},
     protocol::{visible::visible, words},
 };
-use ::log::{LevelFilter, debug, error, info};
+use ::log::{LevelFilter, debug, error, info, warn};
 use mio::Poll;
 use std::{
     fmt,
@@ -57,6 +62,11 @@ pub fn run(options: &Options) -> ExitCode {
     };
     let level = level(options.verbosity);
     log::init(level, options.syslog);
+    if let Some(name) = &options.command_name {
+        process::call_itself(name.as_str());
+        info!("this is {name}, {} {}", COMMAND_LINE.program, env!("CARGO_PKG_VERSION"));
+    }
+    options.remarks.iter().for_each(|remark| warn!("{remark}"));
     if sockets.count() == 0 {
         info!("no --bind: workers inherit no socket");
     }
@@ -133,6 +143,10 @@ fn assemble(
 ) -> Result<Box<Shell<'_>>, String> {
     let config = config(options, &sockets);
     let failed = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
+    // First: whoever has not got it must not leave a trace either.
+    let lockfile = options.lockfile.as_deref().map(Lockfile::lock).transpose()?;
+    options.nice.map(renice).transpose()?;
+    let mut pidfile = options.pidfile.as_deref().map(Pidfile::write).transpose()?;
     let recorder = match &options.trace {
         Some(path) => Some(
             Recorder::open(path, &config)
@@ -140,15 +154,44 @@ fn assemble(
         ),
         None => None,
     };
-    let spawner = Spawner::new(files)
+    let nice = options.nice.and_then(|nice| nice.worker);
+    let spawner = Spawner::new(files, nice)
         .map_err(|errno| format!("/dev/null cannot be opened: {}", words::errno(errno)))?;
     let poll = Poll::new().map_err(failed("cannot wait for events"))?;
     let registry = poll.registry().try_clone().map_err(failed("cannot wait for events"))?;
     let claim = Claim::new(&options.socket_path).map_err(|error| error.to_string())?;
     let control = Control::new(claim, registry).map_err(failed("control socket"))?;
+    // Now the path of the control socket is ours, and no other supervisor's whose number is in the file.
+    pidfile.as_mut().map(Pidfile::publish).transpose()?;
     let supervisor = Supervisor::new(config);
-    let parts = Parts { options, poll, control, sockets, supervisor, spawner, recorder, level, hangup };
+    let parts = Parts {
+        options,
+        poll,
+        control,
+        sockets,
+        supervisor,
+        spawner,
+        recorder,
+        level,
+        hangup,
+        pidfile,
+        lockfile,
+    };
     Shell::new(parts).map(Box::new).map_err(failed("signals cannot be caught"))
+}
+
+/// Makes us as nice as we are to be.
+///
+/// # Errors
+/// A line that names the option, the value, and what is accepted.
+fn renice(nice: Nice) -> Result<(), String> {
+    process::renice(nice).map_err(|(niceness, errno)| {
+        format!(
+            "--nice: `{nice}` is not allowed, no process of this user's can have niceness {niceness} (`ulimit -e`): {}; \
+             accepted: a higher one, or start it as root",
+            words::errno(errno)
+        )
+    })
 }
 
 fn config(options: &Options, sockets: &Sockets) -> Config {

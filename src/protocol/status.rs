@@ -21,6 +21,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct About<'a> {
     /// The supervisor's process.
     pub pid: u32,
+    /// What the service is called, if anything.
+    pub name: Option<&'a str>,
     /// Its version.
     pub version: &'a str,
     /// How long it has been running.
@@ -112,7 +114,13 @@ fn alarm(status: &Status) -> Option<String> {
 fn heading(status: &Status, about: &About<'_>) -> Vec<String> {
     let Status { target, generation, .. } = status;
     let mut lines = vec![
-        format!("einhyrningsins {}, pid {}, up {}", about.version, about.pid, span(about.uptime)),
+        format!(
+            "einhyrningsins {}{}, pid {}, up {}",
+            about.version,
+            called(about.name),
+            about.pid,
+            span(about.uptime)
+        ),
         format!("generation {generation}, {}", serving(status)),
     ];
     if let Some(upgrade) = &status.upgrade {
@@ -262,6 +270,7 @@ pub fn data(status: &Status, about: &About<'_>) -> String {
     };
     let head = Value::Object(members([
         ("pid", number(about.pid)),
+        ("name", or_null(about.name, text)),
         ("version", text(about.version)),
         ("uptime_ms", number(about.uptime.0)),
         ("generation", number(status.generation.0)),

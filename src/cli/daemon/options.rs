@@ -6,8 +6,9 @@ use crate::{
         bind::{BindSpec, Endpoint, Family, Host, Inet},
         error::{UsageError, brief},
         parse::Typed,
+        service::{Nice, ServiceName, default_socket},
         table::Text,
-        value::{DEFAULT_SOCKET_PATH, Value},
+        value::{BACKLOG, DEFAULT_FOLDER, Value},
     },
     fsm::{
         config::{AckMode, BACKOFF, Config, Patience, RETRIES, SPAN, TARGET},
@@ -20,7 +21,7 @@ use std::{
     ffi::{OsStr, OsString},
     net::{Ipv4Addr, Ipv6Addr},
     ops::RangeInclusive,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 /// How long a worker may take to report, with `--manual`.
@@ -35,14 +36,13 @@ const DEMO_PORT: u16 = 8080;
 /// A report takes some time.
 const ACK_TIMEOUT_RANGE: RangeInclusive<Millis> = Millis(1)..=*SPAN.end();
 
-/// listen(2) takes a C int.
-const BACKLOG_RANGE: RangeInclusive<u32> = 1..=i32::MAX.unsigned_abs();
-
 /// What a command line asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Parsed {
     /// To run.
     Run(Box<Options>),
+    /// To say nothing, since nothing is wrong.
+    Checked,
     /// To print this.
     Print(Text),
 }
@@ -62,12 +62,24 @@ pub struct Options {
     pub retries: u32,
     /// Whether a service that was healthy ends once every slot has failed.
     pub exit_on_failure: bool,
+    /// What the service is called, if anything.
+    pub command_name: Option<ServiceName>,
     /// Where to create the control socket.
     pub socket_path: PathBuf,
     /// Whether each worker inherits a connection of its own to report over.
     pub command_socket_as_fd: bool,
+    /// Where to write the supervisor's process id.
+    pub pidfile: Option<PathBuf>,
+    /// What to hold a lock on.
+    pub lockfile: Option<PathBuf>,
+    /// Whether workers are told to stop by the kernel if the supervisor ends without having done so.
+    pub kill_children_on_exit: bool,
+    /// How nice the supervisor and its workers are to be, if that was said.
+    pub nice: Option<Nice>,
     /// Variables to remove from the workers' environment.
     pub drop_env: Vec<OsString>,
+    /// Variables of the supervisor's own environment to remove from that of workers which an upgrade brings.
+    pub drop_env_later: Vec<OsString>,
     /// Where workers are to run, if that was said; relative to where the supervisor is started.
     pub chdir: Option<PathBuf>,
     /// How much to log.
@@ -90,6 +102,10 @@ pub struct Options {
     pub max_surge: Option<u32>,
     /// The file to append a trace to.
     pub trace: Option<PathBuf>,
+    /// Whether ALRM means what HUP does.
+    pub alarm_upgrades: bool,
+    /// What to warn of at the start.
+    pub remarks: Vec<String>,
     /// What to run.
     pub workload: Workload,
 }
@@ -134,7 +150,10 @@ pub fn parse<I: IntoIterator<Item = OsString>>(
     if let Some(text) = typed.prints {
         return Ok(Parsed::Print(text));
     }
-    Ok(Parsed::Run(Box::new(resolve(&typed)?)))
+    match resolve(&typed) {
+        Ok(_) | Err(UsageError::NoProgram) if typed.has(Key::UpgradeCheck) => Ok(Parsed::Checked),
+        resolved => Ok(Parsed::Run(Box::new(resolved?))),
+    }
 }
 
 fn resolve(typed: &Typed<Key>) -> Result<Options, UsageError> {
@@ -149,7 +168,9 @@ fn resolve(typed: &Typed<Key>) -> Result<Options, UsageError> {
     }
     let workers = |value: Value<'_>| value.number("a number of workers", TARGET);
     let failures = |value: Value<'_>| value.number("a number of failed starts", RETRIES);
-    let backlog = |value: Value<'_>| value.number("a number of connections", BACKLOG_RANGE);
+    let backlog = |value: Value<'_>| value.number("a number of connections", BACKLOG);
+    let name = typed.value(Key::CommandName, ServiceName::read)?;
+    let named = name.as_ref().zip(typed.values(Key::CommandName).last());
     Ok(Options {
         number: typed.value(Key::Number, workers)?.unwrap_or(number),
         binds,
@@ -157,11 +178,18 @@ fn resolve(typed: &Typed<Key>) -> Result<Options, UsageError> {
         ack: ack(typed)?,
         retries: typed.value(Key::Retries, failures)?.unwrap_or(defaults.retries),
         exit_on_failure: typed.has(Key::ExitOnFailure),
-        socket_path: typed
-            .value(Key::SocketPath, Value::socket_path)?
-            .unwrap_or_else(|| DEFAULT_SOCKET_PATH.into()),
+        socket_path: match typed.value(Key::SocketPath, Value::socket_path)? {
+            Some(path) => path,
+            None => default_socket(Path::new(DEFAULT_FOLDER), named)?,
+        },
+        command_name: name.clone(),
         command_socket_as_fd: typed.has(Key::CommandSocketAsFd),
-        drop_env: typed.values(Key::DropEnvVar).map(variable).collect::<Result<_, _>>()?,
+        pidfile: typed.value(Key::Pidfile, |value| value.path("a file"))?,
+        lockfile: typed.value(Key::Lockfile, |value| value.path("a file"))?,
+        kill_children_on_exit: typed.has(Key::KillChildrenOnExit),
+        nice: typed.value(Key::Nice, Nice::read)?,
+        drop_env: typed.values(Key::DropEnvVar).map(Value::variable).collect::<Result<_, _>>()?,
+        drop_env_later: Vec::new(),
         chdir: typed.value(Key::Chdir, |value| value.path("a directory"))?,
         verbosity: verbosity(typed)?,
         syslog: typed.has(Key::Syslog),
@@ -172,6 +200,8 @@ fn resolve(typed: &Typed<Key>) -> Result<Options, UsageError> {
         max_unacked: typed.value(Key::MaxUnacked, workers)?,
         max_surge: typed.value(Key::MaxUpgradeAdditional, workers)?,
         trace: typed.value(Key::Trace, |value| value.path("a file"))?,
+        alarm_upgrades: false,
+        remarks: Vec::new(),
         // Last: who asks what an option takes has not thought of the program yet.
         workload: workload.ok_or(UsageError::NoProgram)?,
     })
@@ -341,14 +371,6 @@ fn ack(typed: &Typed<Key>) -> Result<AckMode, UsageError> {
         (Some(Ready::Timer), ..) | (None, Some(_), None) => Ok(AckMode::After(patience.after)),
         (Some(Ready::Auto | Ready::Manual), ..) | (None, None, _) => Ok(AckMode::Auto(patience)),
     }
-}
-
-fn variable(value: Value<'_>) -> Result<OsString, UsageError> {
-    let bytes = value.text.as_encoded_bytes();
-    if bytes.is_empty() || bytes.contains(&b'=') {
-        return Err(value.refuse("is not the name of a variable", "a name without ="));
-    }
-    Ok(value.text.to_owned())
 }
 
 fn verbosity(typed: &Typed<Key>) -> Result<Verbosity, UsageError> {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     cli::{
-        UsageError,
+        Nice, UsageError,
         bind::{BindSpec, Endpoint, Host, Inet},
     },
     fsm::{
@@ -55,9 +55,15 @@ fn the_defaults_are_those_of_the_core() {
         ack: AckMode::Auto(AUTO),
         retries: core.retries,
         exit_on_failure: core.exit_on_failure,
+        command_name: None,
         socket_path: PathBuf::from("/tmp/einhorn.sock"),
         command_socket_as_fd: false,
+        pidfile: None,
+        lockfile: None,
+        kill_children_on_exit: false,
+        nice: None,
         drop_env: vec![],
+        drop_env_later: vec![],
         chdir: None,
         verbosity: Verbosity::Normal,
         syslog: false,
@@ -68,6 +74,8 @@ fn the_defaults_are_those_of_the_core() {
         max_unacked: None,
         max_surge: None,
         trace: None,
+        alarm_upgrades: false,
+        remarks: vec![],
         workload: program(&["prog"]),
     };
     assert_eq!(options(""), expected);
@@ -97,11 +105,13 @@ fn sample(key: Key) -> (&'static str, &'static str) {
         Key::Bind => ("prog", "localhost:80,r"),
         Key::StopSignal => ("prog", "TERM"),
         Key::DropEnvVar => ("prog", "HOME"),
-        Key::SocketPath | Key::Trace | Key::Chdir => ("prog", "/run/x"),
+        Key::SocketPath | Key::Trace | Key::Chdir | Key::Pidfile | Key::Lockfile => ("prog", "/run/x"),
         Key::Demo | Key::DemoWorker => ("", ""),
+        Key::CommandName => ("prog", "web"),
+        Key::Nice => ("prog", "1:2"),
         Key::Ipv4Only | Key::Ipv6Only | Key::Manual | Key::Verbose | Key::Quiet | Key::Syslog => ("prog", ""),
-        Key::CommandSocketAsFd | Key::ExitOnFailure => ("prog", ""),
-        Key::Help | Key::Version => ("prog", ""),
+        Key::CommandSocketAsFd | Key::ExitOnFailure | Key::KillChildrenOnExit => ("prog", ""),
+        Key::Help | Key::Version | Key::UpgradeCheck => ("prog", ""),
     }
 }
 
@@ -123,7 +133,7 @@ fn values_are_understood() {
     let given = options(
         "-n 10000 -r1 -t 0.5 --stop-signal sigquit -s0 -l 16 --max-unacked 3 --max-upgrade-additional 2 \
          --syslog -v -d ./s -g --trace t --drop-env-var A --drop-env-var B --ack-after 0 \
-         --chdir w --exit-on-failure",
+         --chdir w --exit-on-failure -c web -e p -f l -k --nice -5:5",
     );
     let expected = Options {
         number: 10_000,
@@ -132,9 +142,15 @@ fn values_are_understood() {
         ack: AckMode::After(Millis(0)),
         retries: 1,
         exit_on_failure: true,
+        command_name: options("-c web").command_name,
         socket_path: PathBuf::from("./s"),
         command_socket_as_fd: true,
+        pidfile: Some(PathBuf::from("p")),
+        lockfile: Some(PathBuf::from("l")),
+        kill_children_on_exit: true,
+        nice: Some(Nice { supervisor: -5, worker: Some(5) }),
         drop_env: vec!["A".into(), "B".into()],
+        drop_env_later: vec![],
         chdir: Some(PathBuf::from("w")),
         verbosity: Verbosity::Verbose,
         syslog: true,
@@ -145,6 +161,8 @@ fn values_are_understood() {
         max_unacked: Some(3),
         max_surge: Some(2),
         trace: Some(PathBuf::from("t")),
+        alarm_upgrades: false,
+        remarks: vec![],
         workload: program(&["prog"]),
     };
     assert_eq!(given, expected);
@@ -382,7 +400,10 @@ fn variables_are_named_without_a_value() {
 #[test]
 fn paths_are_not_empty() {
     assert!(error("--socket-path= prog").starts_with("--socket-path: '' cannot be the path of a socket"));
-    assert!(error("--trace= prog").starts_with("--trace: '' is not a path"));
+    for option in ["trace", "pidfile", "lockfile", "chdir"] {
+        let said = error(&format!("--{option}= prog"));
+        assert!(said.starts_with(&format!("--{option}: '' is not a path; accepted: ")), "{said}");
+    }
 }
 
 #[test]
@@ -435,8 +456,10 @@ proptest! {
     fn any_words_are_understood_or_refused_in_one_line(words in prop::collection::vec(any_word(), 0..8)) {
         match parse(words) {
             Ok(Parsed::Run(options)) => prop_assert!(options.binds.iter().all(|bind| bind.fits(options.family))),
-            Ok(Parsed::Print(_)) => {}
+            Ok(Parsed::Print(_) | Parsed::Checked) => {}
             Err(error) => prop_assert!(!error.to_string().contains(char::is_control)),
         }
     }
 }
+
+mod service;

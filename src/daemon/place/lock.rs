@@ -148,7 +148,7 @@ fn try_lock(fd: &OwnedFd) -> Result<Held, Obstacle> {
 
 /// Locks a file until it is closed.
 #[expect(deprecated, reason = "what is to be used instead asks for the release, and panics if that fails")]
-fn flock(fd: &OwnedFd) -> Result<(), Errno> {
+pub(crate) fn flock(fd: &OwnedFd) -> Result<(), Errno> {
     nix::fcntl::flock(fd.as_raw_fd(), FlockArg::LockExclusiveNonblock)
 }
 

@@ -8,6 +8,7 @@ use super::{
     inherited::{FileLimit, default_signal},
     known,
     moves::Move,
+    nice,
     numbered::PidPlace,
     verdicts,
 };
@@ -16,7 +17,10 @@ use nix::{
     errno::Errno as Sys,
     fcntl::{FcntlArg, FdFlag, fcntl},
     libc::{self, c_char, c_int},
-    sys::signal::{self, SigSet},
+    sys::{
+        prctl,
+        signal::{self, SigSet},
+    },
     unistd::{self, ForkResult},
 };
 use std::{
@@ -41,6 +45,10 @@ pub(super) struct Plan<'a> {
     pub(super) end: RawFd,
     /// The limit of descriptors that the program is to have, if it is another than ours.
     pub(super) files: Option<FileLimit>,
+    /// How nice the program is to be, if not as we are.
+    pub(super) nice: Option<c_int>,
+    /// What the kernel is to send it if its parent ends, if anything.
+    pub(super) orphaned: Option<Orphaned>,
     pub(super) executable: *const c_char,
     /// Where the executable itself will stand, if its name leads elsewhere by now.
     pub(super) displaced: Option<Displaced>,
@@ -48,6 +56,15 @@ pub(super) struct Plan<'a> {
     pub(super) environment: &'a [*const c_char],
     /// Where in the environment the child writes its own pid, if it is to be there.
     pub(super) own_pid: Option<PidPlace>,
+}
+
+/// What becomes of a child whose parent has ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Orphaned {
+    /// What it is sent.
+    pub(super) signal: signal::Signal,
+    /// Its parent, as long as that has not ended.
+    pub(super) parent: unistd::Pid,
 }
 
 /// An executable that is run by its descriptor.
@@ -119,6 +136,14 @@ impl Plan<'_> {
         // Before signals are let in: a handler of the parent's must not run here. And `execve` keeps
         // what is ignored ignored.
         self.signals.iter().copied().for_each(default_signal);
+        if let Some(orphaned) = self.orphaned {
+            orphaned.arrange().map_err(|errno| (SpawnStage::Signals, errno))?;
+        }
+        if let Some(niceness) = self.nice {
+            // The start has seen that it is allowed. A worker that serves is worth more than its place in the
+            // queue, should it not be any more.
+            let _ = nice::set(niceness);
+        }
         if let Some(directory) = self.directory {
             unistd::fchdir(borrow(directory)).map_err(|errno| (SpawnStage::Chdir, errno))?;
         }
@@ -139,6 +164,16 @@ impl Plan<'_> {
         close_from(self.end);
         // Last: what is above the limit may still be moved down.
         self.files.map_or(Ok(()), FileLimit::set)
+    }
+}
+
+impl Orphaned {
+    /// Has the kernel send the signal, prctl(2). It comes when the mask is lifted: by then it has its default effect,
+    /// and the program is not begun.
+    fn arrange(self) -> Result<(), Sys> {
+        prctl::set_pdeathsig(self.signal)?;
+        // It may have ended just before; then nothing tells.
+        if unistd::getppid() == self.parent { Ok(()) } else { Err(Sys::ESRCH) }
     }
 }
 

@@ -47,7 +47,12 @@ fn start(spawner: &mut Spawner, program: &Program) -> Child {
     spawner
         .spawn(
             program,
-            Given { sockets: &[], variables: [Variable::new("SLOT", "0")], own_pid: OwnPid::Untold },
+            Given {
+                sockets: &[],
+                variables: [Variable::new("SLOT", "0")],
+                own_pid: OwnPid::Untold,
+                orphaned: None,
+            },
         )
         .unwrap()
 }
@@ -63,7 +68,7 @@ fn wait(pid: Pid) -> ExitStatus {
 }
 
 fn spawner() -> Spawner {
-    Spawner::new(FileLimit::raise()).unwrap()
+    Spawner::new(FileLimit::raise(), None).unwrap()
 }
 
 fn run(program: &Program) -> (ExitStatus, Option<SpawnError>) {
@@ -79,7 +84,10 @@ fn seen(script: &str, sockets: &[BorrowedFd<'_>], variables: &[Variable<'_>]) ->
     let mut spawner = spawner();
     let program = shell(&format!("{{ {script}\n}} >{} 2>&1", out.display()));
     let child = spawner
-        .spawn(&program, Given { sockets, variables: variables.iter().copied(), own_pid: OwnPid::Told })
+        .spawn(
+            &program,
+            Given { sockets, variables: variables.iter().copied(), own_pid: OwnPid::Told, orphaned: None },
+        )
         .unwrap();
     assert_eq!(wait(child.pid), ExitStatus::Code(0));
     assert_eq!(spawner.outcome(child.ticket), None);
@@ -162,7 +170,12 @@ fn a_program_that_is_being_written_may_work_the_next_time() {
 #[test]
 fn a_variable_that_cannot_be_one_is_refused_before_there_is_a_process() {
     let mut spawner = spawner();
-    let given = Given { sockets: &[], variables: [Variable::new("A", "b\0c")], own_pid: OwnPid::Untold };
+    let given = Given {
+        sockets: &[],
+        variables: [Variable::new("A", "b\0c")],
+        own_pid: OwnPid::Untold,
+        orphaned: None,
+    };
     let error = spawner.spawn(&shell("exit"), given).unwrap_err();
     assert_eq!((error.stage, error.prospect), (SpawnStage::Exec, Prospect::NotExecutable));
 }
@@ -216,7 +229,7 @@ fn a_worker_has_its_sockets_from_3_on_and_nothing_else() {
     // A leak of the kind that a supervisor's parent makes: open, and not closed on exec.
     let leak = File::open("/dev/zero").unwrap();
     fcntl(&leak, FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty())).unwrap();
-    let given = Given { sockets: &given, variables: [], own_pid: OwnPid::Untold };
+    let given = Given { sockets: &given, variables: [], own_pid: OwnPid::Untold, orphaned: None };
     let child = spawner.spawn(&program("/bin/sleep", &["60"]), given).unwrap();
     // The loader of shared libraries has a file open at times; what leaked would stay.
     eventually("exactly its sockets", || (fds_of(child.pid) == expected).then_some(()));
@@ -264,6 +277,8 @@ fn sockets_arrive_in_order_wherever_they_are_in_the_parent() {
 fn hand_over(null: RawFd, moves: &Moves) -> Result<(), Sys> {
     let verdict = AtomicU64::new(0);
     let plan = Plan {
+        nice: None,
+        orphaned: None,
         verdict: &verdict,
         null,
         directory: Some(-1),
@@ -306,7 +321,7 @@ fn a_worker_gets_the_limit_that_the_supervisor_was_started_with() {
     assert_eq!(files.soft(), before.0);
     assert_eq!(getrlimit(Resource::RLIMIT_NOFILE).unwrap(), (before.1, before.1));
     // Raised by then, so that it is told from what is left alone.
-    let mut spawner = Spawner::new(FileLimit::of(64, before.1)).unwrap();
+    let mut spawner = Spawner::new(FileLimit::of(64, before.1), None).unwrap();
     let child = start(&mut spawner, &shell("[ $(ulimit -n) = 64 ]"));
     assert_eq!(wait(child.pid), ExitStatus::Code(0));
     assert_eq!(limit("echo limit=$(ulimit -n)"), before.1.to_string());

@@ -74,7 +74,11 @@ impl Shell<'_> {
         let variables = variables.of(slot, generation);
         let mut sockets = self.sockets.descriptors();
         sockets.extend(connection.as_ref().map(Connection::theirs));
-        let child = self.spawner.spawn(program, Given { sockets: &sockets, variables, own_pid })?;
+        let orphaned = self
+            .options
+            .kill_children_on_exit
+            .then(|| self.options.stop_signal.unwrap_or_else(|| drain::by_executable(program.path())));
+        let child = self.spawner.spawn(program, Given { sockets: &sockets, variables, own_pid, orphaned })?;
         if let Some(connection) = connection {
             self.control.adopt(connection, child.pid);
         }

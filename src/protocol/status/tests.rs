@@ -28,7 +28,7 @@ fn about() -> About<'static> {
     ];
     static STATUSES: BTreeMap<Pid, String> = BTreeMap::new();
     let (stopped, statuses) = (BTreeSet::new(), &STATUSES);
-    About { pid: 4_242, version: "0.1.0", uptime: Millis(10_920_000), sockets, stopped, statuses }
+    About { pid: 4_242, name: None, version: "0.1.0", uptime: Millis(10_920_000), sockets, stopped, statuses }
 }
 
 fn amid_an_upgrade() -> Status {
@@ -161,4 +161,13 @@ fn an_idle_supervisor_has_neither_upgrade_nor_workers() {
     let envelope = envelope(&status, &About { sockets: vec![], ..about() });
     assert!(envelope.ok && envelope.message.ends_with("\nno workers"), "{}", envelope.message);
     assert!(envelope.encode().contains("\"upgrade\":null"));
+}
+
+#[test]
+fn a_service_that_has_a_name_is_called_by_it() {
+    let named = About { name: Some("web"), ..about() };
+    let said = table(&amid_an_upgrade(), &named);
+    assert!(said.starts_with("einhyrningsins 0.1.0 (web), pid 4242, up "), "{said}");
+    assert!(data(&amid_an_upgrade(), &named).contains("\"name\":\"web\""));
+    assert!(data(&amid_an_upgrade(), &about()).contains("\"name\":null"));
 }
