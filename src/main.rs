@@ -1,23 +1,55 @@
 //! The supervisor: parse, run, exit status.
 
 use einhyrningsins::{
-    cli::daemon::{COMMAND_LINE, Parsed, Workload, parse},
+    cli::{
+        daemon::{COMMAND_LINE, Options, Parsed, Workload, parse},
+        einhorn,
+    },
     daemon,
 };
-use std::{env, ffi::OsStr, path::Path, process::ExitCode};
+use std::{
+    env,
+    ffi::{OsStr, OsString},
+    path::Path,
+    process::ExitCode,
+};
 
 // The example for authors of workers is the built-in one too, so that it cannot rot.
 #[path = "../tests/workers/http.rs"]
 mod demo;
 
 fn main() -> ExitCode {
-    match parse(env::args_os().skip(1), is_program) {
-        Ok(Parsed::Run(options)) if options.workload == Workload::DemoWorker => demo::main(),
-        Ok(Parsed::Run(options)) => daemon::run(&options),
+    let mut args = env::args_os();
+    let called = args.next().unwrap_or_default();
+    if einhorn::is_called(&called, einhorn::NAME) { as_einhorn(args) } else { as_ourselves(args) }
+}
+
+fn as_ourselves(args: impl Iterator<Item = OsString>) -> ExitCode {
+    match parse(args, is_program) {
+        Ok(Parsed::Run(options)) => run(&options),
         Ok(Parsed::Checked) => ExitCode::SUCCESS,
         Ok(Parsed::Print(text)) => COMMAND_LINE.print(text),
         Err(error) => COMMAND_LINE.refuse(&error),
     }
+}
+
+fn as_einhorn(args: impl Iterator<Item = OsString>) -> ExitCode {
+    let folder = einhorn::folder(|name| env::var_os(name), Path::is_dir);
+    match einhorn::parse(args, &folder) {
+        Ok(einhorn::Parsed::Run(options)) => run(&options),
+        Ok(einhorn::Parsed::Checked) => ExitCode::SUCCESS,
+        Ok(einhorn::Parsed::Version) => COMMAND_LINE.tell(&COMMAND_LINE.version()),
+        Ok(einhorn::Parsed::Usage) => {
+            // The status is the same, whether somebody reads it or not.
+            let _ = COMMAND_LINE.tell(&einhorn::usage());
+            ExitCode::FAILURE
+        }
+        Err(error) => einhorn::COMMAND_LINE.refuse(&error),
+    }
+}
+
+fn run(options: &Options) -> ExitCode {
+    if options.workload == Workload::DemoWorker { demo::main() } else { daemon::run(options) }
 }
 
 /// Whether a word names a program, as a shell would look for it.

@@ -1,23 +1,54 @@
 //! The control client: parse, run, exit status.
 
 use einhyrningsins::{
-    cli::client::{COMMAND_LINE, Parsed, parse},
+    cli::{
+        client::{COMMAND_LINE, Options, Parsed, parse},
+        einhorn, einhornsh,
+    },
     ctl::{self, Format, Owner, Patience, Target, socket_path},
 };
-use std::{env, process::ExitCode};
+use std::{
+    env,
+    ffi::OsString,
+    io::{self, Write as _},
+    path::Path,
+    process::ExitCode,
+};
 
 fn main() -> ExitCode {
-    match parse(env::args_os().skip(1)) {
-        Ok(Parsed::Run(options)) => {
-            let format = if options.json { Format::Json } else { Format::People };
-            let owner = if options.any_owner { Owner::Anybody } else { Owner::RootOrSelf };
-            let path = socket_path(options.socket_path, env::var_os("EINHORN_SOCK_PATH"));
-            let patience = Patience::of(options.timeout);
-            ctl::run(Target { path, owner, patience }, format, &options.commands).into()
-        }
+    let mut args = env::args_os();
+    let called = args.next().unwrap_or_default();
+    if einhorn::is_called(&called, einhornsh::NAME) { as_einhornsh(args) } else { as_ourselves(args) }
+}
+
+fn as_ourselves(args: impl Iterator<Item = OsString>) -> ExitCode {
+    match parse(args) {
+        Ok(Parsed::Run(options)) => run(*options),
         Ok(Parsed::Replay(trace)) => ctl::replay(&trace).into(),
         Ok(Parsed::Print(text)) => COMMAND_LINE.print(text),
         Ok(Parsed::Tell(text)) => COMMAND_LINE.tell(&text),
         Err(error) => COMMAND_LINE.refuse(&error),
     }
+}
+
+fn as_einhornsh(args: impl Iterator<Item = OsString>) -> ExitCode {
+    let folder = einhorn::folder(|name| env::var_os(name), Path::is_dir);
+    match einhornsh::parse(args, &folder) {
+        Ok(einhornsh::Parsed::Run(options)) => run(*options),
+        Ok(einhornsh::Parsed::Version) => COMMAND_LINE.tell(&COMMAND_LINE.version()),
+        Ok(einhornsh::Parsed::Usage) => {
+            // Nobody is left to tell if standard error is closed.
+            let _ = io::stderr().write_all(einhornsh::COMMAND_LINE.help().as_bytes());
+            ExitCode::FAILURE
+        }
+        Err(error) => einhornsh::COMMAND_LINE.refuse(&error),
+    }
+}
+
+fn run(options: Options) -> ExitCode {
+    let format = if options.json { Format::Json } else { Format::People };
+    let owner = if options.any_owner { Owner::Anybody } else { Owner::RootOrSelf };
+    let path = socket_path(options.socket_path, env::var_os("EINHORN_SOCK_PATH"));
+    let patience = Patience::of(options.timeout);
+    ctl::run(Target { path, owner, patience }, format, &options.commands).into()
 }

@@ -53,7 +53,7 @@ pub struct Inet {
 }
 
 impl Inet {
-    fn read(text: &str) -> Result<Self, BindError> {
+    pub(super) fn read(text: &str) -> Result<Self, BindError> {
         let (host, port) = read_address(text)?;
         Ok(Self { host, port })
     }

@@ -102,6 +102,7 @@ pub static COMMAND_LINE: CommandLine<Key> = CommandLine {
         },
     ],
     options_end: OptionsEnd::Dashes { is_theirs },
+    abbreviates: false,
     foreign: instead,
 };
 
@@ -251,7 +252,13 @@ fn commands(typed: &Typed<Key>) -> Result<Vec<Order>, UsageError> {
     orders.collect::<Result<_, _>>().map_err(|why| UsageError::Command { why })
 }
 
-/// The commands in a value. There is at least one.
+/// The commands in a value, as they are to be carried out. There is at least one.
+pub(super) fn orders(value: Value<'_>) -> Result<Vec<Order>, UsageError> {
+    let orders = split(value)?;
+    let orders = orders.iter().filter_map(|words| Order::read(words).transpose());
+    orders.collect::<Result<_, _>>().map_err(|why| UsageError::Command { why })
+}
+
 fn split(value: Value<'_>) -> Result<Vec<Vec<String>>, UsageError> {
     let text = value.text.to_str().ok_or_else(|| value.refuse("is not UTF-8", "UTF-8"))?;
     let commands = order::split(text).map_err(|why| value.refuse(why, "commands, quoted as in a shell"))?;

@@ -73,6 +73,7 @@ pub static COMMAND_LINE: CommandLine<Key> = CommandLine {
     ],
     topics: &[SIGNALS, DRAIN_SIGNALS, STATUSES, VARIABLES],
     options_end: OptionsEnd::FirstWord,
+    abbreviates: false,
     foreign: foreign::instead,
 };
 

@@ -116,7 +116,7 @@ fn wrap(out: &mut String, mut line: String, column: usize, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::{client, daemon};
+    use crate::cli::{client, daemon, einhorn, einhornsh};
 
     /// Words that start a line of `help` as the term of an entry.
     fn terms(help: &str) -> Vec<&str> {
@@ -164,12 +164,16 @@ mod tests {
     fn every_visible_option_is_in_help_once_and_no_line_is_too_long() {
         check(&daemon::COMMAND_LINE);
         check(&client::COMMAND_LINE);
+        check(&einhorn::COMMAND_LINE);
+        check(&einhornsh::COMMAND_LINE);
     }
 
     #[test]
     fn no_name_means_two_options() {
         check_names(&daemon::COMMAND_LINE);
         check_names(&client::COMMAND_LINE);
+        check_names(&einhorn::COMMAND_LINE);
+        check_names(&einhornsh::COMMAND_LINE);
     }
 
     #[test]

@@ -26,11 +26,14 @@
 //! | [`order`] | the commands that the client takes, in its arguments and elsewhere |
 //! | [`drain`] | which signal makes which program drain |
 //! | [`daemon`], [`client`] | the tables, and what their options mean together |
+//! | [`einhorn`], [`einhornsh`] | the same for einhorn's own command lines, by which both programs can be called |
 
 pub mod bind;
 pub mod client;
 pub mod daemon;
 pub mod drain;
+pub mod einhorn;
+pub mod einhornsh;
 pub mod order;
 
 mod error;

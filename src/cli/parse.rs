@@ -119,6 +119,11 @@ impl<K: Copy + PartialEq> Typed<K> {
         self.options.iter().any(|(option, _)| option.key == key)
     }
 
+    /// All options, in the order given.
+    pub(super) fn keys(&self) -> impl Iterator<Item = K> {
+        self.options.iter().map(|(option, _)| option.key)
+    }
+
     /// Every value of the option, in the order given.
     pub(super) fn values(&self, key: K) -> impl Iterator<Item = Value<'_>> {
         let given = self.options.iter().filter(move |(option, _)| option.key == key);
@@ -218,6 +223,7 @@ mod tests {
         }],
         topics: &[],
         options_end: OptionsEnd::FirstWord,
+        abbreviates: false,
         foreign: |name| (name == "threads" || name == "T").then(|| "there are none".to_owned()),
     };
 
@@ -228,6 +234,8 @@ mod tests {
         },
         ..LINE
     };
+
+    static ABBREVIATED: CommandLine<Key> = CommandLine { abbreviates: true, ..LINE };
 
     fn read(line: &str) -> Result<Typed<Key>, UsageError> {
         Typed::read(&LINE, line.split_whitespace().map(OsString::from), |word| word == "7")
@@ -300,6 +308,15 @@ mod tests {
                 "{line}"
             );
         }
+    }
+
+    #[test]
+    fn where_names_may_be_cut_short_the_beginning_of_one_is_enough() {
+        let read =
+            |line: &str| Typed::read(&ABBREVIATED, line.split_whitespace().map(OsString::from), |_| false);
+        assert!(read("--co 3").unwrap().has(Key::Count) && read("--loud").unwrap().has(Key::Loud));
+        assert_eq!(read("--c=3").unwrap().values(Key::Count).count(), 1);
+        assert!(read("--counts 3").is_err() && read("--= 3").is_err());
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub struct CommandLine<K: 'static> {
     pub topics: &'static [Topic],
     /// Where options may stand.
     pub options_end: OptionsEnd,
+    /// Whether the beginning of one option's name, and of no other's, stands for it.
+    pub abbreviates: bool,
     /// For who types an option that there is not, named without its dashes: what does the same here, or
     /// why nothing does; a clause without an end. `None` if nobody is known to have such an option.
     pub foreign: fn(&str) -> Option<String>,
@@ -178,7 +180,9 @@ impl<K> CommandLine<K> {
 
     /// The option of this long name.
     pub(super) fn find(&self, name: &str) -> Option<&'static Opt<K>> {
-        self.options().find(|option| option.long == name || option.aliases.contains(&name))
+        let exact = self.options().find(|option| option.long == name || option.aliases.contains(&name));
+        let mut begin = self.options().filter(|option| self.abbreviates && option.long.starts_with(name));
+        exact.or_else(|| begin.next().filter(|_| begin.next().is_none()))
     }
 
     /// The option of this letter.

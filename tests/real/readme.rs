@@ -2,7 +2,7 @@
 
 use crate::harness::{CLIENT, SUPERVISOR};
 use einhyrningsins::protocol::command::{COMMANDS, Entry};
-use std::{collections::BTreeSet, process::Command};
+use std::{collections::BTreeSet, os::unix::process::CommandExt as _, process::Command};
 
 const README: &str = include_str!("../../README.md");
 
@@ -57,6 +57,25 @@ fn the_readme_lists_no_option_that_there_is_not() {
         let listed: BTreeSet<String> = options.flat_map(long_options).collect();
         assert!(listed.contains(one), "the table was not found: {listed:?}");
         assert_eq!(listed.difference(&there).collect::<Vec<_>>(), Vec::<&String>::new());
+    }
+}
+
+/// The long options that a program has when it is called by that name.
+fn options_as(program: &str, name: &str) -> BTreeSet<String> {
+    let output = Command::new(program).arg0(name).arg("--help").output().expect("help can be asked for");
+    assert_eq!(output.status.code(), Some(1), "as einhorn has it");
+    long_options(&String::from_utf8([output.stdout, output.stderr].concat()).expect("help is UTF-8"))
+}
+
+#[test]
+fn the_readme_lists_exactly_the_options_that_there_are_under_einhorns_names() {
+    let tables = section("Coming from einhorn").split("\n| `einhorn");
+    let tables: Vec<&str> = tables.skip(1).collect();
+    let [einhorn, einhornsh] = tables.as_slice() else { panic!("{} tables", tables.len()) };
+    for (program, name, table) in [(SUPERVISOR, "einhorn", einhorn), (CLIENT, "einhornsh", einhornsh)] {
+        let rows = table.lines().filter_map(|line| line.strip_prefix("| `-")?.split(" | ").next());
+        let listed: BTreeSet<String> = rows.flat_map(|row| long_options(&format!("`-{row}"))).collect();
+        assert_eq!(listed, options_as(program, name), "{name}");
     }
 }
 
