@@ -10,7 +10,7 @@ use einhyrningsins::{
     cli::{
         UsageError,
         bind::{BindError, BindSpec},
-        client, daemon,
+        client, daemon, einhorn, einhornsh,
     },
     protocol::{
         Dialect, Envelope, LineBuffer, Operation, Overlong, Progress, ReplyTo, Request, decode,
@@ -18,7 +18,7 @@ use einhyrningsins::{
     },
 };
 use miniserde::json::{self, Number, Value};
-use std::{ffi::OsString, os::unix::ffi::OsStringExt as _};
+use std::{ffi::OsString, os::unix::ffi::OsStringExt as _, path::Path};
 
 /// No message about a bad input is longer, in bytes, however long the input is. The longest name every
 /// command, and a few words of the input with every character escaped.
@@ -217,6 +217,13 @@ pub fn command_line(data: &[u8]) {
     }
     if let Err(error) = client::parse(args()) {
         usage(&error, &client::COMMAND_LINE.complaint(&error));
+    }
+    let folder = Path::new("/tmp");
+    if let Err(error) = einhorn::parse(args(), folder) {
+        usage(&error, &einhorn::COMMAND_LINE.complaint(&error));
+    }
+    if let Err(error) = einhornsh::parse(args(), folder) {
+        usage(&error, &einhornsh::COMMAND_LINE.complaint(&error));
     }
 }
 

@@ -16,6 +16,8 @@ mod conventions;
 mod crowd;
 mod current;
 mod einhorn;
+mod einhorn_names;
+mod einhorn_options;
 mod endings;
 mod endurance;
 mod explained;
