@@ -130,6 +130,7 @@ fn instead(name: &str) -> Option<String> {
             "socket" | "control-socket" | "command-socket" | "s" => Some("use --socket-path PATH".to_owned()),
             "V" => Some("did you mean `--version`?".to_owned()),
             "command" | "cmd" | "c" => Some("use --execute CMD, or give the command as it is".to_owned()),
+            "command-name" | "name" => Some("use --socket-path /tmp/einhorn-NAME.sock".to_owned()),
             _ => None,
         },
     }

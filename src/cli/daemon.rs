@@ -265,8 +265,8 @@ const MESSAGES: &[Opt<Key>] = &[
         Key::Pidfile,
         "pidfile",
         "PATH",
-        "Write the supervisor's process id to PATH, in one step, once it can be asked on its control socket, and \
-         remove the file at the end.",
+        "Write the supervisor's process id to PATH, in one step, once it has its control socket and takes signals, \
+         and remove the file at the end.",
     )
     .short('e'),
     Opt::valued(

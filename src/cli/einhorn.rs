@@ -1,9 +1,9 @@
 //! The command line of einhorn, for when the supervisor is started by that name: its table of options, and what they
 //! mean in terms of [our own](super::daemon).
 //!
-//! Nothing behind this room knows of einhorn: an einhorn's command line comes to the [`Options`] that one of ours would,
-//! with the defaults that einhorn has. What einhorn does without any limit (a worker may take as long as it likes to
-//! report, and to finish) has none here either.
+//! Nothing behind this room knows of einhorn: an einhorn's command line comes to the same
+//! [`Options`](super::daemon::Options) as one of ours, with the defaults that einhorn has. What einhorn does without
+//! any limit (a worker may take as long as it likes to report, and to finish) has none here either.
 
 pub use translate::{Parsed, parse};
 

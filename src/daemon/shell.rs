@@ -107,7 +107,6 @@ pub(crate) struct Parts<'a> {
     pub(crate) recorder: Option<Recorder>,
     pub(crate) level: LevelFilter,
     pub(crate) hangup: Hangup,
-    pub(crate) pidfile: Option<Pidfile>,
     pub(crate) lockfile: Option<Lockfile>,
 }
 
@@ -144,13 +143,18 @@ impl<'a> Shell<'a> {
             slack: Slack::default(),
             recorder: parts.recorder,
             level: parts.level,
-            pidfile: parts.pidfile,
+            pidfile: None,
             _lockfile: parts.lockfile,
             looked: false,
             to_start: VecDeque::new(),
             deaf: false,
             code: None,
         })
+    }
+
+    /// Keeps a file for as long as the service runs.
+    pub(crate) fn keep(&mut self, pidfile: Pidfile) {
+        self.pidfile = Some(pidfile);
     }
 
     /// Runs the service to its end and returns the exit status.

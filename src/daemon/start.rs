@@ -146,7 +146,7 @@ fn assemble(
     // First: whoever has not got it must not leave a trace either.
     let lockfile = options.lockfile.as_deref().map(Lockfile::lock).transpose()?;
     options.nice.map(renice).transpose()?;
-    let mut pidfile = options.pidfile.as_deref().map(Pidfile::write).transpose()?;
+    let pidfile = options.pidfile.as_deref().map(Pidfile::write).transpose()?;
     let recorder = match &options.trace {
         Some(path) => Some(
             Recorder::open(path, &config)
@@ -161,23 +161,17 @@ fn assemble(
     let registry = poll.registry().try_clone().map_err(failed("cannot wait for events"))?;
     let claim = Claim::new(&options.socket_path).map_err(|error| error.to_string())?;
     let control = Control::new(claim, registry).map_err(failed("control socket"))?;
-    // Now the path of the control socket is ours, and no other supervisor's whose number is in the file.
-    pidfile.as_mut().map(Pidfile::publish).transpose()?;
     let supervisor = Supervisor::new(config);
-    let parts = Parts {
-        options,
-        poll,
-        control,
-        sockets,
-        supervisor,
-        spawner,
-        recorder,
-        level,
-        hangup,
-        pidfile,
-        lockfile,
-    };
-    Shell::new(parts).map(Box::new).map_err(failed("signals cannot be caught"))
+    let parts =
+        Parts { options, poll, control, sockets, supervisor, spawner, recorder, level, hangup, lockfile };
+    let mut shell = Shell::new(parts).map(Box::new).map_err(failed("signals cannot be caught"))?;
+    // Now the path of the control socket is ours, and no other supervisor's whose number is in the file; and a signal
+    // to that number is an order, and no end.
+    if let Some(mut pidfile) = pidfile {
+        pidfile.publish()?;
+        shell.keep(pidfile);
+    }
+    Ok(shell)
 }
 
 /// Makes us as nice as we are to be.

@@ -107,8 +107,8 @@ fn the_pid_file_is_there_with_the_control_socket_and_gone_at_the_end() {
     let shown = path.display().to_string();
     let args = ["-e", &shown, "-m", "-b", "127.0.0.1:0,r,n", "--", &rust_worker()];
     let mut supervisor = Supervisor::start_in(folder, &args, |_| {});
-    // Whoever can connect finds it, so this does not wait.
-    supervisor.eventually("it listens", |me| me.request(r#"{"command":"version"}"#).ok());
+    // Whoever is answered finds it, so this does not wait.
+    supervisor.eventually("it answers", |me| me.request(r#"{"command":"version"}"#).ok());
     let pid = format!("{}\n", supervisor.pid());
     assert_eq!(fs::read_to_string(&path).ok(), Some(pid.clone()));
 
