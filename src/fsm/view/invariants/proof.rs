@@ -15,7 +15,9 @@ impl Monitor {
         proof: Proof,
         after: &Supervisor,
     ) -> Result<(), Violation> {
-        let shown = self.shown.contains(&generation) || self.shown.contains(&self.stable);
+        // What a release had shown that nobody wants any more is not remembered.
+        let wanted = [after.stable(), after.wanted()].contains(&generation);
+        let shown = (wanted && self.shown.contains(&generation)) || self.shown.contains(&self.stable);
         if proof != Proof::Timer {
             self.shown.insert(generation);
         }
