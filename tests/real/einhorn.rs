@@ -1,12 +1,13 @@
 //! Clients of einhorn's that speak its own dialect, as Ruby and Go do.
 
 use crate::{
-    harness::{Folder, Supervisor, is_alive, is_ok, member, number, text},
+    harness::{Folder, SUPERVISOR, Supervisor, is_alive, is_ok, member, number, text},
+    load::get,
     probe::python,
     tools::{ask, err, go_build, have, out, skip, sleepers},
 };
 use miniserde::json::{self, Value};
-use std::process::Command;
+use std::{path::Path, process::Command};
 
 /// A worker that acknowledges by a line, in which `PID` stands for its own, and reads no answer.
 const WORKER: &str = r#"
@@ -39,6 +40,45 @@ fn a_worker_that_acknowledges_as_rubys_gos_or_nodes_clients_do_is_acknowledged()
         supervisor.await_healthy(1);
         assert!(!supervisor.log().contains("WARN"), "{line}: {}", supervisor.log());
     }
+}
+
+/// A service of baseplate's, as far as it has to do with einhorn.
+const BASEPLATE: &str = r#"
+import signal
+from baseplate.server import einhorn
+assert einhorn.is_worker() and einhorn.get_socket_count() == 1
+listener = einhorn.get_socket()
+signal.signal(signal.SIGUSR2, lambda *_: exit(0))
+einhorn.ack_startup()
+while True:
+    connection, _ = listener.accept()
+    connection.recv(4096)
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+    connection.close()
+"#;
+
+#[test]
+fn baseplate_finds_its_socket_acknowledges_and_is_upgraded() {
+    // Where .ci/run puts it.
+    let modules =
+        Path::new(SUPERVISOR).parent().and_then(Path::parent).expect("a target directory").join("python");
+    let modules = modules.display().to_string();
+    let finds = format!("import sys; sys.path.insert(0, {modules:?}); import baseplate.server.einhorn");
+    if !have("python3", &["-c", &finds]) {
+        return skip(&format!("there is no baseplate in {modules}"));
+    }
+    let folder = Folder::new();
+    let program = folder.script("service.py", BASEPLATE);
+    let args = ["-n", "2", "-m", "-b", "127.0.0.1:0", "--", &python(), &program];
+    let mut supervisor = Supervisor::start_in(folder, &args, |command| {
+        command.env("PYTHONPATH", &modules);
+    });
+    let old = supervisor.await_healthy(2);
+    supervisor.ctl_ok(&["upgrade"]);
+    let new = supervisor.await_healthy(2);
+    assert!(!new.iter().any(|pid| old.contains(pid)));
+    assert_eq!(get(supervisor.address(0)).expect("an answer").status, 200);
+    assert!(!supervisor.log().contains("WARN"), "{}", supervisor.log());
 }
 
 #[test]
