@@ -16,6 +16,7 @@
 //! | `leftovers` | telling of processes that keep a socket without a worker |
 //! | `control` | the control socket: requests and answers |
 //! | `notify` | where workers notify their manager |
+//! | `datagram` | a datagram, and who has sent it |
 //! | `refused` | telling of reports that were refused, which their senders do not read |
 //! | `crowd`, `client` | who is connected to the control socket, and one of them |
 //! | `pidfile`, `lockfile` | the supervisor's process id in a file; a lock on one |
@@ -23,7 +24,7 @@
 //! | `reserve` | the descriptors that the supervisor keeps back for itself |
 //! | `watch` | learning that the file or its folder was removed |
 //! | `handed` | sockets that a service manager has handed over |
-//! | `process` | fork, exec, signals, reaping; with `pidfd` the one room with `unsafe` |
+//! | `process` | fork, exec, signals, reaping; with `pidfd` and `datagram` the one room with `unsafe` |
 //! | `program` | what is executed, captured once |
 //! | `explain` | why a program cannot be executed, and what can be done about it |
 //! | `sockets`, `listen`, `resolve` | `--bind`: all sockets, each kind of address, names of hosts and users |
@@ -50,6 +51,7 @@ mod client;
 mod clock;
 mod control;
 mod crowd;
+mod datagram;
 mod directory;
 mod door;
 mod drain;

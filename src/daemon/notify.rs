@@ -7,6 +7,7 @@
 
 use super::{
     client::Peer,
+    datagram::{self, Received},
     process::{self, Children},
     refused::{Refusal, Sent},
     token::NOTIFY,
@@ -18,17 +19,14 @@ use crate::{
 use log::warn;
 use mio::{Interest, Registry, unix::SourceFd};
 use nix::{
-    cmsg_space,
     errno::Errno,
     sys::socket::{
-        AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, bind, getsockname,
-        recvmsg, setsockopt, socket, sockopt::PassCred,
+        AddressFamily, SockFlag, SockType, UnixAddr, bind, getsockname, setsockopt, socket, sockopt::PassCred,
     },
 };
 use std::{
     ffi::OsString,
-    io::{self, IoSliceMut},
-    mem,
+    io, mem,
     os::{
         fd::{AsRawFd as _, OwnedFd},
         unix::ffi::OsStringExt as _,
@@ -123,29 +121,16 @@ impl Notify {
     }
 
     fn receive<'b>(&self, buffer: &'b mut [u8]) -> Result<Option<Datagram<'b>>, Errno> {
-        // Room for who has sent it, and none for descriptors.
-        let mut control = cmsg_space!(nix::sys::socket::UnixCredentials);
-        let (length, flags, sender) = {
-            let mut parts = [IoSliceMut::new(buffer)];
-            match recvmsg::<()>(self.socket.as_raw_fd(), &mut parts, Some(&mut control), MsgFlags::empty()) {
-                Ok(message) => {
-                    let sender = message.cmsgs().ok().and_then(|mut all| {
-                        all.find_map(|one| {
-                            let ControlMessageOwned::ScmCredentials(who) = one else { return None };
-                            Some((who.pid(), who.uid()))
-                        })
-                    });
-                    (message.bytes, message.flags, sender)
-                }
-                Err(Errno::EAGAIN) => return Ok(None),
-                Err(errno) => return Err(errno),
-            }
+        let Received { length, cut, sender } = match datagram::receive(&self.socket, buffer) {
+            Ok(received) => received,
+            Err(Errno::EAGAIN) => return Ok(None),
+            Err(errno) => return Err(errno),
         };
         let text = buffer.get(..length).unwrap_or_default();
         let (pid, user) = sender.unwrap_or((0, u32::MAX));
         let pid = Pid(u32::try_from(pid).unwrap_or_default());
         let peer = Peer { pid, user, group: process::group_of(pid) };
-        Ok(Some(Datagram { peer, text, cut: flags.contains(MsgFlags::MSG_TRUNC) }))
+        Ok(Some(Datagram { peer, text, cut }))
     }
 }
 
@@ -167,11 +152,15 @@ fn judge(datagram: &Datagram<'_>, workers: &Children) -> Vec<Heard> {
     if *cut {
         return vec![refuse(format!("it is longer than {LONGEST} bytes"))];
     }
+    let (told, nonsense) = Told::read(text);
+    if told == Told::default() && nonsense.is_none() {
+        // Such as `BARRIER=1`, whose sender ends as soon as it has come: it may be nobody's by now.
+        return Vec::new();
+    }
     let near = [Some(peer.pid), peer.group];
     let Some(worker) = near.into_iter().flatten().find(|pid| workers.contains_key(pid)) else {
         return vec![refuse("only a worker and the processes of its group can notify".into())];
     };
-    let (told, nonsense) = Told::read(text);
     let nonsense = nonsense.map(|nonsense| refuse(nonsense.to_string()));
     [Some(Heard::Told(worker, told)), nonsense].into_iter().flatten().collect()
 }

@@ -138,12 +138,13 @@ fn what_makes_no_sense_or_comes_from_strangers_is_warned_of_and_what_comes_along
     let name = fs::read_to_string(within(&supervisor, "words/name")).expect("the socket's name");
     let address = SocketAddr::from_abstract_name(&name[1..]).expect("an address");
     let stranger = UnixDatagram::unbound().expect("a socket");
-    for words in [&b"READY=1\nSTATUS=mine"[..], &[b'x'; 9_000]] {
+    for words in [&b"BARRIER=1"[..], b"READY=1\nSTATUS=mine", &[b'x'; 9_000]] {
         stranger.send_to_addr(words, &address).expect("it is taken");
     }
     supervisor.await_log(
         "sent `READY=1\\nSTATUS=mine`, which is refused: only a worker and the processes of its group",
     );
+    assert!(!supervisor.log().contains("BARRIER"), "it asks for nothing: {}", supervisor.log());
     for _ in 0..2_000 {
         // A full queue is no failure; a flood keeps nobody from being answered.
         stranger.set_nonblocking(true).expect("a socket can be told");

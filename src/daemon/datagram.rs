@@ -1,0 +1,76 @@
+//! Receiving a datagram with who has sent it, unix(7). Descriptors that come along are closed by the kernel, since no
+//! room is made for them: none can be left open, however few descriptors there may be. The safe form of the call that
+//! nix has does not tell the sender of such a one.
+#![expect(unsafe_code, reason = "a system call that has no safe form for this")]
+
+use nix::{
+    errno::Errno,
+    libc::{self, c_uint, c_void, iovec, msghdr, ucred},
+};
+use std::{
+    mem,
+    os::fd::{AsRawFd as _, OwnedFd},
+    ptr,
+};
+
+/// How much room the word on who has sent it takes.
+// SAFETY: a computation.
+const ROOM: usize = unsafe { libc::CMSG_SPACE(SENDER) } as usize;
+const SENDER: c_uint = size_of::<ucred>() as c_uint;
+
+/// What has come.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Received {
+    /// How many bytes of it are in the buffer.
+    pub(super) length: usize,
+    /// It was longer than the buffer.
+    pub(super) cut: bool,
+    /// Process and user, if the kernel tells.
+    pub(super) sender: Option<(i32, u32)>,
+}
+
+/// As aligned as the head of what the kernel writes.
+#[repr(C)]
+union Control {
+    head: libc::cmsghdr,
+    bytes: [u8; ROOM],
+}
+
+/// Takes one datagram from a socket with `SO_PASSCRED`, without waiting for one if the socket does not.
+///
+/// # Errors
+/// `EAGAIN` if there is none; or what keeps it from being read.
+pub(super) fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> Result<Received, Errno> {
+    let mut part = iovec { iov_base: buffer.as_mut_ptr().cast::<c_void>(), iov_len: buffer.len() };
+    let mut control = Control { bytes: [0; ROOM] };
+    // SAFETY: a structure of integers and pointers, for which zero is a valid value.
+    let mut message: msghdr = unsafe { mem::zeroed() };
+    message.msg_iov = &raw mut part;
+    message.msg_iovlen = 1;
+    message.msg_control = (&raw mut control).cast::<c_void>();
+    message.msg_controllen = size_of::<Control>() as _;
+    // SAFETY: the message leads to two places of the lengths that it tells, which live until the end of this.
+    let length = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, 0) };
+    let length = Errno::result(length)?;
+    // SAFETY: filled in by the call, and not changed since.
+    let sender = unsafe { sender(&message) };
+    let cut = message.msg_flags & libc::MSG_TRUNC != 0;
+    Ok(Received { length: usize::try_from(length).unwrap_or_default(), cut, sender })
+}
+
+/// Who has sent a message: the kernel says that before all else.
+///
+/// # Safety
+/// The message must be as recvmsg(2) has left it.
+unsafe fn sender(message: &msghdr) -> Option<(i32, u32)> {
+    // SAFETY: as the caller promises.
+    let head = unsafe { libc::CMSG_FIRSTHDR(message).as_ref() }?;
+    // SAFETY: a computation.
+    let whole = head.cmsg_len as usize >= unsafe { libc::CMSG_LEN(SENDER) } as usize;
+    if !whole || (head.cmsg_level, head.cmsg_type) != (libc::SOL_SOCKET, libc::SCM_CREDENTIALS) {
+        return None;
+    }
+    // SAFETY: there are so many bytes behind the head, which need not be aligned for the structure.
+    let who: ucred = unsafe { ptr::read_unaligned(libc::CMSG_DATA(head).cast()) };
+    Some((who.pid, who.uid))
+}
