@@ -3,7 +3,10 @@
 #[cfg(feature = "daemon")]
 use einhyrningsins::{
     cli::drain,
-    daemon::procfs::{self, Doing, Signals},
+    daemon::{
+        procfs::{self, Doing, Signals},
+        sock_diag,
+    },
     protocol::notification::Told,
 };
 use einhyrningsins::{
@@ -266,6 +269,7 @@ pub fn proc_text(data: &[u8]) {
     }
     read_in_parts(data);
     read_as_memory(data);
+    read_as_sockets(data);
     read_as_names(data);
 }
 
@@ -284,6 +288,15 @@ fn read_in_parts(data: &[u8]) {
         let line = format!("tfd: 1 events: {events:x} data: 1  pos:0 ino:{inode:x} sdev:{device:x}\n");
         assert!(procfs::interests(line.as_bytes()).eq([interest]), "{line}");
     }
+}
+
+/// What the kernel says of sockets: no more than there is room for, and less if it is cut off.
+#[cfg(feature = "daemon")]
+fn read_as_sockets(data: &[u8]) {
+    let all: Vec<_> = sock_diag::said(data).collect();
+    assert!(all.len() <= data.len() / 16);
+    let half: Vec<_> = sock_diag::said(&data[..data.len() / 2]).collect();
+    assert!(all.starts_with(&half));
 }
 
 /// What a process polls or selects.

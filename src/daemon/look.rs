@@ -16,13 +16,13 @@
 //!
 //! The supervisor's loop stands still meanwhile, so all is bounded: see the limits below, which make a few
 //! milliseconds. Where one thread waits, a look takes about a dozen system calls; where none does, twenty, one
-//! more for every descriptor, and five for every socket. Who looks again and again should rest for much longer than a look takes. The
+//! more for every descriptor. Who looks again and again should rest for much longer than a look takes. The
 //! one cost that cannot be bounded here is the kernel's: it writes all that an epoll instance watches before
 //! any of it can be read.
 
 use super::facts;
+use super::sock_diag::Name;
 use crate::fsm::id::{Errno, Pid};
-use connections::Name;
 use eye::Eye;
 use nix::{
     errno::Errno as Sys,
@@ -34,6 +34,7 @@ use nix::{
     unistd,
 };
 use std::{
+    cell::OnceCell,
     collections::{BTreeMap, BTreeSet},
     ops::ControlFlow,
     os::fd::{AsRawFd as _, BorrowedFd},
@@ -69,15 +70,20 @@ pub(crate) enum Reach {
     /// The worker, and the processes that descend from it.
     Family,
     /// Those in its process group that descend from it no more, too. All processes of the machine are asked
-    /// for that, which takes about a millisecond for every hundred: for a look now and then.
+    /// for that, which takes about a millisecond for every hundred, and for connections, which takes a few: for a look
+    /// now and then.
     Group,
 }
 
 /// The sockets to look for.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Watched(BTreeMap<u64, Socket>);
+#[derive(Debug, Default)]
+pub(crate) struct Watched {
+    sockets: BTreeMap<u64, Socket>,
+    /// The numbers of connections that were accepted from them, once that was asked.
+    accepted: OnceCell<BTreeSet<u64>>,
+}
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Socket {
     /// The file system that numbers it, as the kernel has it within.
     device: u64,
@@ -95,24 +101,27 @@ impl Watched {
             let stat = fstat(socket).ok()?;
             let device = major(stat.st_dev).checked_shl(20)? | minor(stat.st_dev);
             let is_for_messages = !matches!(kind, SockType::Stream | SockType::SeqPacket);
-            let name = if is_for_messages { None } else { Name::of(socket.as_raw_fd()) };
+            let name = if is_for_messages { None } else { connections::name(socket.as_raw_fd()) };
             Some((stat.st_ino, Socket { device, is_for_messages, name }))
         };
-        Self(sockets.into_iter().filter_map(known).collect())
+        Self { sockets: sockets.into_iter().filter_map(known).collect(), accepted: OnceCell::new() }
     }
 
-    fn get(&self, inode: u64) -> Option<Socket> {
-        self.0.get(&inode).copied()
+    fn get(&self, inode: u64) -> Option<&Socket> {
+        self.sockets.get(&inode)
     }
 
-    fn names(&self) -> impl Iterator<Item = &Name> + Clone {
-        self.0.values().filter_map(|socket| socket.name.as_ref())
+    /// Whether the socket with that number is a connection that was accepted from one of them, as of the first time
+    /// that one is asked for.
+    fn has_accepted(&self, inode: u64) -> bool {
+        let names = self.sockets.values().filter_map(|socket| socket.name.as_ref());
+        self.accepted.get_or_init(|| connections::accepted(names)).contains(&inode)
     }
 }
 
 /// Looks at a worker.
 pub(crate) fn look(worker: Pid, watched: &Watched, reach: Reach) -> Sight {
-    let mut eye = Eye::new(watched);
+    let mut eye = Eye::new(watched, reach);
     match walk(&mut eye, worker, reach) {
         ControlFlow::Break(()) => Sight::Accepting,
         ControlFlow::Continue(()) => eye.sight(),

@@ -36,6 +36,7 @@
 //! | `drain` | which signal makes a worker drain |
 //! | `look` | whether a worker is seen waiting for connections, or has some |
 //! | `pidfd` | a process by a descriptor |
+//! | `sock_diag` | asking the kernel for connections, and reading its answer |
 //! | `facts` | what the kernel tells of processes |
 //! | `procfs` | reading its words |
 //! | `place` | a socket's path: locked, cleared of what is stale, ours, given back |
@@ -96,5 +97,7 @@ mod welcome;
 
 #[doc(hidden)]
 pub mod procfs;
+#[doc(hidden)]
+pub mod sock_diag;
 
 pub use start::run;

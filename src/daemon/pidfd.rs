@@ -38,15 +38,6 @@ impl PidFd {
         let sent = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, held, number, none, 0) };
         Errno::result(sent).map(drop)
     }
-
-    /// A descriptor of our own for what it has open as that one, pidfd_getfd(2).
-    ///
-    /// # Errors
-    /// If it has none, or the system refuses: whom ptrace(2) keeps from it may not.
-    pub(crate) fn descriptor(&self, fd: RawFd) -> Result<OwnedFd, Errno> {
-        // SAFETY: takes any numbers, and gives a descriptor of our own or an error.
-        owned(unsafe { libc::syscall(libc::SYS_pidfd_getfd, self.0.as_raw_fd(), fd, 0) })
-    }
 }
 
 fn owned(result: c_long) -> Result<OwnedFd, Errno> {

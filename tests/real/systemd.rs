@@ -305,3 +305,50 @@ fn the_watchdog_leaves_a_healthy_supervisor_alone_and_restarts_one_that_is_stopp
     systemd.await_shown("StatusText", "4/4 workers healthy, generation 1");
     assert_ne!(systemd.shows("MainPID"), pid);
 }
+
+/// What services are locked into by those who take their units seriously; systemd.exec(5).
+const LOCKED_IN: &str = "ExecStart=\nExecStart=/usr/local/bin/einhyrningsins -d /run/app/control -n 4 \
+    --ack-timeout 3 -- /srv/app/current/server\nProtectSystem=strict\nNoNewPrivileges=yes\nProtectProc=invisible\n\
+    ProcSubset=pid\nPrivateDevices=yes\nProtectKernelTunables=yes\nProtectControlGroups=yes\n\
+    RestrictNamespaces=yes\nLockPersonality=yes\nMemoryDenyWriteExecute=yes\nRestrictRealtime=yes\n\
+    RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX\nSystemCallFilter=@system-service\n\
+    SystemCallArchitectures=native\nCapabilityBoundingSet=\n";
+
+/// Serves one client at a time, and says nothing of it.
+const PLAIN: &str = r#"#!/usr/bin/perl
+open(my $listener, "+<&=", 3) or die "no socket: $!";
+$SIG{TERM} = sub { exit 0 };
+while (1) {
+    accept(my $client, $listener) or next;
+    sysread $client, my $asked, 4096;
+    syswrite $client, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\nhi\n";
+    close $client;
+}
+"#;
+
+#[test]
+fn in_a_unit_that_is_locked_in_workers_are_seen_and_upgraded() {
+    let Some(systemd) = Systemd::boot(LOCKED_IN, |_| PLAIN.to_owned()) else { return };
+    systemd.ok(&["systemctl", "start", "app.socket", "app.service"]);
+    systemd.await_shown("StatusText", "4/4 workers healthy, generation 1");
+    systemd.ok(&["systemctl", "reload", "app.service"]);
+    systemd.await_shown("StatusText", "4/4 workers healthy, generation 2");
+    assert_eq!(systemd.ok(&["curl", "-sS", "http://127.0.0.1:8080/"]), "hi\n");
+    let log = systemd.log();
+    assert_eq!(log.matches("is healthy after").count(), 8, "{log}");
+    assert_eq!(log.matches("it accepts connections").count(), 8, "{log}");
+    assert!(!log.contains("WARN"), "{log}");
+    // A release that never takes anybody is looked at for longer, in all ways.
+    let hangs =
+        "#!/usr/bin/perl\nuse Socket;\nsocket(my $other, AF_UNIX, SOCK_STREAM, 0) or die;\nsleep 600;\n";
+    systemd.release(3, hangs);
+    assert_eq!(
+        systemd.run(&["systemctl", "reload", "app.service"]).status.code(),
+        Some(1),
+        "{}",
+        systemd.log()
+    );
+    systemd.await_shown("StatusText", "4/4 workers healthy, generation 2; generation 3 was rolled back");
+    systemd.ok(&["systemctl", "stop", "app.service", "app.socket"]);
+    assert_eq!(systemd.shows("Result"), "success", "{}", systemd.log());
+}

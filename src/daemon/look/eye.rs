@@ -2,9 +2,8 @@
 
 use super::{
     super::procfs::{self, Doing, Interest},
-    Sight, Watched,
+    Reach, Sight, Watched,
     calls::{self, Wait},
-    connections,
 };
 use crate::fsm::id::{Errno, Pid};
 use nix::{
@@ -31,9 +30,6 @@ const POLLED: usize = 1_024;
 /// its number, so that those beyond are seen in one of the next looks.
 const DESCRIPTORS: usize = 1_024;
 
-/// How many sockets are asked whether they are connections that were accepted.
-const CONNECTIONS: usize = 64;
-
 /// How much of one file is read: an epoll instance that watches 10,000 files fits in.
 const FILE: u64 = 1 << 20;
 
@@ -58,6 +54,8 @@ pub(super) type Flow = ControlFlow<()>;
 #[derive(Debug)]
 pub(super) struct Eye<'w> {
     watched: &'w Watched,
+    /// Whether connections are looked at.
+    thorough: bool,
     wrapped: bool,
     hidden: Option<Errno>,
     /// Whether there was more than the budget is for.
@@ -67,16 +65,16 @@ pub(super) struct Eye<'w> {
     threads: usize,
     polled: usize,
     descriptors: usize,
-    connections: usize,
     path: String,
     text: Vec<u8>,
     tasks: Vec<u32>,
 }
 
 impl<'w> Eye<'w> {
-    pub(super) fn new(watched: &'w Watched) -> Self {
+    pub(super) fn new(watched: &'w Watched, reach: Reach) -> Self {
         Self {
             watched,
+            thorough: reach == Reach::Group,
             wrapped: false,
             hidden: None,
             more: false,
@@ -84,7 +82,6 @@ impl<'w> Eye<'w> {
             threads: THREADS,
             polled: POLLED,
             descriptors: DESCRIPTORS,
-            connections: CONNECTIONS,
             path: String::with_capacity(64),
             text: Vec::with_capacity(4_096),
             tasks: Vec::new(),
@@ -152,7 +149,6 @@ impl<'w> Eye<'w> {
         }
         let descriptors = fs::read_dir(self.path(format_args!("{pid}/fd")));
         let descriptors = descriptors.map_err(|error| self.failed(&error)).into_iter().flatten();
-        let mut sockets = Vec::new();
         for fd in descriptors.filter_map(number) {
             if self.descriptors == 0 {
                 break;
@@ -165,16 +161,14 @@ impl<'w> Eye<'w> {
             });
             match kind {
                 Some(Kind::Epoll) => self.epoll(format_args!("{pid}/fdinfo/{fd}"))?,
-                Some(Kind::Socket(inode)) if self.watched.get(inode).is_none() => {
-                    sockets.extend(i32::try_from(fd));
+                // The one that is looked for every worker has.
+                Some(Kind::Socket(inode)) if self.thorough && self.watched.get(inode).is_none() => {
+                    if self.watched.has_accepted(inode) {
+                        return Flow::Break(());
+                    }
                 }
                 Some(Kind::Socket(_) | Kind::Other) | None => {}
             }
-        }
-        sockets.truncate(self.connections);
-        self.connections = self.connections.saturating_sub(sockets.len());
-        if connections::accepted(pid, &sockets, self.watched.names()) {
-            return Flow::Break(());
         }
         Flow::Continue(())
     }

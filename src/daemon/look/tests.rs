@@ -15,7 +15,7 @@ use nix::{
 };
 use std::{
     env, fs,
-    io::{self, BufRead as _, BufReader},
+    io::{BufRead as _, BufReader},
     net::{TcpListener, TcpStream, UdpSocket},
     os::{
         fd::{AsFd as _, OwnedFd},
@@ -51,7 +51,7 @@ struct Worker {
     child: Child,
     /// The process that waits.
     waits: Pid,
-    watched: Watched,
+    socket: OwnedFd,
 }
 
 impl Worker {
@@ -61,12 +61,12 @@ impl Worker {
     }
 
     fn with(socket: OwnedFd, arguments: &[&str]) -> Self {
-        let watched = Watched::new([socket.as_fd()]);
+        let theirs = socket.try_clone().unwrap();
         let program = concat!(env!("CARGO_MANIFEST_DIR"), "/src/daemon/look/tests/worker.py");
         let mut child = Command::new("python3")
             .arg(program)
             .args(arguments)
-            .stdin(socket)
+            .stdin(theirs)
             .stdout(Stdio::piped())
             .process_group(0)
             .spawn()
@@ -74,7 +74,7 @@ impl Worker {
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let waits = Pid(line.trim().parse().unwrap());
-        Self { child, waits, watched }
+        Self { child, waits, socket }
     }
 
     fn pid(&self) -> Pid {
@@ -82,7 +82,11 @@ impl Worker {
     }
 
     fn sight(&self) -> Sight {
-        look(self.pid(), &self.watched, Reach::Family)
+        self.look(Reach::Family)
+    }
+
+    fn look(&self, reach: Reach) -> Sight {
+        look(self.pid(), &Watched::new([self.socket.as_fd()]), reach)
     }
 
     fn is_eventually(&self, what: &str, expected: Sight) {
@@ -139,7 +143,7 @@ fn an_edge_triggered_registration_is_told_apart() {
     for place in ["self", "thread", "child"] {
         let worker = Worker::start(&["epoll-edge", place]);
         worker.is_eventually(place, Sight::Wrapped);
-        assert_eq!(look(worker.pid(), &worker.watched, Reach::Group), Sight::Wrapped);
+        assert_eq!(worker.look(Reach::Group), Sight::Wrapped);
     }
 }
 
@@ -164,7 +168,7 @@ fn who_waits_for_something_else_does_not_wait_for_a_connection() {
             let worker = Worker::start(&[way, place, &calls[0].to_string()]);
             worker.is_eventually_in(way, calls);
             assert_eq!(worker.sight(), Sight::NotYet, "{way} in {place}");
-            assert_eq!(look(worker.pid(), &worker.watched, Reach::Group), Sight::NotYet, "{way} in {place}");
+            assert_eq!(worker.look(Reach::Group), Sight::NotYet, "{way} in {place}");
         }
     }
 }
@@ -184,19 +188,13 @@ fn who_receives_from_a_socket_of_messages_waits_as_well() {
     }
 }
 
-/// A server that does nothing for its clients yet, each as a worker that is to be asked later.
-fn serving(socket: OwnedFd, place: &str, connect: impl FnOnce(&OwnedFd) -> OwnedFd) -> (Worker, OwnedFd) {
-    let ours = socket.try_clone().unwrap();
-    let worker = Worker::with(socket, &["serve", place]);
+/// A worker that serves a connection, and the other end of that.
+fn serving(socket: impl Into<OwnedFd>, place: &str, connect: impl FnOnce() -> OwnedFd) -> (Worker, OwnedFd) {
+    let worker = Worker::with(socket.into(), &["serve", place]);
     worker.is_eventually("it waits", Sight::Accepting);
-    let client = connect(&ours);
-    let reads = [libc::SYS_recvfrom];
-    worker.is_eventually_in("it serves", &reads);
+    let client = connect();
+    worker.is_eventually_in("it serves", &[libc::SYS_recvfrom]);
     (worker, client)
-}
-
-fn stream(connected: io::Result<impl Into<OwnedFd>>) -> OwnedFd {
-    connected.unwrap().into()
 }
 
 #[test]
@@ -207,22 +205,39 @@ fn who_serves_a_connection_accepts_although_it_does_not_wait_for_another() {
             let port = socket.local_addr().unwrap().port();
             // Mapped, where the socket takes both families.
             let to = if at == "[::1]:0" { format!("[::1]:{port}") } else { format!("127.0.0.1:{port}") };
-            let (worker, client) = serving(socket.into(), place, |_| stream(TcpStream::connect(to)));
-            assert_eq!(worker.sight(), Sight::Accepting, "{at} in {place}");
+            let (worker, client) = serving(socket, place, || TcpStream::connect(to).unwrap().into());
+            assert_eq!(worker.sight(), Sight::NotYet, "that is not for every look");
+            assert_eq!(worker.look(Reach::Group), Sight::Accepting, "{at} in {place}");
+            // To one that has gone it may have something to say yet.
             drop(client);
             worker.is_eventually_in("nothing", &[PAUSE, libc::SYS_ppoll]);
+            assert_eq!(worker.look(Reach::Group), Sight::Accepting, "{at} in {place}");
         }
     }
     let folder = Scratch::new();
     let path = folder.join("socket");
     let socket = UnixListener::bind(&path).unwrap();
-    let (worker, _client) = serving(socket.into(), "self", |_| stream(UnixStream::connect(&path)));
-    assert_eq!(worker.sight(), Sight::Accepting);
+    let (worker, _client) = serving(socket, "self", || UnixStream::connect(&path).unwrap().into());
+    assert_eq!(worker.look(Reach::Group), Sight::Accepting);
     let name = format!("einhyrningsins-look-{}", std::process::id());
     let address = SocketAddr::from_abstract_name(&name).unwrap();
     let socket = UnixListener::bind_addr(&address).unwrap();
-    let (worker, _client) = serving(socket.into(), "self", |_| stream(UnixStream::connect_addr(&address)));
-    assert_eq!(worker.sight(), Sight::Accepting);
+    let (worker, _client) = serving(socket, "self", || UnixStream::connect_addr(&address).unwrap().into());
+    assert_eq!(worker.look(Reach::Group), Sight::Accepting);
+}
+
+#[test]
+fn of_many_sockets_each_is_asked_for() {
+    let sockets: Vec<TcpListener> = (0..4).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let last = sockets.last().unwrap();
+    let to = last.local_addr().unwrap();
+    let (worker, _client) =
+        serving(last.try_clone().unwrap(), "self", || TcpStream::connect(to).unwrap().into());
+    let sight = |count| {
+        let watched = Watched::new(sockets.iter().take(count).map(|socket| socket.as_fd()));
+        look(worker.pid(), &watched, Reach::Group)
+    };
+    assert_eq!((sight(3), sight(4)), (Sight::NotYet, Sight::Accepting));
 }
 
 #[test]
@@ -230,14 +245,14 @@ fn a_connection_to_the_socket_or_of_another_is_no_proof() {
     for way in ["connect", "serve-other"] {
         let worker = Worker::start(&[way, "self"]);
         worker.is_eventually_in(way, &[PAUSE, libc::SYS_ppoll]);
-        assert_eq!(worker.sight(), Sight::NotYet, "{way}");
+        assert_eq!(worker.look(Reach::Group), Sight::NotYet, "{way}");
     }
 }
 
 #[test]
 fn an_orphan_in_the_group_is_found_where_the_whole_group_is_looked_at() {
     let worker = Worker::start(&["epoll", "orphan"]);
-    let look = |reach| look(worker.pid(), &worker.watched, reach);
+    let look = |reach| worker.look(reach);
     eventually("a look at the group", || (look(Reach::Group) == Sight::Accepting).then_some(()));
     // Until the one between them has ended it is no orphan.
     eventually("a look at the family", || (look(Reach::Family) == Sight::NotYet).then_some(()));
@@ -263,7 +278,7 @@ fn a_worker_that_has_ended_waits_no_more() {
     worker.is_eventually("its end", Sight::NotYet);
     worker.child.wait().unwrap();
     assert_eq!(worker.sight(), Sight::NotYet, "its number is free");
-    assert_eq!(look(Pid(u32::MAX), &worker.watched, Reach::Group), Sight::NotYet);
+    assert_eq!(look(Pid(u32::MAX), &Watched::default(), Reach::Group), Sight::NotYet);
 }
 
 /// Where the other half of the next test finds whom to look at.
@@ -305,8 +320,8 @@ fn what_another_user_does_is_hidden() {
 fn only_sockets_are_watched() {
     let (file, socket) = (fs::File::open("/dev/null").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
     let watched = Watched::new([file.as_fd(), socket.as_fd()]);
-    assert_eq!(watched.0.len(), 1);
-    assert!(watched.0.values().all(|socket| socket.is_for_messages));
+    assert_eq!(watched.sockets.len(), 1);
+    assert!(watched.sockets.values().all(|socket| socket.is_for_messages));
 }
 
 #[test]
