@@ -15,6 +15,7 @@ pub(crate) use unix::Rights;
 use super::{
     holders::{self, Protocol},
     place::{Place, PlaceError},
+    socket_calls,
 };
 use crate::fsm::id::Errno;
 use nix::{
@@ -304,6 +305,11 @@ impl Listener {
         self.maker
     }
 
+    /// Whether it listens for connections, rather than taking messages.
+    pub(crate) fn listens(&self) -> bool {
+        !matches!(self.address, Address::Udp(_) | Address::UnixMessages(_))
+    }
+
     /// The socket's inode, by which it can be recognised in other processes.
     pub(crate) fn inode(&self) -> Option<u64> {
         fstat(self.held.fd()).ok().map(|stat| stat.st_ino)
@@ -321,7 +327,7 @@ impl Listener {
 
     fn is_listening(&self) -> bool {
         match (&self.address, &self.held) {
-            (Address::Udp(_) | Address::UnixMessages(_), _) => true,
+            _ if !self.listens() => true,
             (_, Held::Placed(place)) => !hung_up(place.socket()) && place.is_ours(),
             (Address::Path(_) | Address::Abstract(_), Held::Free(fd)) => !hung_up(fd),
             (_, Held::Free(fd)) => getsockopt(fd, AcceptConn) != Ok(false),
@@ -369,6 +375,11 @@ impl Address {
     /// Has a socket that does not listen any more listen again, if it can.
     fn listen_again(&self, fd: &OwnedFd, options: ListenOptions) -> bool {
         let Self::Tcp(inet) = self else { return false };
+        // Or whatever it accepts has ended before it begins.
+        let connected = socket::getpeername::<SockaddrStorage>(fd.as_raw_fd()).is_ok();
+        if connected || socket_calls::reset(fd).is_err() {
+            return false;
+        }
         // A port that the kernel had chosen was given up by shutdown(2). One that was asked for is still
         // bound, which is EINVAL.
         let bound = matches!(self.bind_to(fd), Ok(()) | Err(Sys::EINVAL));

@@ -16,7 +16,6 @@
 //! | `leftovers` | telling of processes that keep a socket without a worker |
 //! | `control` | the control socket: requests and answers |
 //! | `notify` | where workers notify their manager |
-//! | `datagram` | a datagram, and who has sent it |
 //! | `refused` | telling of reports that were refused, which their senders do not read |
 //! | `crowd`, `client` | who is connected to the control socket, and one of them |
 //! | `pidfile`, `lockfile` | the supervisor's process id in a file; a lock on one |
@@ -24,7 +23,7 @@
 //! | `reserve` | the descriptors that the supervisor keeps back for itself |
 //! | `watch` | learning that the file or its folder was removed |
 //! | `handed` | sockets that a service manager has handed over |
-//! | `process` | fork, exec, signals, reaping; with `pidfd` and `datagram` the one room with `unsafe` |
+//! | `process` | fork, exec, signals, reaping; with `pidfd` and `socket_calls` the one room with `unsafe` |
 //! | `program` | what is executed, captured once |
 //! | `explain` | why a program cannot be executed, and what can be done about it |
 //! | `sockets`, `listen`, `resolve` | `--bind`: all sockets, each kind of address, names of hosts and users |
@@ -37,6 +36,7 @@
 //! | `look` | whether a worker is seen waiting for connections, or has some |
 //! | `pidfd` | a process by a descriptor |
 //! | `sock_diag` | asking the kernel for connections, and reading its answer |
+//! | `socket_calls` | what can be done with sockets and has no safe form elsewhere |
 //! | `facts` | what the kernel tells of processes |
 //! | `procfs` | reading its words |
 //! | `place` | a socket's path: locked, cleared of what is stale, ours, given back |
@@ -52,7 +52,6 @@ mod client;
 mod clock;
 mod control;
 mod crowd;
-mod datagram;
 mod directory;
 mod door;
 mod drain;
@@ -89,6 +88,7 @@ mod scratch;
 mod shell;
 mod signals;
 mod sink;
+mod socket_calls;
 mod sockets;
 mod start;
 mod token;

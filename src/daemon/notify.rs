@@ -7,9 +7,9 @@
 
 use super::{
     client::Peer,
-    datagram::{self, Received},
     process::{self, Children},
     refused::{Refusal, Sent},
+    socket_calls::{self, Received},
     token::NOTIFY,
 };
 use crate::{
@@ -51,8 +51,8 @@ pub(crate) struct Notify {
 /// What has come from somebody.
 #[derive(Debug)]
 pub(crate) enum Heard {
-    /// A worker has told this.
-    Told(Pid, Told),
+    /// A worker has told this, by a process of its group.
+    Told { worker: Pid, sender: Pid, told: Told },
     /// Nobody takes it.
     Refused(Refusal),
 }
@@ -121,7 +121,7 @@ impl Notify {
     }
 
     fn receive<'b>(&self, buffer: &'b mut [u8]) -> Result<Option<Datagram<'b>>, Errno> {
-        let Received { length, cut, sender } = match datagram::receive(&self.socket, buffer) {
+        let Received { length, cut, sender } = match socket_calls::receive(&self.socket, buffer) {
             Ok(received) => received,
             Err(Errno::EAGAIN) => return Ok(None),
             Err(errno) => return Err(errno),
@@ -162,5 +162,5 @@ fn judge(datagram: &Datagram<'_>, workers: &Children) -> Vec<Heard> {
         return vec![refuse("only a worker and the processes of its group can notify".into())];
     };
     let nonsense = nonsense.map(|nonsense| refuse(nonsense.to_string()));
-    [Some(Heard::Told(worker, told)), nonsense].into_iter().flatten().collect()
+    [Some(Heard::Told { worker, sender: peer.pid, told }), nonsense].into_iter().flatten().collect()
 }

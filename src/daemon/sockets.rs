@@ -6,6 +6,7 @@ use super::{
     listen::{Address, Handed, ListenOptions, Listener, Maker, Mended, Refused, Rights},
     reference::Roster,
     resolve::{self, link, resolve},
+    token::LISTENERS,
 };
 use crate::{
     cli::{
@@ -16,24 +17,30 @@ use crate::{
     fsm::{
         event::EventKind,
         id::{Errno, ListenerId},
+        time::{Millis, Time},
     },
     protocol::{
         status::{Listening, Origin},
         words,
     },
 };
-use log::{Level, log};
+use log::{Level, debug, log};
+use mio::{Interest, Registry, unix::SourceFd};
 use nix::libc::{EADDRINUSE, EINVAL};
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr, SocketAddrV6},
-    os::fd::{AsFd as _, BorrowedFd},
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd},
     path::absolute,
 };
 
 /// How many descriptors a worker needs at the least, beside its sockets, to be a program at all: its
 /// standard ones, a library, a file, a few connections.
 const NEEDED: u64 = 20;
+
+/// How long the sockets are left alone after one whose listening had ended was seen to: somebody may end it again and
+/// again.
+const PAUSE: Millis = Millis(100);
 
 /// All sockets of the service: those that were handed over, then those of the options. Each is known by its
 /// [`ListenerId`], its position: addresses need not differ.
@@ -47,6 +54,11 @@ pub(crate) struct Sockets {
     refusal: Option<(ListenerId, String)>,
     /// Whether nothing can have happened to them since they were last looked at.
     sure: bool,
+    /// Where to be told that the listening on one has ended.
+    registry: Option<Registry>,
+    /// When to see to that, once it was told; and not before when.
+    due: Option<Time>,
+    rest: Time,
 }
 
 /// Why the options cannot be followed.
@@ -115,7 +127,14 @@ impl Sockets {
             wanted
                 .insert(listener, Wanted { address: address(spec, options)?, options: listen_options, name });
         }
-        Ok(Self { wanted, handed: taken, bound: BTreeMap::new(), refusal: None, sure: true })
+        let (handed, bound) = (taken, BTreeMap::new());
+        let (registry, due, rest) = (None, None, Time(0));
+        Ok(Self { wanted, handed, bound, refusal: None, sure: true, registry, due, rest })
+    }
+
+    /// Has an event with the token [`LISTENERS`] tell when the listening ends on one that is bound from here on.
+    pub(crate) fn watch(&mut self, registry: Registry) {
+        self.registry = Some(registry);
     }
 
     /// How many there are, or are to be.
@@ -145,6 +164,9 @@ impl Sockets {
                 };
                 let name = words::called(wanted.name.as_deref());
                 log::info!("listening on {}{name}{from}", socket.address());
+                if let Some(registry) = &self.registry {
+                    watch(registry, &socket);
+                }
                 self.bound.insert(listener, Bound { listener: socket, told: None });
                 EventKind::Bound { listener }
             }
@@ -199,6 +221,26 @@ impl Sockets {
         self.sure = false;
     }
 
+    /// Notes that the listening on one has ended.
+    pub(crate) fn stir(&mut self, now: Time) {
+        let due = now.max(self.rest);
+        self.due.get_or_insert(due);
+    }
+
+    /// When one whose listening has ended is to be seen to.
+    pub(crate) fn due(&self) -> Option<Time> {
+        self.due
+    }
+
+    /// Sees to one whose listening has ended, if it is time. They are `in_use` if there are workers.
+    pub(crate) fn mend_if_due(&mut self, now: Time, in_use: bool) {
+        if self.due.is_some_and(|due| due <= now) {
+            (self.due, self.rest) = (None, now + PAUSE);
+            self.doubt();
+            self.mend(in_use);
+        }
+    }
+
     /// Sees to it that every socket is what was asked for, and says what was not. Does nothing unless there
     /// was a [doubt](Self::doubt) since the last time, so that many starts in a row cost one look. They are `in_use`
     /// if there are workers.
@@ -213,6 +255,9 @@ impl Sockets {
                 let level = if anew { level(mended) } else { Level::Debug };
                 log!(level, "{}", what(listener.address(), mended));
                 *told = Some(mended);
+                if let (Mended::BoundAnew, Some(registry)) = (mended, &self.registry) {
+                    watch(registry, listener);
+                }
             }
         }
     }
@@ -254,6 +299,17 @@ impl Sockets {
             Described { family: address.family_name(), name, starter: address.starter() }
         };
         self.bound.iter().map(described).collect()
+    }
+}
+
+/// Has an event tell when the listening on a socket ends, epoll(7): that is told of any file, whatever else one asks
+/// for, so that connections, which are the workers', wake nobody here.
+fn watch(registry: &Registry, listener: &Listener) {
+    if listener.listens() {
+        let fd = listener.as_fd().as_raw_fd();
+        if let Err(error) = registry.register(&mut SourceFd(&fd), LISTENERS, Interest::PRIORITY) {
+            debug!("the end of the listening on {} will not be told: {error}", listener.address());
+        }
     }
 }
 

@@ -137,7 +137,7 @@ fn level(verbosity: Verbosity) -> LevelFilter {
 fn assemble(
     options: &Options,
     files: FileLimit,
-    sockets: Sockets,
+    mut sockets: Sockets,
     level: LevelFilter,
     hangup: Hangup,
 ) -> Result<Box<Shell<'_>>, String> {
@@ -160,6 +160,7 @@ fn assemble(
     let poll = Poll::new().map_err(failed("cannot wait for events"))?;
     let registry = poll.registry().try_clone().map_err(failed("cannot wait for events"))?;
     let claim = Claim::new(&options.socket_path).map_err(|error| error.to_string())?;
+    sockets.watch(poll.registry().try_clone().map_err(failed("cannot wait for events"))?);
     let control = Control::new(claim, registry).map_err(failed("control socket"))?;
     let supervisor = Supervisor::new(config);
     let parts =

@@ -12,5 +12,7 @@ pub(crate) const WATCH: Token = Token(2);
 pub(crate) const TERMINAL: Token = Token(3);
 /// Workers have notified their manager.
 pub(crate) const NOTIFY: Token = Token(4);
+/// The listening on one of the workers' sockets has ended.
+pub(crate) const LISTENERS: Token = Token(5);
 /// The first of the clients; each connection has one of its own.
-pub(crate) const FIRST_CLIENT: usize = 5;
+pub(crate) const FIRST_CLIENT: usize = 6;

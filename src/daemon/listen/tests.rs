@@ -5,6 +5,7 @@ use nix::{
 };
 use std::{
     fs,
+    io::{Read as _, Write as _},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream},
     os::unix::{fs::MetadataExt as _, net::UnixStream},
     path::Path,
@@ -66,16 +67,26 @@ fn a_socket_that_was_shut_down_listens_again_for_all_who_have_it() {
     let address = free.local_addr().unwrap();
     drop(free);
     let asked = Address::Tcp(address).bind(ListenOptions::default()).unwrap();
-    for mut listener in [chosen, asked] {
+    let again = [V4, V6].map(|address| (address.bind(ListenOptions::default()).unwrap(), 2));
+    for (mut listener, times) in [(chosen, 1), (asked, 1)].into_iter().chain(again) {
         assert_eq!(mend(&mut listener), []);
         let worker = listener.held.fd().try_clone().unwrap();
         shutdown(worker.as_raw_fd(), Shutdown::Both).unwrap();
+        for _ in 1..times {
+            // It says that it cannot be, and leaves a mark.
+            assert_eq!(shutdown(worker.as_raw_fd(), Shutdown::Both), Err(Sys::ENOTCONN));
+        }
         assert!(TcpStream::connect(listener.address().to_string()).is_err());
         let before = listener.inode();
         assert_eq!(mend(&mut listener), [Mended::Listens]);
         assert_eq!(listener.inode(), before);
-        TcpStream::connect(listener.address().to_string()).unwrap();
-        assert!(TcpListener::from(worker).accept().is_ok());
+        let mut client = TcpStream::connect(listener.address().to_string()).unwrap();
+        let (mut server, _) = TcpListener::from(worker).accept().unwrap();
+        server.write_all(b"hello").unwrap();
+        drop(server);
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert_eq!(answer, "hello", "shut down {times} times");
         assert_eq!(mend(&mut listener), []);
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     daemon::{
         notify::Notify,
         process,
-        token::{CONTROL, NOTIFY, SIGNALS, TERMINAL, WATCH},
+        token::{CONTROL, LISTENERS, NOTIFY, SIGNALS, TERMINAL, WATCH},
     },
     fsm::{event::EventKind, time::Millis, worker::PhaseTag},
 };
@@ -38,7 +38,7 @@ impl Shell<'_> {
         self.slack.settle(calm);
         self.manager.settle(&self.supervisor, &self.clock);
         let decision = self.supervisor.next_deadline().map(|(deadline, _)| deadline);
-        let rooms = [self.leftovers.due(), self.lookout.due(), self.manager.due()];
+        let rooms = [self.leftovers.due(), self.lookout.due(), self.manager.due(), self.sockets.due()];
         let wake = [decision, self.control.next_deadline()].into_iter().chain(rooms);
         let timeout = if !self.to_start.is_empty() || self.has_more() || self.signals.note() {
             Some(Duration::ZERO)
@@ -72,6 +72,7 @@ impl Shell<'_> {
             self.ask_everybody();
         }
         let now = self.clock.now();
+        self.sockets.mend_if_due(now, !self.children.is_empty());
         // Also without an event: what was left waiting the last time gets another chance.
         let due = self.control.next_deadline().is_some_and(|deadline| deadline <= now);
         if due {
@@ -116,6 +117,7 @@ impl Shell<'_> {
                 SIGNALS | TERMINAL => self.take_signals(),
                 WATCH => self.control.look(self.clock.now()),
                 CONTROL => {}
+                LISTENERS => self.sockets.stir(self.clock.now()),
                 NOTIFY => self.notify.iter_mut().for_each(Notify::stir),
                 _ => self.control.note(event),
             }

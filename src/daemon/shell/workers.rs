@@ -120,13 +120,13 @@ impl Shell<'_> {
         let heard = self.notify.as_mut().map(|notify| notify.take(&self.children)).unwrap_or_default();
         for heard in heard {
             match heard {
-                Heard::Told(pid, told) => self.told(pid, told),
+                Heard::Told { worker, sender, told } => self.told(worker, sender, told),
                 Heard::Refused(refusal) => self.refused.note(&refusal, &self.children),
             }
         }
     }
 
-    fn told(&mut self, pid: Pid, told: Told) {
+    fn told(&mut self, pid: Pid, sender: Pid, told: Told) {
         debug!("pid {pid} notifies: {told:?}");
         let Told { ready, stopping, alive, extend, status } = told;
         if let Some(status) = status {
@@ -135,7 +135,9 @@ impl Shell<'_> {
         if let Some(by) = extend {
             self.tell(EventKind::Extended { pid, by });
         }
-        if ready && !(self.options.ack.looks() && drain::notifies_early(pid)) {
+        // It may be a wrapper's child.
+        let early = || self.options.ack.looks() && [pid, sender].into_iter().any(drain::notifies_early);
+        if ready && !early() {
             self.tell(EventKind::Notified { pid, word: Notification::Ready });
         }
         if alive {

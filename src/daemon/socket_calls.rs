@@ -1,7 +1,6 @@
-//! Receiving a datagram with who has sent it, unix(7). Descriptors that come along are closed by the kernel, since no
-//! room is made for them: none can be left open, however few descriptors there may be. The safe form of the call that
-//! nix has does not tell the sender of such a one.
-#![expect(unsafe_code, reason = "a system call that has no safe form for this")]
+//! What can be done with sockets and has no safe form elsewhere: receiving a datagram with who has sent it, unix(7),
+//! and taking back that both directions of a TCP socket were shut down.
+#![expect(unsafe_code, reason = "system calls that have no safe form for this")]
 
 use nix::{
     errno::Errno,
@@ -36,7 +35,9 @@ union Control {
     bytes: [u8; ROOM],
 }
 
-/// Takes one datagram from a socket with `SO_PASSCRED`, without waiting for one if the socket does not.
+/// Takes one datagram from a socket with `SO_PASSCRED`, without waiting for one if the socket does not. Descriptors that
+/// come along are closed by the kernel, since no room is made for them: none can be left open, however few there may
+/// be. (The safe form of the call that nix has does not tell the sender of such a one.)
 ///
 /// # Errors
 /// `EAGAIN` if there is none; or what keeps it from being read.
@@ -73,4 +74,16 @@ unsafe fn sender(message: &msghdr) -> Option<(i32, u32)> {
     // SAFETY: there are so many bytes behind the head, which need not be aligned for the structure.
     let who: ucred = unsafe { ptr::read_unaligned(libc::CMSG_DATA(head).cast()) };
     Some((who.pid, who.uid))
+}
+
+/// Makes a TCP socket that does not listen any more one that never did. shutdown(2) of one that somebody else has shut
+/// down already is refused, and leaves a mark all the same, with which whatever it accepts from then on is born shut
+/// down; listen(2) does not clear it, this does. See connect(2), `AF_UNSPEC`. The port stays, if it was asked for.
+pub(super) fn reset(socket: &OwnedFd) -> Result<(), Errno> {
+    // SAFETY: a structure of integers, for which zero is a valid value.
+    let mut none: libc::sockaddr = unsafe { mem::zeroed() };
+    none.sa_family = libc::AF_UNSPEC as libc::sa_family_t;
+    let length = size_of::<libc::sockaddr>() as libc::socklen_t;
+    // SAFETY: the address is of the length that is told, and lives until the end of this.
+    Errno::result(unsafe { libc::connect(socket.as_raw_fd(), &raw const none, length) }).map(drop)
 }
