@@ -195,6 +195,10 @@ impl Talk {
             lines.push(format!("STATUS={}", view.words(self.last_words.as_deref())));
             self.shown = Some((view, now));
         }
+        if changed {
+            // With each state the manager's time begins anew, and it may allow less than is left until the next word.
+            self.extend = None;
+        }
         if clear {
             lines.extend(self.extension(supervisor, now));
             lines.extend(self.alive(now));
