@@ -15,13 +15,12 @@
 //! numbers its system calls in another way, and is seen by its epoll instances only.
 //!
 //! The supervisor's loop stands still meanwhile, so all is bounded: see the limits below, which make a few
-//! milliseconds. Where one thread waits, a look takes about a dozen system calls; where none does, twenty, one
+//! milliseconds. Where one thread waits, a look takes about a dozen system calls; where none does, twenty, and one
 //! more for every descriptor. Who looks again and again should rest for much longer than a look takes. The
 //! one cost that cannot be bounded here is the kernel's: it writes all that an epoll instance watches before
 //! any of it can be read.
 
-use super::facts;
-use super::sock_diag::Name;
+use super::{facts, sock_diag::Name};
 use crate::fsm::id::{Errno, Pid};
 use eye::Eye;
 use nix::{

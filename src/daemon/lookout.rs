@@ -60,10 +60,16 @@ impl Lookout {
 
     /// Words for a worker that counts as healthy although it was looked at and nobody waits on a socket of it: one
     /// of each generation is told.
-    pub(crate) fn untaken(&mut self, generation: Generation, pid: Pid, program: &str) -> Option<String> {
+    pub(crate) fn untaken(
+        &mut self,
+        generation: Generation,
+        pid: Pid,
+        program: impl FnOnce() -> String,
+    ) -> Option<String> {
         let is_new = self.looks && !self.told && self.untaken != Some(generation);
         is_new.then(|| {
             self.untaken = Some(generation);
+            let program = program();
             format!(
                 "generation {generation} ({program}): pid {pid} has stayed alive, and nobody was seen waiting on any of \
                  its sockets: clients wait until somebody does; if it serves none, leave out --bind, or say --ready timer"

@@ -382,7 +382,7 @@ impl<'a> Shell<'a> {
             // Of one that has registered a socket, more than that cannot be seen.
             let known = self.supervisor.fleet().worker(worker);
             if known.is_some_and(|known| known.registered().is_none())
-                && let Some(words) = self.lookout.untaken(generation, pid, &self.releases.name(generation))
+                && let Some(words) = self.lookout.untaken(generation, pid, || self.releases.name(generation))
             {
                 warn!("{words}");
             }
