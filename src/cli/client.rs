@@ -249,17 +249,21 @@ fn commands(typed: &Typed<Key>) -> Result<Vec<Order>, UsageError> {
         (false, true) => Vec::new(),
         (false, false) => vec![command_line(&typed.words)?],
     };
-    let orders = words.iter().filter_map(|words| Order::read(words).transpose());
-    orders.collect::<Result<_, _>>().map_err(|why| UsageError::Command { why })
+    read(&words)
 }
 
-/// The commands in a value, as they are to be carried out. There is at least one.
+/// The commands in a value, as they are to be carried out.
 pub(super) fn orders(value: Value<'_>) -> Result<Vec<Order>, UsageError> {
-    let orders = split(value)?;
-    let orders = orders.iter().filter_map(|words| Order::read(words).transpose());
+    read(&split(value)?)
+}
+
+/// What commands ask for, each given by its words.
+fn read(commands: &[Vec<String>]) -> Result<Vec<Order>, UsageError> {
+    let orders = commands.iter().filter_map(|words| Order::read(words).transpose());
     orders.collect::<Result<_, _>>().map_err(|why| UsageError::Command { why })
 }
 
+/// The commands in a value. There is at least one.
 fn split(value: Value<'_>) -> Result<Vec<Vec<String>>, UsageError> {
     let text = value.text.to_str().ok_or_else(|| value.refuse("is not UTF-8", "UTF-8"))?;
     let commands = order::split(text).map_err(|why| value.refuse(why, "commands, quoted as in a shell"))?;

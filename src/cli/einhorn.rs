@@ -7,7 +7,10 @@
 
 pub use translate::{Parsed, parse};
 
-use super::table::{CommandLine, Opt, OptionsEnd, Section, Text};
+use super::{
+    table::{CommandLine, Opt, OptionsEnd, Section, Text},
+    value::DEFAULT_FOLDER,
+};
 use std::{
     ffi::{OsStr, OsString},
     path::{Path, PathBuf},
@@ -190,7 +193,7 @@ pub fn is_called(called: &OsStr, name: &str) -> bool {
 #[must_use]
 pub fn folder(variable: impl Fn(&str) -> Option<OsString>, is_folder: impl Fn(&Path) -> bool) -> PathBuf {
     let named = ["TMPDIR", "TMP", "TEMP"].into_iter().filter_map(variable).map(PathBuf::from);
-    named.into_iter().find(|path| is_folder(path)).unwrap_or_else(|| "/tmp".into())
+    named.into_iter().find(|path| is_folder(path)).unwrap_or_else(|| DEFAULT_FOLDER.into())
 }
 
 /// What `--help` prints, and what an einhorn without arguments does.

@@ -36,6 +36,8 @@ pub mod einhorn;
 pub mod einhornsh;
 pub mod order;
 
+#[cfg(test)]
+mod any;
 mod error;
 mod help;
 mod parse;

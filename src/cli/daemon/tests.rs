@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     cli::{
-        Nice, UsageError,
+        Nice, UsageError, any,
         bind::{BindSpec, Endpoint, Host, Inet},
     },
     fsm::{
@@ -440,13 +440,11 @@ fn the_built_in_programs_take_no_other() {
 
 /// Words of which command lines are made, valid and not.
 fn any_word() -> impl Strategy<Value = OsString> {
-    let names: Vec<_> = COMMAND_LINE.options().map(|option| format!("--{}", option.long)).collect();
-    prop_oneof![
-        prop::sample::select(names).prop_map(OsString::from),
-        "-[nb46mrdvqhtsl]{1,3}[0-9]{0,2}".prop_map(OsString::from),
-        "[0-9.]{1,4}|USR2|localhost:80,r|--|\\PC{0,5}".prop_map(OsString::from),
-        prop::collection::vec(any::<u8>(), 0..6).prop_map(OsString::from_vec),
-    ]
+    any::word(
+        &COMMAND_LINE,
+        "-[nb46mrdvqhtsl]{1,3}[0-9]{0,2}",
+        "[0-9.]{1,4}|USR2|localhost:80,r|--|\\PC{0,5}",
+    )
 }
 
 proptest! {

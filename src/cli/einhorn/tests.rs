@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     cli::{
-        Nice, UsageError,
+        Nice, UsageError, any,
         bind::Family,
         daemon::{Options, Verbosity, Workload},
     },
@@ -278,13 +278,11 @@ fn a_name_is_that_of_the_file_that_was_called() {
 
 /// Words of which command lines are made, valid and not.
 fn any_word() -> impl Strategy<Value = OsString> {
-    let names: Vec<_> = COMMAND_LINE.options().map(|option| format!("--{}", option.long)).collect();
-    prop_oneof![
-        prop::sample::select(names).prop_map(OsString::from),
-        "-[bcdefgklmnpqstvh]{1,3}[0-9]{0,2}".prop_map(OsString::from),
-        "[0-9.:]{1,4}|manual|localhost:80,r|srv:a:1|--|\\PC{0,5}".prop_map(OsString::from),
-        prop::collection::vec(any::<u8>(), 0..6).prop_map(OsString::from_vec),
-    ]
+    any::word(
+        &COMMAND_LINE,
+        "-[bcdefgklmnpqstvh]{1,3}[0-9]{0,2}",
+        "[0-9.:]{1,4}|manual|localhost:80,r|srv:a:1|--|\\PC{0,5}",
+    )
 }
 
 proptest! {
