@@ -261,7 +261,7 @@ impl<'a> Releases<'a> {
             Failure::Exited(ExitStatus::Code(0) | ExitStatus::Signal(_)) => {
                 self.background.clause(generation, failure)
             }
-            Failure::Exited(ExitStatus::Code(_)) => {
+            Failure::Exited(ExitStatus::Code(_) | ExitStatus::Unknown) => {
                 let captured = self.captured.get(&generation);
                 let why = captured.and_then(|captured| explain::ended(captured.program.path()));
                 why.map(|why| format!("; {why}")).unwrap_or_default()

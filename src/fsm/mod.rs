@@ -27,7 +27,7 @@
 //! | `words` | events, actions, and the values in them, with their text form | nothing |
 //! | [`fleet`] | workers and slots, and what follows from them; the only writer of both | `words` |
 //! | `machine` | the decisions: what an event means, what is to be done next | `words`, `fleet` |
-//! | `view` | status, trace, snapshot, invariants: reads, and puts together again | all of them |
+//! | `view` | status, trace, snapshot, journal, invariants: reads, and puts together again | all of them |
 //!
 //! What is public is named without its room: `fsm::event`, `fsm::worker`, `fsm::status`.
 //!
@@ -81,5 +81,5 @@ mod words;
 
 pub use fleet::{backoff, index, slot, worker};
 pub use machine::{life, releases, requests, rollout, supervisor, supervisor::Supervisor};
-pub use view::{invariants, snapshot, status, trace};
+pub use view::{invariants, journal, snapshot, status, trace};
 pub use words::{action, config, event, id, notice, reason, signal, table, text, time, upgrade};

@@ -67,6 +67,7 @@ pub fn exit_status(status: ExitStatus) -> String {
             Some(name) => format!("killed by {name} (signal {number})"),
             None => format!("killed by signal {number}"),
         },
+        ExitStatus::Unknown => "ended, and nobody saw how".to_owned(),
     }
 }
 
@@ -206,6 +207,7 @@ pub(crate) fn failure_value(failure: &Failure) -> Value {
         Failure::Exited(ExitStatus::Signal(number)) => {
             members([("kind", text("killed")), ("message", words), ("signal", integer(*number))])
         }
+        Failure::Exited(ExitStatus::Unknown) => members([("kind", text("unknown")), ("message", words)]),
         Failure::Left => members([("kind", text("left")), ("message", words)]),
         Failure::Unacknowledged { pid, age } => members([
             ("kind", text("unacknowledged")),

@@ -9,7 +9,7 @@ use einhyrningsins::fsm::{
     signal::Signal,
     time::{Millis, Time},
 };
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Steele, Lea and Flood's `SplitMix64`: small, and the same everywhere.
 #[derive(Clone, Debug)]
@@ -73,6 +73,8 @@ pub struct Options {
     pub flaps: u64,
     /// How long a worker may take to be healthy.
     pub start: Millis,
+    /// Actions amid which the supervisor dies, and another takes its place.
+    pub deaths: u64,
     /// Whether the kernel breaks its promises.
     pub sabotage: bool,
 }
@@ -99,6 +101,8 @@ impl Options {
             murders: up_to(100),
             flaps: if rng.chance(200) { 500 } else { 0 },
             start: Millis(200),
+            // Every second run.
+            deaths: if seed % 2 == 1 { 1 + rng.below(60) } else { 0 },
             sabotage: false,
         }
     }
@@ -151,6 +155,7 @@ const BAD: [Nature; 8] = [
 
 #[derive(Clone, Debug)]
 struct Process {
+    worker: WorkerId,
     nature: Nature,
     acks_at: Option<Time>,
     ends_at: Option<Time>,
@@ -170,6 +175,8 @@ pub struct Kernel {
     zombies: BTreeMap<Pid, Process>,
     acks: VecDeque<(Pid, Pid, Option<Pid>)>,
     bad_generations: BTreeMap<Generation, Nature>,
+    /// Programs that are captured.
+    captured: BTreeSet<Generation>,
     next_request: u64,
 }
 
@@ -183,6 +190,7 @@ impl Kernel {
             zombies: BTreeMap::new(),
             acks: VecDeque::new(),
             bad_generations: BTreeMap::new(),
+            captured: BTreeSet::new(),
             next_request: 1,
         }
     }
@@ -237,8 +245,11 @@ impl Kernel {
                 self.signal(*pid, Signal::Usr2, Scope::Awake, now);
                 None
             }
-            Action::Forget { .. }
-            | Action::Sweep { .. }
+            Action::Forget { generation } => {
+                self.captured.remove(generation);
+                None
+            }
+            Action::Sweep { .. }
             | Action::Reply { .. }
             | Action::Progress { .. }
             | Action::Notice { .. }
@@ -260,7 +271,28 @@ impl Kernel {
                 self.bad_generations.insert(generation, nature);
             }
         }
+        self.captured.insert(generation);
         EventKind::Pinned { generation }
+    }
+
+    /// What an order came to, if it was carried out and nobody was told.
+    pub fn carried_out(&self, order: &Action) -> Option<EventKind> {
+        match order {
+            Action::Pin { generation, .. } if self.captured.contains(generation) => {
+                Some(EventKind::Pinned { generation: *generation })
+            }
+            Action::Spawn { worker, .. } => {
+                let all = self.processes.iter().chain(&self.zombies);
+                let found = all.filter(|(_, process)| process.worker == *worker).map(|(pid, _)| *pid).next();
+                found.map(|pid| EventKind::Spawned { worker: *worker, pid })
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether there is such a process, even one that has ended.
+    pub fn knows(&self, pid: Pid) -> bool {
+        self.processes.contains_key(&pid) || self.zombies.contains_key(&pid)
     }
 
     fn spawn(
@@ -302,7 +334,7 @@ impl Kernel {
             _ => soon(&mut self.rng, 150),
         };
         let how = if self.rng.chance(500) { ExitStatus::Code(1) } else { ExitStatus::Signal(11) };
-        self.processes.insert(pid, Process { nature, acks_at, ends_at, how });
+        self.processes.insert(pid, Process { worker, nature, acks_at, ends_at, how });
         EventKind::Spawned { worker, pid }
     }
 

@@ -12,6 +12,7 @@ mod cost;
 mod damage;
 mod explore;
 mod golden;
+mod handover;
 mod invariants;
 mod kernel;
 mod model;

@@ -122,10 +122,14 @@ fn chair(seat: &Seat) -> Chair {
     }
 }
 
+/// How many steps a supervisor takes before another goes on in its place.
+const REPLACED: usize = 7;
+
 /// Follows the instructions and compares after every step. Returns the history.
 fn compare(config: &Config, ops: &[Op]) -> Result<Vec<Step>, TestCaseError> {
     let failed = |what: &dyn std::fmt::Display, trace: &str| TestCaseError::fail(format!("{what}\n{trace}"));
     let mut world = World::new(config.clone(), Depth::Step).map_err(|why| failed(&why, ""))?;
+    world.keep_journal();
     let start = Event { at: Time(0), kind: EventKind::Start };
     let actions = vec![Action::Pin { generation: Generation(1), request: None }];
     let mut history = vec![Step { event: start, actions, taken: Vec::new() }];
@@ -136,6 +140,10 @@ fn compare(config: &Config, ops: &[Op]) -> Result<Vec<Step>, TestCaseError> {
         let event = Event { at: world.now, kind: kind.clone() };
         let actions = world.step(kind).map_err(|why| failed(&why, &world.trace))?;
         history.push(Step { event, actions, taken: Vec::new() });
+        if history.len().is_multiple_of(REPLACED) {
+            // Another supervisor goes on, and the model does not notice.
+            world.replace().map_err(|why| failed(&why, &world.trace))?;
+        }
         let expected = |history: &[Step]| {
             let picture = Model::of(config, &TABLE, history).map(Picture::expected);
             picture.map_err(|wrong| failed(&wrong, &world.trace))

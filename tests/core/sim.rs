@@ -6,7 +6,8 @@
 //! the fleet must become what was asked for within a bound that is computed from the configuration
 //! (I23, I24, I26, I27); then it is told to stop, and must end within another (I25), although some of
 //! its workers cannot be killed. Other runs are storms: workers are killed all the time, and upgrades
-//! must end nonetheless (I35).
+//! must end nonetheless (I35). In every second run the supervisor dies again and again, between any two actions
+//! or amid one, and another takes its place, which nobody may notice (H1, H2, H5).
 //!
 //! `SIM_SEED=N` runs one seed and prints its trace if it fails; `SIM_RUNS=N` runs that many.
 
@@ -18,14 +19,17 @@ use einhyrningsins::fsm::{
     action::{Action, Reply},
     backoff,
     config::{AckMode, BACKOFF_MAX, Config, KILL_AFTER, Patience},
-    event::{Command, EventKind, Strategy},
+    event::{Command, EventKind, ExitStatus, Strategy},
     id::{ClientId, RequestId, SlotId},
     life::Life,
     signal::{Shutdown, Signal},
     time::Millis,
     worker::PhaseTag,
 };
-use std::{collections::BTreeMap, env};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    env,
+};
 
 /// Runs in the ordinary test command.
 const RUNS: u64 = 2_000;
@@ -49,6 +53,8 @@ struct Sim {
     options: Options,
     next_request: u64,
     events: u64,
+    /// How often the supervisor has died.
+    deaths: u64,
     /// Final answers to requests.
     answers: BTreeMap<RequestId, Reply>,
 }
@@ -60,11 +66,14 @@ impl Sim {
         let mut world = World::new(config, Depth::Step)
             .map_err(|violation| Failed { why: violation.to_string(), trace: String::new() })?;
         world.tracing = tracing;
+        if options.deaths > 0 {
+            world.keep_journal();
+        }
         let answers = BTreeMap::new();
         let looks = world.supervisor.fleet().config().ack.looks();
         let mut kernel = Kernel::new(rng);
         kernel.looks = looks;
-        Ok(Self { world, kernel, options, next_request: 1_000_000, events: 0, answers })
+        Ok(Self { world, kernel, options, next_request: 1_000_000, events: 0, deaths: 0, answers })
     }
 
     fn fail(&self, why: impl Into<String>) -> Failed {
@@ -77,7 +86,7 @@ impl Sim {
 
     /// Tells the machine something and performs what it orders, as the shell does.
     fn tell(&mut self, kind: EventKind) -> Result<(), Failed> {
-        let mut facts = std::collections::VecDeque::from([kind]);
+        let mut facts = VecDeque::from([kind]);
         while let Some(kind) = facts.pop_front() {
             let actions = self.world.step(kind).map_err(|violation| self.fail(violation.to_string()))?;
             self.events += 1;
@@ -85,19 +94,73 @@ impl Sim {
                 let state = self.world.monitor.state(&self.world.supervisor);
                 state.map_err(|violation| self.fail(violation.to_string()))?;
             }
-            for action in actions {
-                let answer = self.kernel.perform(&action, self.world.now, &self.options);
-                facts.extend(answer);
-                if let Action::Reply { request, reply } = &action {
-                    self.answers.insert(*request, reply.clone());
+            for (done, action) in actions.iter().enumerate() {
+                if self.dies() {
+                    // Perhaps in the middle of the action, or before it. What was to be told is lost.
+                    let doubtful = self.kernel.rng.chance(500);
+                    if doubtful {
+                        self.perform(action);
+                    }
+                    self.deaths += 1;
+                    facts = self.take_over(done, doubtful)?;
+                    break;
                 }
-                if self.options.sabotage && matches!(action, Action::Signal { signal: Signal::Usr2, .. }) {
-                    self.kernel.lose_next_exit = true;
-                }
+                facts.extend(self.perform(action));
             }
             self.world.unanswered.clear();
+            if self.dies() {
+                self.deaths += 1;
+                facts = self.take_over(actions.len(), false)?;
+            }
         }
         Ok(())
+    }
+
+    fn dies(&mut self) -> bool {
+        self.kernel.rng.chance(self.options.deaths)
+    }
+
+    fn perform(&mut self, action: &Action) -> Vec<EventKind> {
+        if let Action::Reply { request, reply } = action {
+            self.answers.insert(*request, reply.clone());
+        }
+        let answers = self.kernel.perform(action, self.world.now, &self.options);
+        if self.options.sabotage && matches!(action, Action::Signal { signal: Signal::Usr2, .. }) {
+            self.kernel.lose_next_exit = true;
+        }
+        answers
+    }
+
+    /// Another supervisor goes on, as in `fsm-spec/handover.md`: so many of the last actions were done, the next one is
+    /// perhaps. Returns what there is to tell.
+    fn take_over(&mut self, done: usize, doubtful: bool) -> Result<VecDeque<EventKind>, Failed> {
+        let actions = self.world.replace().map_err(|why| self.fail(why))?;
+        let mut facts = VecDeque::new();
+        for (number, action) in actions.iter().enumerate().skip(done) {
+            let is_reply = matches!(action, Action::Reply { .. } | Action::Progress { .. });
+            let is_order = matches!(action, Action::Pin { .. } | Action::Bind { .. } | Action::Spawn { .. });
+            if !is_order && !(is_reply && doubtful && number == done) {
+                self.perform(action);
+            }
+        }
+        // Whoever has ended and was reaped before that could be told.
+        let believed = self.world.pids();
+        facts.extend(
+            believed.into_iter().filter(|pid| !self.kernel.knows(*pid)).map(|pid| EventKind::Exited {
+                pid,
+                status: ExitStatus::Unknown,
+                error: None,
+                orphans: false,
+            }),
+        );
+        let orders: Vec<Action> = self.world.supervisor.outstanding().collect();
+        for order in orders {
+            match self.kernel.carried_out(&order) {
+                Some(fact) => facts.push_back(fact),
+                None => facts.extend(self.perform(&order)),
+            }
+        }
+        Ok(facts)
     }
 
     fn request(&mut self, client: u64, command: Command) -> Result<RequestId, Failed> {
@@ -177,7 +240,7 @@ impl Sim {
     fn tell_start(&mut self) -> Result<(), Failed> {
         let orders = std::mem::take(&mut self.world.unanswered);
         for action in orders {
-            for kind in self.kernel.perform(&action, self.world.now, &self.options) {
+            for kind in self.perform(&action) {
                 self.tell(kind)?;
             }
         }
@@ -356,6 +419,7 @@ fn config(rng: &mut Rng, options: &Options) -> Config {
 #[derive(Debug, Default)]
 struct Ran {
     events: u64,
+    deaths: u64,
     time: Millis,
 }
 
@@ -374,6 +438,7 @@ fn run(seed: u64, options: Options, tracing: bool) -> Result<Ran, Failed> {
             sim.shutdown()?;
         }
         ran.events += sim.events;
+        ran.deaths += sim.deaths;
         ran.time = Millis(ran.time.0 + sim.world.now.0);
         rng = sim.kernel.rng;
     }
@@ -414,12 +479,17 @@ fn chaos_is_survived_and_calm_makes_everything_well() {
     for seed in seeds.clone() {
         let options = Options::drawn(seed, EVENTS);
         match run(seed, options, false) {
-            Ok(ran) => all = Ran { events: all.events + ran.events, time: Millis(all.time.0 + ran.time.0) },
+            Ok(ran) => {
+                let deaths = all.deaths + ran.deaths;
+                let time = Millis(all.time.0 + ran.time.0);
+                all = Ran { events: all.events + ran.events, deaths, time };
+            }
             Err(_) => panic!("{}", report(seed, &options)),
         }
     }
     let runs = seeds.count();
-    eprintln!("{runs} runs, {} events, {} simulated hours", all.events, all.time.0 / 3_600_000);
+    let (events, deaths, hours) = (all.events, all.deaths, all.time.0 / 3_600_000);
+    eprintln!("{runs} runs, {events} events, {deaths} deaths of the supervisor, {hours} simulated hours");
 }
 
 #[test]

@@ -13,6 +13,7 @@ use einhyrningsins::fsm::{
     },
     id::{ClientId, Errno, Generation, ListenerId, Pid, RequestId, WorkerId},
     invariants::{Monitor, Violation},
+    journal::{Resumed, Until, resume, write_event},
     signal::{Shutdown, Signal},
     text::Record as _,
     time::{Millis, Time},
@@ -112,10 +113,23 @@ pub struct World {
     pub exited: Option<u8>,
     /// Whether the trace is kept; a run that can be repeated need not until it has failed.
     pub tracing: bool,
+    /// What a supervisor that takes over reads, if one may: a snapshot, and all events since.
+    pub journal: Option<Journal>,
     depth: Depth,
     next_pid: u32,
     next_request: u64,
 }
+
+/// What is left of a supervisor.
+#[derive(Clone, Debug)]
+pub struct Journal {
+    /// As the shell writes it.
+    pub text: String,
+    events: usize,
+}
+
+/// Events before the journal is compacted.
+const COMPACTED: usize = 60;
 
 const NO_GROUP: Pid = Pid(3);
 const STRANGER: Pid = Pid(2);
@@ -135,6 +149,7 @@ impl World {
             unanswered: VecDeque::new(),
             exited: None,
             tracing: true,
+            journal: None,
             depth,
             next_pid: 100,
             next_request: 1,
@@ -149,6 +164,13 @@ impl World {
     /// If an invariant does not hold afterwards.
     pub fn step(&mut self, kind: EventKind) -> Result<Vec<Action>, Violation> {
         let event = Event { at: self.now, kind };
+        if let Some(journal) = &mut self.journal {
+            if journal.events == COMPACTED {
+                *journal = Journal::of(&self.supervisor);
+            }
+            journal.events += 1;
+            write_event(&mut journal.text, &event);
+        }
         let actions = self.supervisor.step(event.clone());
         if self.tracing {
             write_step(&mut self.trace, &event, &actions, State::of(&self.supervisor));
@@ -181,6 +203,27 @@ impl World {
             self.step(kind)?;
         }
         Ok(())
+    }
+
+    /// From here on the supervisor can be replaced.
+    pub fn keep_journal(&mut self) {
+        self.journal = Some(Journal::of(&self.supervisor));
+    }
+
+    /// The supervisor dies, and another takes its place. Returns what the last event called for.
+    ///
+    /// # Errors
+    /// If it is not what the first one was.
+    pub fn replace(&mut self) -> Result<Vec<Action>, String> {
+        let Some(journal) = &self.journal else { return Err("there is no journal".into()) };
+        let Resumed { supervisor, last, .. } =
+            resume(&journal.text, Until::Last).map_err(|why| format!("refused: {why}\n{}", journal.text))?;
+        let (found, lost) = (supervisor.snapshot(), self.supervisor.snapshot());
+        if found != lost {
+            return Err(format!("lost:\n{lost}\nfound:\n{found}\njournal:\n{}", journal.text));
+        }
+        self.supervisor = supervisor;
+        Ok(last.map(|(_, actions)| actions).unwrap_or_default())
     }
 
     /// Answers everything well, in order, until nothing waits.
@@ -353,6 +396,12 @@ impl World {
             8 => EventKind::Exited { pid: STRANGER, status: ExitStatus::Code(0), error: None, orphans: true },
             _ => EventKind::SpawnFailed { worker: WorkerId(1), error },
         }
+    }
+}
+
+impl Journal {
+    fn of(supervisor: &Supervisor) -> Self {
+        Self { text: supervisor.snapshot(), events: 0 }
     }
 }
 

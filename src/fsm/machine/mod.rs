@@ -4,6 +4,7 @@
 mod command;
 pub mod life;
 mod lifecycle;
+mod outstanding;
 mod proof;
 mod reconcile;
 pub mod releases;

@@ -1,7 +1,7 @@
 //! The whole state as text, and back: what a supervisor hands to the one that takes its place.
 //!
 //! ```text
-//! einhyrningsins-snapshot 4
+//! einhyrningsins-snapshot 6
 //! config target=2 …
 //! clock now=1500 skipped=0
 //! life up
@@ -41,9 +41,15 @@ use draft::Draft;
 mod draft;
 
 /// The version of the format.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
+
+/// The oldest version that is read. What came since: 6, the status `unknown` of a process that ended.
+pub const OLDEST: u32 = 5;
 
 const NAME: &str = "einhyrningsins-snapshot";
+
+/// How the last line begins.
+pub(super) const END: &str = "end ";
 
 /// Why a snapshot is refused. Nothing of it was used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -144,12 +150,25 @@ impl Supervisor {
     /// The whole state as text. Walks over all slots and workers.
     #[must_use]
     pub fn snapshot(&self) -> String {
-        let mut out = format!("{NAME} {VERSION}\n{}\n", self.fleet().config().to_line());
+        let mut out = String::new();
+        self.save(|line| out.push_str(line));
+        out
+    }
+
+    /// The same, a line at a time.
+    pub fn save(&self, mut write: impl FnMut(&str)) {
+        let mut seal = Seal::default();
+        let mut line = format!("{NAME} {VERSION}\n{}\n", self.fleet().config().to_line());
+        seal.add(&line);
+        write(&line);
         for entry in self.entries() {
-            entry.write(&mut out);
-            out.push('\n');
+            line.clear();
+            entry.write(&mut line);
+            line.push('\n');
+            seal.add(&line);
+            write(&line);
         }
-        sealed(&out)
+        write(&format!("{seal}\n"));
     }
 
     fn entries(&self) -> impl Iterator<Item = Entry> + '_ {
@@ -202,7 +221,37 @@ impl Supervisor {
 /// The lines before the last with the last line that fits them: the number of lines and their sum.
 #[must_use]
 pub fn sealed(body: &str) -> String {
-    format!("{body}end lines={} sum={:016x}\n", body.lines().count(), checksum(body))
+    let mut seal = Seal::default();
+    seal.add(body);
+    format!("{body}{seal}\n")
+}
+
+/// What the last line says of those before it.
+struct Seal {
+    lines: usize,
+    /// Fowler, Noll and Vo's hash, 64 bits, variant 1a: finds damage, not malice.
+    sum: u64,
+}
+
+impl Default for Seal {
+    fn default() -> Self {
+        Self { lines: 0, sum: 0xcbf2_9ce4_8422_2325 }
+    }
+}
+
+impl Seal {
+    /// Takes whole lines in.
+    fn add(&mut self, lines: &str) {
+        self.lines += lines.lines().count();
+        let mixed = |sum: u64, byte| (sum ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        self.sum = lines.bytes().fold(self.sum, mixed);
+    }
+}
+
+impl fmt::Display for Seal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{END}lines={} sum={:016x}", self.lines, self.sum)
+    }
 }
 
 /// Checks the first and the last line, and returns everything before the last.
@@ -210,9 +259,9 @@ fn verified(text: &str) -> Result<&str, BadSnapshot> {
     let first = text.lines().next().unwrap_or_default();
     let version = first.strip_prefix(NAME).and_then(|rest| rest.trim().parse::<u32>().ok());
     match version {
-        Some(VERSION) => {}
+        Some(OLDEST..=VERSION) => {}
         Some(other) => {
-            let message = format!("version {other} is not known, only {VERSION}");
+            let message = format!("version {other} is not known, only {OLDEST} to {VERSION}");
             return Err(BadSnapshot { line: 1, message });
         }
         None => return Err(BadSnapshot { line: 1, message: format!("`{NAME} VERSION` expected") }),
@@ -220,18 +269,13 @@ fn verified(text: &str) -> Result<&str, BadSnapshot> {
     let without_end = text.strip_suffix('\n').ok_or_else(|| whole("cut short: the last line has no end"))?;
     let begin = without_end.rfind('\n').map_or(0, |at| at + 1);
     let (body, last) = text.split_at_checked(begin).unwrap_or_default();
-    let expected = format!("end lines={} sum={:016x}", body.lines().count(), checksum(body));
-    if last.trim_end() == expected {
+    let mut expected = Seal::default();
+    expected.add(body);
+    if last.trim_end() == expected.to_string() {
         Ok(body)
-    } else if last.starts_with("end ") {
+    } else if last.starts_with(END) {
         Err(whole("damaged: the lines do not add up to what the last one says"))
     } else {
         Err(whole("cut short: the last line is not `end …`"))
     }
-}
-
-/// Fowler, Noll and Vo's hash, 64 bits, variant 1a: finds damage, not malice.
-fn checksum(text: &str) -> u64 {
-    text.bytes()
-        .fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }

@@ -310,6 +310,9 @@ impl Field for SpawnError {
     }
 }
 
+/// The word for a status that nobody has seen.
+const UNKNOWN: &str = "unknown";
+
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExitStatus {
@@ -317,6 +320,8 @@ pub enum ExitStatus {
     Code(i32),
     /// This signal ended it, by the system's number.
     Signal(i32),
+    /// Nobody has seen how: the supervisor was not there, or could not keep what it had seen.
+    Unknown,
 }
 
 impl Field for ExitStatus {
@@ -324,12 +329,14 @@ impl Field for ExitStatus {
         match self {
             Self::Code(code) => put_display(out, code),
             Self::Signal(number) => put_display(out, format_args!("signal:{number}")),
+            Self::Unknown => out.push_str(UNKNOWN),
         }
     }
 
     fn get(word: &str) -> Result<Self, BadText> {
         match word.strip_prefix("signal:") {
             Some(number) => i32::get(number).map(Self::Signal),
+            None if word == UNKNOWN => Ok(Self::Unknown),
             None => i32::get(word).map(Self::Code),
         }
     }
