@@ -160,15 +160,20 @@ impl Shell<'_> {
         }
     }
 
-    /// Starts workers that are to be started; in several turns if that takes long.
+    /// Starts workers that are to be started; in several turns if that takes long. The core is told of them when
+    /// all have been: after a fork, each page of ours that is written to is copied first, and the core writes to
+    /// many.
     pub(super) fn start_workers(&mut self) {
         let start = self.clock.now();
+        let mut facts = Vec::new();
         while let Some((worker, slot, generation)) = self.to_start.pop_front() {
-            let fact = self.spawn(worker, slot, generation);
-            self.tell(fact);
+            facts.push(self.spawn(worker, slot, generation));
             if self.clock.now() > start + STARTING {
-                return;
+                break;
             }
+        }
+        for fact in facts {
+            self.tell(fact);
         }
     }
 
