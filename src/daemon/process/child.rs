@@ -2,10 +2,14 @@
 //!
 //! All of [`Plan::run`] is async-signal-safe (signal-safety(7)): system calls and plain memory, nothing that
 //! allocates, locks or panics. Only [the spawner](super::Spawner) makes plans.
+//!
+//! What every child does it does by `syscall` rather than by the C library's functions: each page of code that it
+//! comes to, and each page of memory that it writes to, is a page fault of its own, and those are most of what it
+//! costs.
 
 use super::{
     super::program::{Kind, spawn_error},
-    inherited::{FileLimit, default_signal},
+    inherited::{FileLimit, default_signal, let_signals_in},
     known,
     moves::Move,
     nice,
@@ -16,7 +20,7 @@ use crate::fsm::{event::SpawnStage, id::Pid};
 use nix::{
     errno::Errno as Sys,
     fcntl::{FcntlArg, FdFlag, fcntl},
-    libc::{self, c_char, c_int},
+    libc::{self, c_char, c_int, c_long, c_void, pid_t},
     sys::{
         prctl,
         signal::{self, SigSet},
@@ -25,6 +29,7 @@ use nix::{
 };
 use std::{
     os::fd::{BorrowedFd, RawFd},
+    ptr,
     sync::atomic::AtomicU64,
 };
 
@@ -79,7 +84,7 @@ impl Plan<'_> {
     pub(super) fn fork(self) -> Result<Pid, Sys> {
         let mask = SigSet::all().thread_swap_mask(signal::SigmaskHow::SIG_SETMASK)?;
         // SAFETY: the child calls `run` and nothing else, which keeps to async-signal-safe functions.
-        let forked = unsafe { unistd::fork() };
+        let forked = unsafe { fork() };
         if let Ok(ForkResult::Child) = forked {
             self.run()
         }
@@ -117,7 +122,9 @@ impl Plan<'_> {
         match self.displaced {
             // SAFETY: the path is a C string, both arrays end with a null pointer and point to C
             // strings; their owners, the program and the spawner, are not touched in the child.
-            None => unsafe { libc::execve(self.executable, arguments, environment) },
+            None => unsafe {
+                libc::syscall(libc::SYS_execve, self.executable, arguments, environment) as c_int
+            },
             // SAFETY: as above. The system call itself: not every C library has a wrapper for it.
             Some(Displaced { place, .. }) => unsafe {
                 let flags = libc::AT_EMPTY_PATH;
@@ -129,10 +136,9 @@ impl Plan<'_> {
     fn prepare(&self) -> Result<(), (SpawnStage, Sys)> {
         if let Some(place) = self.own_pid {
             // SAFETY: the spawner keeps the room and does not exist in the child.
-            unsafe { place.write(unistd::getpid().as_raw().unsigned_abs()) };
+            unsafe { place.write(own_pid()) };
         }
-        let itself = unistd::Pid::from_raw(0);
-        unistd::setpgid(itself, itself).map_err(|errno| (SpawnStage::Setpgid, errno))?;
+        lead_a_group().map_err(|errno| (SpawnStage::Setpgid, errno))?;
         // Before signals are let in: a handler of the parent's must not run here. And `execve` keeps
         // what is ignored ignored.
         self.signals.iter().copied().for_each(default_signal);
@@ -148,7 +154,7 @@ impl Plan<'_> {
             unistd::fchdir(borrow(directory)).map_err(|errno| (SpawnStage::Chdir, errno))?;
         }
         self.hand_over().map_err(|errno| (SpawnStage::Files, errno))?;
-        SigSet::empty().thread_set_mask().map_err(|errno| (SpawnStage::Signals, errno))
+        let_signals_in().map_err(|errno| (SpawnStage::Signals, errno))
     }
 
     /// Puts every descriptor where it belongs, and closes all others. Takes no number that is not given:
@@ -177,12 +183,48 @@ impl Orphaned {
     }
 }
 
+/// Makes a child as fork(2) does, by the system call itself: it has nothing of the C library's own to put right, since
+/// it becomes another program.
+///
+/// # Safety
+/// The child may do what is async-signal-safe, and what does not ask the C library which process or thread it is.
+unsafe fn fork() -> Result<ForkResult, Sys> {
+    let (none, signal) = (ptr::null_mut::<c_void>(), libc::SIGCHLD as usize as *mut c_void);
+    // The stack is the same, so there is none to be named. It stands first on one kind of machine.
+    let (first, second) = if cfg!(target_arch = "s390x") { (none, signal) } else { (signal, none) };
+    // SAFETY: as the caller promises. Nothing is shared with the child, and nothing is written to.
+    let made = unsafe { libc::syscall(libc::SYS_clone, first, second, none, none, none) };
+    match Sys::result(made)? {
+        0 => Ok(ForkResult::Child),
+        child => pid_t::try_from(child)
+            .map(|child| ForkResult::Parent { child: unistd::Pid::from_raw(child) })
+            .map_err(|_| Sys::EINVAL),
+    }
+}
+
+/// Which process this is. C libraries of old remember it, and would have the parent's.
+fn own_pid() -> u32 {
+    // SAFETY: takes and returns numbers only. Cannot fail.
+    let pid = unsafe { libc::syscall(libc::SYS_getpid) };
+    u32::try_from(pid).unwrap_or(0)
+}
+
+/// Makes the calling process the first of a group of its own, setpgid(2).
+fn lead_a_group() -> Result<(), Sys> {
+    // SAFETY: takes and returns numbers only.
+    Sys::result(unsafe { libc::syscall(libc::SYS_setpgid, 0, 0) }).map(drop)
+}
+
 /// Duplicates a descriptor to a number; the duplicate stays open in the program.
 pub(super) fn place(source: RawFd, target: RawFd) -> Result<(), Sys> {
-    // SAFETY: dup2 and fcntl take any numbers; the parent's owners of descriptors do not exist in the
+    // SAFETY: dup3 and fcntl take any numbers; the parent's owners of descriptors do not exist in the
     // child, where alone this is called.
     let done = unsafe {
-        if source == target { libc::fcntl(source, libc::F_SETFD, 0) } else { libc::dup2(source, target) }
+        if source == target {
+            c_long::from(libc::fcntl(source, libc::F_SETFD, 0))
+        } else {
+            libc::syscall(libc::SYS_dup3, source, target, 0)
+        }
     };
     Sys::result(done).map(drop)
 }

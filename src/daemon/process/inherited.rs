@@ -64,6 +64,22 @@ pub(super) fn is_default(number: c_int) -> bool {
     action.iter().all(|word| *word == 0)
 }
 
+/// Blocks no signal any more. Fit for a forked child.
+pub(super) fn let_signals_in() -> Result<(), Sys> {
+    let none = 0_u64;
+    // SAFETY: reads no more than `none`.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const none,
+            ptr::null_mut::<u64>(),
+            SIGNAL_SET_SIZE,
+        )
+    };
+    Sys::result(done).map(drop)
+}
+
 /// What whoever started the supervisor wants of SIGHUP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Hangup {
