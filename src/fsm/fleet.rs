@@ -265,8 +265,13 @@ impl Fleet {
             .flatten()
             .map(|worker| (worker, self.worker_entries(worker)))
             .collect();
-        for id in (before..target).map(SlotId) {
-            self.slots.entry(id).or_insert_with(|| Slot::new(generation));
+        let fresh = (before..target).map(SlotId).filter(|id| !self.slots.contains_key(id));
+        let fresh: BTreeMap<SlotId, Slot> = fresh.map(|id| (id, Slot::new(generation))).collect();
+        if self.slots.is_empty() {
+            // A map that is made at once has full nodes; one that has grown by and by takes half as much again.
+            self.slots = fresh;
+        } else {
+            self.slots.extend(fresh);
         }
         self.extent.target = target;
         for (id, before) in workers {
