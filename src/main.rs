@@ -19,21 +19,27 @@ use std::{
 mod demo;
 
 fn main() -> ExitCode {
-    let mut args = env::args_os();
+    let mut args = env::args_os().peekable();
     let called = args.next().unwrap_or_default();
-    if einhorn::is_called(&called, einhorn::NAME) { as_einhorn(args) } else { as_ourselves(args) }
+    // What comes behind it is the command line of the supervisor that asks, which is to make sense to this version.
+    let is_checked = args.next_if(|first| first == daemon::CHECK_HANDOVER).is_some();
+    let run = if is_checked { |_: &Options| daemon::check_handover() } else { run };
+    if einhorn::is_called(&called, einhorn::NAME) { as_einhorn(args, run) } else { as_ourselves(args, run) }
 }
 
-fn as_ourselves(args: impl Iterator<Item = OsString>) -> ExitCode {
+fn as_ourselves(args: impl Iterator<Item = OsString>, run: fn(&Options) -> ExitCode) -> ExitCode {
     match parse(args, is_program) {
         Ok(Parsed::Run(options)) => run(&options),
         Ok(Parsed::Checked) => ExitCode::SUCCESS,
         Ok(Parsed::Print(text)) => COMMAND_LINE.print(text),
-        Err(error) => COMMAND_LINE.refuse(&error),
+        Err(error) => {
+            daemon::give_back(&error.to_string());
+            COMMAND_LINE.refuse(&error)
+        }
     }
 }
 
-fn as_einhorn(args: impl Iterator<Item = OsString>) -> ExitCode {
+fn as_einhorn(args: impl Iterator<Item = OsString>, run: fn(&Options) -> ExitCode) -> ExitCode {
     let folder = einhorn::folder(|name| env::var_os(name), Path::is_dir);
     match einhorn::parse(args, &folder) {
         Ok(einhorn::Parsed::Run(options)) => run(&options),
@@ -44,7 +50,10 @@ fn as_einhorn(args: impl Iterator<Item = OsString>) -> ExitCode {
             let _ = COMMAND_LINE.tell(&einhorn::usage());
             ExitCode::FAILURE
         }
-        Err(error) => einhorn::COMMAND_LINE.refuse(&error),
+        Err(error) => {
+            daemon::give_back(&error.to_string());
+            einhorn::COMMAND_LINE.refuse(&error)
+        }
     }
 }
 

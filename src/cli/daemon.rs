@@ -44,6 +44,7 @@ pub enum Key {
     SocketPath,
     CommandSocketAsFd,
     Pidfile,
+    ReexecAs,
     Lockfile,
     Verbose,
     Quiet,
@@ -269,6 +270,13 @@ const MESSAGES: &[Opt<Key>] = &[
          and remove the file at the end.",
     )
     .short('e'),
+    Opt::valued(
+        Key::ReexecAs,
+        "reexec-as",
+        "PATH",
+        "The program that takes the supervisor's place, with all that it has, when `einhyrningsinsctl reexec` asks for \
+         it. [default: what is there by then where the supervisor was started from]",
+    ),
     Opt::valued(
         Key::Lockfile,
         "lockfile",

@@ -1,9 +1,19 @@
 //! The control socket's own file: a [`Place`] with a listener for its owner alone.
 
-use super::place::{self, Place, PlaceError};
+use super::{
+    kept::{Bytes, File, Kept},
+    place::{self, Identity, Place, PlaceError},
+};
 use mio::net::UnixListener;
 use nix::sys::stat::Mode;
-use std::{fmt, io, os::unix::net, path::Path};
+use std::{
+    fmt, io,
+    os::{
+        fd::{AsRawFd as _, OwnedFd},
+        unix::net,
+    },
+    path::{Path, PathBuf},
+};
 
 /// A control socket that is ours.
 #[derive(Debug)]
@@ -17,6 +27,18 @@ impl Claim {
     /// else alone.
     pub(crate) fn new(path: &Path) -> Result<Self, ClaimError> {
         Ok(Self { place: Place::take(path, listen).map_err(ClaimError)? })
+    }
+
+    /// The one that whoever was here before has claimed.
+    pub(crate) fn adopt(path: PathBuf, identity: Identity, socket: OwnedFd) -> Self {
+        let listener = UnixListener::from_std(net::UnixListener::from(socket));
+        Self { place: Place::adopt(path, identity, listener) }
+    }
+
+    /// What is kept of it.
+    pub(crate) fn kept(&self) -> Kept {
+        let file = File::new(self.listener().as_raw_fd(), self.place.identity());
+        Kept::Door { path: Bytes::of(self.path()), file }
     }
 
     /// Where clients connect. It does not block.

@@ -1,5 +1,6 @@
 //! One connection to the control socket: lines in, lines out, both in bounded memory.
 
+use super::kept::{Buffers, Bytes};
 use crate::{
     fsm::{
         id::{Pid, RequestId},
@@ -49,17 +50,10 @@ pub(crate) struct InFlight {
     pub(crate) request: RequestId,
     /// What the client calls it, and how it wrote it.
     pub(crate) reply_to: ReplyTo,
-    /// If it is a report: who sends one may not read that it is refused.
-    pub(crate) report: Option<Report>,
-}
-
-/// What somebody has said of a worker.
-#[derive(Debug)]
-pub(crate) struct Report {
-    /// The line as it came.
+    /// As it came.
     pub(crate) line: Vec<u8>,
-    /// The process that it is about.
-    pub(crate) pid: Pid,
+    /// If it is a report, the process that it is about: who sends one may not read that it is refused.
+    pub(crate) reported: Option<Pid>,
 }
 
 /// What a connection is for.
@@ -96,6 +90,8 @@ pub(crate) struct Client {
     unsent: Vec<u8>,
     /// How often in a row what is unsent could not be sent, though there was room for it.
     setbacks: u32,
+    /// Whether it is noted that there is something of it which a crash would lose.
+    pub(crate) noted: bool,
 }
 
 impl Client {
@@ -114,7 +110,24 @@ impl Client {
             unread: Vec::new(),
             unsent: Vec::new(),
             setbacks: 0,
+            noted: false,
         }
+    }
+
+    /// What has passed between it and us only in part. What was read of a line that is not complete comes first.
+    pub(crate) fn buffers(&self) -> Buffers {
+        let unread = [self.input.partial(), &self.unread].concat();
+        Buffers { unread: Bytes(unread), unsent: Bytes(self.unsent.clone()) }
+    }
+
+    /// Takes that over.
+    pub(crate) fn adopt(&mut self, buffers: Buffers) {
+        (self.unread, self.unsent) = (buffers.unread.0, buffers.unsent.0);
+    }
+
+    /// Whether there is anything of that.
+    pub(crate) fn is_cut(&self) -> bool {
+        !(self.unread.is_empty() && self.unsent.is_empty() && self.input.partial().is_empty())
     }
 
     /// How much memory is kept for it, in bytes: what it has sent and was not taken yet, and what it has not

@@ -3,30 +3,44 @@
 
 use crate::fsm::time::Time;
 use nix::time::{ClockId, clock_gettime};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 /// A running clock. The core has a `Clock` too, which is told the time and reads none.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Monotonic {
-    start: Instant,
+    /// Since when it runs, on the system's clock.
+    origin: Duration,
 }
 
 impl Monotonic {
     /// Starts a clock at zero.
-    #[expect(clippy::disallowed_methods, reason = "the place where time is read")]
     pub(crate) fn start() -> Self {
-        Self { start: Instant::now() }
+        Self { origin: monotonic() }
+    }
+
+    /// The clock that began at `origin`, which goes on.
+    pub(crate) fn since(origin: u64) -> Self {
+        Self { origin: Duration::from_nanos(origin) }
+    }
+
+    /// When it began, in nanoseconds of the system's monotonic clock.
+    pub(crate) fn origin(&self) -> u64 {
+        u64::try_from(self.origin.as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn elapsed(&self) -> Duration {
+        monotonic().saturating_sub(self.origin)
     }
 
     /// The present, rounded down: a deadline that it has reached has truly passed.
     pub(crate) fn now(&self) -> Time {
-        Time(u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX))
+        Time(u64::try_from(self.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
 
     /// How long it is until `deadline`; zero if it has passed. Whoever sleeps that long finds that
     /// [`now`](Self::now) has reached it.
     pub(crate) fn until(&self, deadline: Time) -> Duration {
-        Duration::from_millis(deadline.0).saturating_sub(self.start.elapsed())
+        Duration::from_millis(deadline.0).saturating_sub(self.elapsed())
     }
 }
 
@@ -39,9 +53,13 @@ pub(crate) fn time_of_day() -> u64 {
 /// The system's monotonic clock in microseconds, for those who compare it with what they have read from it
 /// themselves.
 pub(crate) fn monotonic_micros() -> u64 {
+    u64::try_from(monotonic().as_micros()).unwrap_or(u64::MAX)
+}
+
+/// The system's monotonic clock.
+pub(crate) fn monotonic() -> Duration {
     // Cannot fail: that clock is always there.
-    let time = clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from).unwrap_or_default();
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from).unwrap_or_default()
 }
 
 #[cfg(test)]

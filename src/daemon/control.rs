@@ -6,9 +6,11 @@
 
 use super::{
     claim::Claim,
-    client::{Client, InFlight, Peer, Purpose, Report},
+    client::{Client, InFlight, Peer, Purpose},
     crowd::{Crowd, Room},
     door::Door,
+    journal::Journal,
+    kept::Kept,
     process,
     refused::{Refusal, Sent},
     reserve::{self, can_be_had, is_kept_back},
@@ -24,19 +26,18 @@ use crate::{
 use log::{debug, warn};
 use mio::{Interest, Registry, Token, event::Event, net::UnixStream};
 use nix::{
-    errno::Errno,
     sys::socket::{getsockopt, sockopt::PeerCredentials},
     unistd::geteuid,
 };
 use std::{
     collections::BTreeMap,
     io::{self, ErrorKind},
-    os::{
-        fd::{AsFd as _, BorrowedFd, OwnedFd},
-        unix::net,
-    },
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     path::Path,
 };
+
+mod keeping;
+mod reports;
 
 /// How many clients there may be. The longest silent one makes room for the next.
 const CLIENTS_MAX: usize = 1_000;
@@ -99,6 +100,7 @@ const REPORTS_ONLY: &str = "over the connection that a worker inherits (EINHORN_
 /// The control socket and everyone connected to it.
 #[derive(Debug)]
 pub(crate) struct Control {
+    journal: Journal,
     door: Door,
     registry: Registry,
     crowd: Crowd,
@@ -118,9 +120,10 @@ pub(crate) struct Control {
 }
 
 impl Control {
-    pub(crate) fn new(claim: Claim, registry: Registry) -> io::Result<Self> {
+    pub(crate) fn new(claim: Claim, registry: Registry, journal: Journal) -> io::Result<Self> {
         let door = Door::new(claim, registry.try_clone()?)?;
         Ok(Self {
+            journal,
             door,
             registry,
             crowd: Crowd::new(),
@@ -156,6 +159,7 @@ impl Control {
         // Whoever connected before that would be lost with the old listener.
         self.accept(now);
         self.door.mend(now);
+        self.journal.keep(&self.door.kept());
     }
 
     /// Gives the path back. Called once, at the end.
@@ -180,7 +184,7 @@ impl Control {
             if let Some(client) = self.crowd.get_mut(id) {
                 client.flush();
             }
-            self.crowd.weigh(id);
+            self.weigh(id);
             // It may have been given up.
             self.crowd.stir(id);
         }
@@ -273,51 +277,19 @@ impl Control {
         let pid = Pid(u32::try_from(peer.pid()).unwrap_or_default());
         // Asked now, since by the time it is heard it may have ended: not everybody waits for an answer.
         let peer = Peer { pid, user: peer.uid(), group: process::group_of(pid) };
-        self.crowd.insert(id, Client::new(stream, peer, Purpose::Requests));
+        self.enter(id, Client::new(stream, peer, Purpose::Requests));
     }
 
     /// Sees to it that events of a connection are told of, under a name of its own.
     fn watch(&mut self, stream: &mut UnixStream) -> io::Result<ClientId> {
         let id = self.crowd.next_id();
-        let token = Token(usize::try_from(id.0).unwrap_or(0).saturating_add(FIRST_CLIENT));
-        self.registry.register(stream, token, Interest::READABLE | Interest::WRITABLE)?;
+        self.watch_as(stream, id)?;
         Ok(id)
     }
 
-    /// Makes a connection for a worker to inherit. Clients make room for it; without the descriptors that are
-    /// kept back nobody could ask for fewer workers.
-    ///
-    /// # Errors
-    /// If the system lacks what it takes. All that can fail is done here, before there is a worker.
-    pub(crate) fn prepare(&mut self) -> io::Result<Connection> {
-        // The worker's end blocks, as programs expect of what they inherit.
-        let (mut ours, mut theirs) = net::UnixStream::pair()?;
-        while is_kept_back(&ours) {
-            if !self.send_one_away(Room::ForWorkers) {
-                return Err(Errno::EMFILE.into());
-            }
-            (ours, theirs) = net::UnixStream::pair()?;
-        }
-        ours.set_nonblocking(true)?;
-        let mut ours = UnixStream::from_std(ours);
-        let id = self.watch(&mut ours)?;
-        Ok(Connection { id, ours, theirs: theirs.into() })
-    }
-
-    /// The worker has been made: whatever comes over the connection comes from that process.
-    pub(crate) fn adopt(&mut self, connection: Connection, worker: Pid) {
-        let Connection { id, ours, theirs } = connection;
-        drop(theirs);
-        let peer = Peer { pid: worker, user: geteuid().as_raw(), group: Some(worker) };
-        self.crowd.insert(id, Client::new(ours, peer, Purpose::Reports));
-        self.inherited.insert(worker, id);
-    }
-
-    /// A worker has ended: nobody speaks for it any more, whoever has its connection.
-    pub(crate) fn disown(&mut self, worker: Pid) {
-        if let Some(id) = self.inherited.remove(&worker) {
-            self.remove(id);
-        }
+    fn watch_as(&self, stream: &mut UnixStream, id: ClientId) -> io::Result<()> {
+        let token = Token(usize::try_from(id.0).unwrap_or(0).saturating_add(FIRST_CLIENT));
+        self.registry.register(stream, token, Interest::READABLE | Interest::WRITABLE)
     }
 
     /// Closes the connection of one that can be spared.
@@ -333,14 +305,14 @@ impl Control {
     /// Sees to it that all clients together take no more memory than they may, after one of them spoke or was
     /// spoken to.
     fn relieve(&mut self, speaking: ClientId) {
-        self.crowd.weigh(speaking);
+        self.weigh(speaking);
         while let Some(id) = self.crowd.too_heavy(speaking) {
             debug!("control socket: client {id} takes too much memory");
             match self.crowd.get_mut(id) {
                 // Somebody is to learn that nobody waits for the answer any more.
                 Some(client) if client.in_flight.is_some() => {
                     client.give_up();
-                    self.crowd.weigh(id);
+                    self.weigh(id);
                     self.crowd.stir(id);
                 }
                 _ => self.remove(id),
@@ -350,6 +322,7 @@ impl Control {
 
     fn remove(&mut self, id: ClientId) {
         if let Some(mut client) = self.crowd.remove(id) {
+            self.journal.keep(&Kept::Left { client: id });
             if self.crowd.len() < self.room / 2 {
                 self.room = CLIENTS_MAX;
             }
@@ -377,7 +350,7 @@ impl Control {
         if event.is_writable() {
             client.flush();
         }
-        self.crowd.weigh(id);
+        self.weigh(id);
         self.crowd.stir(id);
     }
 
@@ -436,8 +409,9 @@ impl Control {
             Ok(Request { reply_to, operation }) => {
                 let number = self.next_request;
                 self.next_request = RequestId(number.0 + 1);
-                let report = operation.reported().map(|pid| Report { line, pid });
-                client.in_flight = Some(InFlight { request: number, reply_to, report });
+                let reported = operation.reported();
+                self.journal.keep(&keeping::request(number, id, &line));
+                client.in_flight = Some(InFlight { request: number, reply_to, line, reported });
                 self.requests.insert(number, id);
                 self.crowd.heard(id);
                 Some(Incoming::Asked(Asked { client: id, request: number, peer, operation }))
@@ -456,8 +430,9 @@ impl Control {
     /// That a report is refused, if it is a report that would be answered so.
     pub(crate) fn refusal(&self, request: RequestId, envelope: &Envelope) -> Option<Refusal> {
         let client = self.crowd.get(*self.requests.get(&request)?)?;
-        let Report { line, pid } = client.in_flight.as_ref()?.report.as_ref().filter(|_| !envelope.ok)?;
-        Some(Refusal { peer: client.peer, sent: Sent::report(line, *pid), why: envelope.message.clone() })
+        let InFlight { line, reported, .. } = client.in_flight.as_ref().filter(|_| !envelope.ok)?;
+        let sent = Sent::report(line, (*reported)?);
+        Some(Refusal { peer: client.peer, sent, why: envelope.message.clone() })
     }
 
     /// Sends a line about a request; the last one unless it says `wait`.
@@ -466,11 +441,15 @@ impl Control {
             return;
         };
         let last = !envelope.wait;
+        if last {
+            self.journal.keep(&Kept::Answered { request });
+        }
         if let Some(client) = self.crowd.get_mut(id) {
             let reply_to = client.in_flight.as_ref().map(|in_flight| in_flight.reply_to.clone());
             let line = envelope.answering(reply_to.unwrap_or_default()).encode();
             client.say(&line);
             if last {
+                self.journal.answered(request);
                 client.in_flight = None;
             }
             // It may have sent more meanwhile, or turned out to be gone.
@@ -491,6 +470,7 @@ impl Control {
         let Some(in_flight) = client.in_flight.take() else {
             return false;
         };
+        self.journal.keep(&Kept::Answered { request: in_flight.request });
         // Nothing more may come from it, and no event either: it is to be looked at once more.
         self.crowd.stir(id);
         self.requests.remove(&in_flight.request).is_some()

@@ -88,6 +88,21 @@ impl Crowd {
         id
     }
 
+    /// The same, without giving it.
+    pub(crate) fn coming(&self) -> ClientId {
+        self.next_client
+    }
+
+    /// Somebody has that name; those to come have others.
+    pub(crate) fn follow(&mut self, id: ClientId) {
+        self.next_client = self.next_client.max(ClientId(id.0.saturating_add(1)));
+    }
+
+    /// All of them.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (ClientId, &Client)> {
+        self.clients.iter().map(|(id, client)| (*id, client))
+    }
+
     /// Time goes on; as of this moment, clients have been silent for so long.
     pub(crate) fn pass(&mut self, now: Time) {
         self.now = now;

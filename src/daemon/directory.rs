@@ -7,7 +7,10 @@
 //! directory of anybody: the supervisor stays where it is, and workers are the business of
 //! [`process`](super::process).
 
-use super::place::Identity;
+use super::{
+    kept::{Bytes, Kept},
+    place::Identity,
+};
 use nix::{
     errno::Errno,
     fcntl::{AT_FDCWD, AtFlags, OFlag, open},
@@ -55,6 +58,19 @@ impl Whereabouts {
                 Self::Named(start.join(chosen))
             }
         }
+    }
+
+    /// What is kept of it.
+    pub(crate) fn kept(&self) -> Option<Kept> {
+        match self {
+            Self::Named(name) => Some(Kept::Whereabouts { name: Bytes::of(name) }),
+            Self::Here => None,
+        }
+    }
+
+    /// The one that was kept.
+    pub(crate) fn adopt(name: Option<Bytes>) -> Self {
+        name.map_or(Self::Here, |name| Self::Named(name.text().into()))
     }
 
     /// How people know it.
@@ -122,6 +138,21 @@ impl Directory {
         let base = real.as_deref().unwrap_or(otherwise).to_path_buf();
         let names = given.into_iter().chain(real).filter_map(Name::new).collect();
         Self { file, identity, names, base }
+    }
+
+    /// The one that whoever was here before has opened, and what it is called.
+    ///
+    /// # Errors
+    /// If nobody knows what it is.
+    pub(crate) fn adopt(file: Option<OwnedFd>, names: Vec<Bytes>, base: Bytes) -> Result<Self, Errno> {
+        let identity = file.as_ref().map_or_else(here, |file| fstat(file).map(Identity::from))?;
+        let names = names.into_iter().filter_map(|name| Name::new(name.text().into())).collect();
+        Ok(Self { file, identity, names, base: base.text().into() })
+    }
+
+    /// What it is called.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &Path> {
+        self.names.iter().map(|name| name.path.as_path())
     }
 
     /// The same for processes that are not to be told its name.

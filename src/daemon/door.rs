@@ -4,7 +4,7 @@
 //! of that; what it cannot tell of, such as a folder further up that was renamed, is found when somebody
 //! [looks](Door::is_in_place). What cannot be put right at once is tried again, after growing pauses.
 
-use super::{claim::Claim, token::CONTROL, watch::Watch};
+use super::{claim::Claim, kept::Kept, token::CONTROL, watch::Watch};
 use crate::{
     fsm::time::{Millis, Time},
     protocol::words::io_error,
@@ -64,6 +64,11 @@ impl Door {
     /// The absolute path.
     pub(crate) fn path(&self) -> &Path {
         self.claim.path()
+    }
+
+    /// What is kept of it.
+    pub(crate) fn kept(&self) -> Kept {
+        self.claim.kept()
     }
 
     /// Lets the next one in.

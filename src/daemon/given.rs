@@ -4,7 +4,7 @@
 //! written for any of them find their sockets; `--help` tells people of them, and the [worker
 //! library](crate::worker) reads einhorn's. This room knows no other, and nothing here starts anything.
 
-use super::directory;
+use super::{directory, journal::HANDOVER};
 use crate::{
     cli::bind::UNKNOWN,
     fsm::{
@@ -85,6 +85,8 @@ pub(crate) fn kept_because(name: &OsStr) -> Option<&'static str> {
         Some("tells a worker of its sockets, its supervisor and its slot")
     } else if name == directory::VARIABLE {
         Some("tells a worker the directory it runs in (--chdir)")
+    } else if name == HANDOVER {
+        Some("tells the next supervisor of this one")
     } else if NOT_FOR_WORKERS.iter().any(|not| name == *not) {
         Some("would make a worker take itself for what a service manager started")
     } else {

@@ -1,9 +1,10 @@
 //! What came of the generations so far, for `history`. Kept for people; nothing is decided by it. The
 //! words are [`protocol::history`](crate::protocol::history)'s.
 
+use super::kept::{Came, HeldEntry, Kept, Short};
 use crate::{
     fsm::{id::Generation, notice::Notice, time::Millis},
-    protocol::history::{Entry, Outcome, Shortfall},
+    protocol::history::{Asker, Entry, Outcome, Shortfall},
 };
 use std::collections::VecDeque;
 
@@ -19,18 +20,37 @@ pub(crate) struct History {
 impl History {
     /// A generation was asked for.
     pub(crate) fn begin(&mut self, entry: Entry) {
+        // Whoever takes over may have to begin once more what was begun.
+        self.entries.retain(|known| known.generation != entry.generation);
         if self.entries.len() == KEPT {
             self.entries.pop_front();
         }
         self.entries.push_back(entry);
     }
 
-    /// Takes in what the core has to tell.
+    /// All that is kept here.
+    pub(crate) fn keep(&self, put: &mut dyn FnMut(&Kept)) {
+        self.entries.iter().for_each(|entry| put(&kept(entry)));
+    }
+
+    /// Takes over what was kept.
+    pub(crate) fn adopt<'h>(&mut self, held: impl Iterator<Item = (&'h Generation, &'h HeldEntry)>) {
+        held.for_each(|(generation, entry)| self.begin(adopted(*generation, entry)));
+    }
+
+    /// Takes in what the core has to tell. Returns the generations of which there is news.
+    pub(crate) fn note(&mut self, notice: &Notice) -> Vec<Entry> {
+        let before = if is_about_generations(notice) { self.entries.clone() } else { return Vec::new() };
+        self.take_in(notice);
+        let pairs = self.entries.iter().zip(&before);
+        pairs.filter(|(now, before)| now != before).map(|(now, _)| now.clone()).collect()
+    }
+
     #[expect(
         clippy::wildcard_enum_match_arm,
         reason = "most of what there is to tell is not about generations"
     )]
-    pub(crate) fn note(&mut self, notice: &Notice) {
+    fn take_in(&mut self, notice: &Notice) {
         match *notice {
             Notice::Up { .. } => self.settle(Generation(1), Outcome::Serves { took: None }),
             Notice::Upgrading { generation, strategy, .. } => {
@@ -93,10 +113,75 @@ impl History {
     }
 }
 
+/// Whether there may be news of a generation.
+fn is_about_generations(notice: &Notice) -> bool {
+    matches!(
+        notice,
+        Notice::Up { .. }
+            | Notice::Upgrading { .. }
+            | Notice::Upgraded { .. }
+            | Notice::RollingBack { .. }
+            | Notice::RolledBack { .. }
+            | Notice::PinFailed { .. }
+            | Notice::Superseded { .. }
+    )
+}
+
+/// What is kept of a generation.
+pub(crate) fn kept(entry: &Entry) -> Kept {
+    let (user, pid) = match entry.by {
+        Asker::Client { user, pid } => (Some(user), Some(pid)),
+        Asker::Start | Asker::Hangup => (None, None),
+    };
+    let came = match entry.outcome {
+        Outcome::Begun => Came::Begun,
+        Outcome::Serves { took } => Came::Serves { took },
+        Outcome::Replaced { by } => Came::Replaced { by },
+        Outcome::RolledBack { cause, slot, failure, short } => {
+            let short =
+                short.map(|Shortfall { generation, healthy, target }| Short { generation, healthy, target });
+            Came::RolledBack { cause, slot, failure, short }
+        }
+        Outcome::Refused { error } => Came::Refused { error },
+        Outcome::Superseded { by } => Came::Superseded { by },
+    };
+    let (program, strategy) = (entry.program.clone(), entry.strategy);
+    let entry =
+        (entry.generation, HeldEntry { asked_at: entry.asked_at, user, pid, program, strategy, came });
+    Kept::History { generation: entry.0, entry: entry.1 }
+}
+
+fn adopted(generation: Generation, held: &HeldEntry) -> Entry {
+    let by = match (held.user, held.pid) {
+        (Some(user), Some(pid)) => Asker::Client { user, pid },
+        _ if generation == Generation(1) => Asker::Start,
+        _ => Asker::Hangup,
+    };
+    let outcome = match held.came.clone() {
+        Came::Begun => Outcome::Begun,
+        Came::Serves { took } => Outcome::Serves { took },
+        Came::Replaced { by } => Outcome::Replaced { by },
+        Came::RolledBack { cause, slot, failure, short } => {
+            let short =
+                short.map(|Short { generation, healthy, target }| Shortfall { generation, healthy, target });
+            Outcome::RolledBack { cause, slot, failure, short }
+        }
+        Came::Refused { error } => Outcome::Refused { error },
+        Came::Superseded { by } => Outcome::Superseded { by },
+    };
+    let (program, strategy) = (held.program.clone(), held.strategy);
+    Entry { generation, asked_at: held.asked_at, by, program, strategy, outcome }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{fsm::reason::Cause, protocol::history::Asker};
+    use crate::fsm::{
+        event::{ExitStatus, Prospect, SpawnError, SpawnStage, Strategy},
+        id::{Errno, Pid, SlotId},
+        reason::{Cause, Failure},
+        text::Record as _,
+    };
 
     fn with(count: u32) -> History {
         let mut history = History::default();
@@ -111,6 +196,34 @@ mod tests {
             });
         }
         history
+    }
+
+    #[test]
+    fn what_is_kept_is_taken_over_as_it_was() {
+        let error = SpawnError { stage: SpawnStage::Exec, errno: Errno(2), prospect: Prospect::NotFound };
+        let (generation, failure) = (Generation(1), Some(Failure::Exited(ExitStatus::Unknown)));
+        let short = Some(Shortfall { generation, healthy: 1, target: 2 });
+        let slot = Some(SlotId(3));
+        let outcomes = [
+            Outcome::Begun,
+            Outcome::Serves { took: Some(Millis(5)) },
+            Outcome::Replaced { by: generation },
+            Outcome::RolledBack { cause: Cause::GaveUp, slot, failure, short },
+            Outcome::RolledBack { cause: Cause::Aborted, slot: None, failure: None, short: None },
+            Outcome::Refused { error },
+            Outcome::Superseded { by: generation },
+        ];
+        let askers = [Asker::Start, Asker::Client { user: 7, pid: Pid(30) }, Asker::Hangup];
+        for (number, outcome) in (1..).zip(outcomes) {
+            let by = askers.get(number as usize - 1).copied().unwrap_or(Asker::Hangup);
+            let (program, strategy) = ("/a b".to_owned(), Some(Strategy::Fleet).filter(|_| number > 1));
+            let entry = Entry { generation: Generation(number), asked_at: 9, by, program, strategy, outcome };
+            let Kept::History { generation, entry: held } = Kept::from_line(&kept(&entry).to_line()).unwrap()
+            else {
+                panic!("{entry:?}");
+            };
+            assert_eq!(adopted(generation, &held), entry);
+        }
     }
 
     fn outcomes(history: &History) -> Vec<Outcome> {

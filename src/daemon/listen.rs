@@ -14,7 +14,7 @@ pub(crate) use unix::Rights;
 
 use super::{
     holders::{self, Protocol},
-    place::{Place, PlaceError},
+    place::{Identity, Place, PlaceError},
     socket_calls,
 };
 use crate::fsm::id::Errno;
@@ -308,6 +308,14 @@ impl Listener {
     /// Whether it listens for connections, rather than taking messages.
     pub(crate) fn listens(&self) -> bool {
         !matches!(self.address, Address::Udp(_) | Address::UnixMessages(_))
+    }
+
+    /// What tells its file from another, if it has one.
+    pub(crate) fn identity(&self) -> Option<Identity> {
+        match &self.held {
+            Held::Placed(place) => Some(place.identity()),
+            Held::Free(_) => None,
+        }
     }
 
     /// The socket's inode, by which it can be recognised in other processes.

@@ -4,23 +4,37 @@
 //! The lock is the kernel's, flock(2), and ends with the process, however that ends. The file itself stays: if
 //! one removed it, another that has just opened it would lock what nobody else can find.
 
-use super::place::flock;
+use super::{kept::Kept, place::flock};
 use crate::protocol::words::file_kind;
 use nix::{
     errno::Errno,
     fcntl::{OFlag, open},
     sys::stat::Mode,
 };
-use std::{fs::File, os::fd::OwnedFd, path::Path};
+use std::{
+    fs::File,
+    os::fd::{AsRawFd as _, OwnedFd},
+    path::Path,
+};
 
 /// A lock, held until this is dropped. No worker has it.
 #[derive(Debug)]
 pub(crate) struct Lockfile {
     /// Never read: the lock lives as long as it.
-    _file: OwnedFd,
+    file: OwnedFd,
 }
 
 impl Lockfile {
+    /// The one that whoever was here before has locked, and so it is.
+    pub(crate) fn adopt(file: OwnedFd) -> Self {
+        Self { file }
+    }
+
+    /// What is kept of it.
+    pub(crate) fn kept(&self) -> Kept {
+        Kept::Lockfile { fd: self.file.as_raw_fd() }
+    }
+
     /// Locks the file, which is made if there is none. Does not wait.
     ///
     /// # Errors
@@ -47,7 +61,7 @@ impl Lockfile {
         }
         let file = OwnedFd::from(file);
         match flock(&file) {
-            Ok(()) => Ok(Self { _file: file }),
+            Ok(()) => Ok(Self { file }),
             Err(Errno::EWOULDBLOCK) => Err(format!(
                 "--lockfile: another process holds the lock on `{shown}`; stop that, find it with `fuser -v {shown}`, \
                  or choose another file"

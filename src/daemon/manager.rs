@@ -19,6 +19,7 @@ use crate::fsm::{
     notice::Notice,
     time::{Millis, Time},
 };
+use crate::protocol::history::{Entry, Outcome};
 use link::Link;
 use log::{debug, warn};
 use std::{env, ffi::OsString, process};
@@ -115,6 +116,21 @@ impl Manager {
             aftermath: Aftermath::default(),
             last_words: None,
         })))
+    }
+
+    /// What was told already by whoever was here before follows from how things stand, and the aftermath from what came of
+    /// the last generation.
+    pub(crate) fn take_over(&mut self, supervisor: &Supervisor, last: Option<&Entry>) {
+        let Some(talk) = &mut self.0 else { return };
+        let life = supervisor.life();
+        talk.ready = life == Life::Up || life.shutdown().is_some();
+        talk.reloading = supervisor.rollout().is_some();
+        talk.stopping = life.shutdown().is_some() || life.is_done();
+        talk.aftermath = match last.map(|entry| (entry.generation, entry.outcome)) {
+            Some((generation, Outcome::RolledBack { .. })) => Aftermath::TakenBack(generation),
+            Some((generation, Outcome::Refused { .. })) => Aftermath::Refused(generation),
+            _ => Aftermath::None,
+        };
     }
 
     /// When there is something to tell next, if nothing happens before.

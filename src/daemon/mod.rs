@@ -8,9 +8,11 @@
 //! | Room | For |
 //! |---|---|
 //! | `start` | from options to a running loop, in an order that leaves nothing behind |
+//! | `resume` | from what a supervisor has left behind to a running loop |
 //! | `shell` | the loop: gather facts, tell the core, perform its actions |
 //! | `signals` | which signals are taken, and which of them are orders |
 //! | `release`, `history` | what each generation runs, from being asked for to what came of it |
+//! | `successor` | the program that is to take over on command |
 //! | `manager` | what the service manager is told of the service |
 //! | `background` | whether a start that failed was that of a daemon |
 //! | `leftovers` | telling of processes that keep a socket without a worker |
@@ -23,7 +25,7 @@
 //! | `reserve` | the descriptors that the supervisor keeps back for itself |
 //! | `watch` | learning that the file or its folder was removed |
 //! | `handed` | sockets that a service manager has handed over |
-//! | `process` | fork, exec, signals, reaping; with `pidfd` and `socket_calls` the one room with `unsafe` |
+//! | `process` | fork, exec, signals, reaping; with `memory`, `pidfd` and `socket_calls` the one room with `unsafe` |
 //! | `program` | what is executed, captured once |
 //! | `explain` | why a program cannot be executed, and what can be done about it |
 //! | `sockets`, `listen`, `resolve` | `--bind`: all sockets, each kind of address, names of hosts and users |
@@ -39,6 +41,8 @@
 //! | `socket_calls` | what can be done with sockets and has no safe form elsewhere |
 //! | `facts` | what the kernel tells of processes |
 //! | `procfs` | reading its words |
+//! | `journal`, `kept` | what whoever takes over from this supervisor reads; the lines of the shell in it |
+//! | `memory` | memory that outlives the program |
 //! | `place` | a socket's path: locked, cleared of what is stale, ours, given back |
 //! | `recorder` | `--trace` |
 //! | `report`, `log` | words and levels for what happens; writing them |
@@ -61,6 +65,9 @@ mod given;
 mod handed;
 mod history;
 mod holders;
+mod journal;
+#[allow(unreachable_pub, dead_code, reason = "made by the macros of the core, where all is public")]
+mod kept;
 mod leftovers;
 mod listen;
 mod lockfile;
@@ -68,6 +75,7 @@ mod log;
 mod look;
 mod lookout;
 mod manager;
+mod memory;
 mod notify;
 mod pidfd;
 mod pidfile;
@@ -91,6 +99,7 @@ mod sink;
 mod socket_calls;
 mod sockets;
 mod start;
+mod successor;
 mod token;
 mod watch;
 mod welcome;
@@ -98,6 +107,10 @@ mod welcome;
 #[doc(hidden)]
 pub mod procfs;
 #[doc(hidden)]
+pub mod resume;
+#[doc(hidden)]
 pub mod sock_diag;
 
-pub use start::run;
+pub use resume::give_back;
+pub use start::{check_handover, run};
+pub use successor::CHECK as CHECK_HANDOVER;

@@ -7,6 +7,7 @@
 
 use super::{
     client::Peer,
+    kept::Kept,
     process::{self, Children},
     refused::{Refusal, Sent},
     socket_calls::{self, Received},
@@ -66,11 +67,25 @@ impl Notify {
         setsockopt(&socket, PassCred, &true)?;
         // Without a name of ours the kernel finds one that nobody has, unix(7).
         bind(socket.as_raw_fd(), &UnixAddr::new_unnamed())?;
+        Self::adopt(socket, registry)
+    }
+
+    /// The socket that whoever was here before has bound.
+    ///
+    /// # Errors
+    /// If it is of no use, or cannot be waited for.
+    pub(crate) fn adopt(socket: OwnedFd, registry: &Registry) -> io::Result<Self> {
         let address: UnixAddr = getsockname(socket.as_raw_fd())?;
         let chosen = address.as_abstract().ok_or(io::ErrorKind::AddrNotAvailable)?;
         let name = OsString::from_vec([b"@", chosen].concat());
         registry.register(&mut SourceFd(&socket.as_raw_fd()), NOTIFY, Interest::READABLE)?;
-        Ok(Self { socket, name, more: false, failing: false })
+        // Something may have come before that.
+        Ok(Self { socket, name, more: true, failing: false })
+    }
+
+    /// What is kept of it.
+    pub(crate) fn kept(&self) -> Kept {
+        Kept::Notify { fd: self.socket.as_raw_fd() }
     }
 
     /// What workers find in `NOTIFY_SOCKET`.

@@ -3,7 +3,10 @@
 //! Others may read the file at any time, so it appears in one step: it is written under another name beside its
 //! place, and then renamed. The first of the two is what can fail, and is done before anything is bound.
 
-use super::place::Identity;
+use super::{
+    kept::{Bytes, File, Kept},
+    place::Identity,
+};
 use crate::protocol::words::file_kind;
 use nix::{
     errno::Errno,
@@ -14,7 +17,7 @@ use nix::{
 use std::{
     ffi::OsString,
     fs, io,
-    os::fd::OwnedFd,
+    os::fd::{AsRawFd as _, OwnedFd},
     path::{Path, PathBuf, absolute},
     process,
 };
@@ -27,7 +30,7 @@ pub(crate) struct Pidfile {
     place: PathBuf,
     identity: Identity,
     /// Open, so that no other file can have its number.
-    _file: OwnedFd,
+    file: OwnedFd,
 }
 
 impl Pidfile {
@@ -44,12 +47,22 @@ impl Pidfile {
         let file = create(&beside).map_err(fail)?;
         let written = write(&file, format!("{}\n", process::id()).as_bytes()).and_then(|_| fstat(&file));
         match written {
-            Ok(stat) => Ok(Self { path, place: beside, identity: stat.into(), _file: file }),
+            Ok(stat) => Ok(Self { path, place: beside, identity: stat.into(), file }),
             Err(errno) => {
                 let _ = unlink(&beside);
                 Err(fail(errno))
             }
         }
+    }
+
+    /// The one that whoever was here before has written: the number is the same.
+    pub(crate) fn adopt(path: PathBuf, identity: Identity, file: OwnedFd) -> Self {
+        Self { place: path.clone(), path, identity, file }
+    }
+
+    /// What is kept of it.
+    pub(crate) fn kept(&self) -> Kept {
+        Kept::Pidfile { path: Bytes::of(&self.path), file: File::new(self.file.as_raw_fd(), self.identity) }
     }
 
     /// Puts it in its place.

@@ -35,10 +35,10 @@ pub(crate) struct Place<S> {
 }
 
 /// What tells a file from another that has taken its place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Identity {
-    device: u64,
-    inode: u64,
+    pub(crate) device: u64,
+    pub(crate) inode: u64,
 }
 
 impl From<FileStat> for Identity {
@@ -55,6 +55,16 @@ impl<S> Place<S> {
         let Taken { socket, identity } =
             take(&path, bind, Busy::Wait).map_err(|why| PlaceError::new(&path, why))?;
         Ok(Self { path, identity, socket })
+    }
+
+    /// A place that whoever was here before has taken.
+    pub(crate) fn adopt(path: PathBuf, identity: Identity, socket: S) -> Self {
+        Self { path, identity, socket }
+    }
+
+    /// What tells its file from another.
+    pub(crate) fn identity(&self) -> Identity {
+        self.identity
     }
 
     /// What is there.

@@ -3,31 +3,36 @@
 //! `numbered` the variable with its own pid, `verdicts` how it tells that it is no program; `inherited` is
 //! what is put right at the start, `reap` the end of children, `send` signals; `memory` gives back what is
 //! free; `name` is what the supervisor
-//! is called, `nice` how nice processes are.
+//! is called, `nice` how nice processes are; `outlive` is how another program goes on in our place.
 //!
 //! Between `fork` and `execve` a child of a process that may have threads can do next to nothing: no
 //! allocation, no lock, no panic. Whatever needs more is prepared by the parent, in buffers that are
 //! used again for every spawn, and [`Plan::run`] is all that the child does. The parent never waits for
-//! it. A child that cannot become the program leaves the reason in a page that it shares with the
-//! parent, one word for each spawn, and ends; who reaps it asks [`Spawner::outcome`] for the reason.
+//! it. A child says in memory that it shares with the parent which process it is, and if it cannot become the
+//! program, leaves the reason there and ends; who reaps it asks [`Spawner::outcome`] for the reason.
 #![expect(unsafe_code, reason = "fork and what may be done in a forked child have no safe form")]
 
-pub(crate) use inherited::{FileLimit, Hangup, open_standard_fds, reset_signals_at_start, take_descriptors};
+pub(crate) use inherited::{
+    FileLimit, Hangup, Waiting, adopt_descriptor, adopt_descriptors, hold_signals_back, let_in_all_but,
+    open_standard_fds, reset_signals_at_start, take_descriptors,
+};
 pub(crate) use interrupt::arm_interrupt;
 pub(crate) use memory::Slack;
 pub(crate) use name::call_itself;
 pub(crate) use nice::renice;
-pub(crate) use reap::{ended, stopped};
+pub(crate) use outlive::{arm, go_back, go_on_as, last_fault, returned};
+pub(crate) use reap::{ended, is_child, stopped};
 pub(crate) use send::{group_of, number, signal, sweep};
-pub(crate) use verdicts::Ticket;
+pub(crate) use verdicts::{Begun, Ticket};
 
 use super::{
     given::{Given, OwnPid, Variable},
+    memory::Memory,
     program::{Program, Strings, spawn_error},
 };
 use crate::fsm::{
     event::{SpawnError, SpawnStage},
-    id::{Errno, Pid},
+    id::{Errno, Pid, WorkerId},
 };
 use child::{Displaced, Orphaned, Plan};
 use inherited::{LAST_SIGNAL, is_default};
@@ -47,6 +52,7 @@ use std::{
         unix::ffi::OsStrExt,
     },
     ptr,
+    rc::Rc,
 };
 use verdicts::Verdicts;
 
@@ -85,16 +91,22 @@ pub(crate) struct Spawner {
     files: Option<FileLimit>,
     /// How nice workers are, if they are not as we are.
     nice: Option<c_int>,
+    /// Who makes them.
+    parent: unistd::Pid,
 }
 
 impl Spawner {
     /// Opens what all children share. `files` is the limit of descriptors that they get, `nice` how nice they
-    /// are, if not as we are.
-    pub(crate) fn new(files: FileLimit, nice: Option<c_int>) -> Result<Self, Errno> {
+    /// are, if not as we are. What becomes of their starts is written into `memory`, from `begin` on.
+    pub(crate) fn new(
+        files: FileLimit,
+        nice: Option<c_int>,
+        (memory, begin): (Rc<Memory>, usize),
+    ) -> Result<Self, Errno> {
         let null = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()).map_err(errno)?;
         Ok(Self {
             null,
-            verdicts: Verdicts::default(),
+            verdicts: Verdicts::new(memory, begin),
             variables: Strings::default(),
             arguments: Vec::new(),
             environment: Vec::new(),
@@ -103,12 +115,19 @@ impl Spawner {
             signals: Vec::new(),
             files: files.is_raised().then_some(files),
             nice,
+            parent: unistd::getpid(),
         })
+    }
+
+    /// The starts that whoever was there before has begun, of those that are `wanted`.
+    pub(crate) fn take_over(&mut self, wanted: impl FnMut(WorkerId, Pid) -> bool) -> Vec<Begun> {
+        self.verdicts.take_over(wanted)
     }
 
     /// Makes a process that becomes `program`. Returns as soon as it exists.
     pub(crate) fn spawn<'v>(
         &mut self,
+        worker: WorkerId,
         program: &Program,
         given: Given<'_, impl IntoIterator<Item = Variable<'v>>>,
     ) -> Result<Child, SpawnError> {
@@ -122,18 +141,17 @@ impl Spawner {
         self.moves.arrange(given.sockets.iter().map(AsRawFd::as_raw_fd).chain(file));
         let place = self.moves.end().saturating_sub(1);
         let own_pid = (given.own_pid == OwnPid::Told).then(|| self.own_pid.place());
-        let orphaned =
-            given.orphaned.map(|signal| Orphaned { signal: number(signal), parent: unistd::getpid() });
+        let orphaned = given.orphaned.map(|signal| Orphaned { signal: number(signal) });
         let displaced = displaced.map(|(_, kind)| Displaced { place, kind });
-        self.start(program, displaced, own_pid, orphaned)
+        self.start(worker, program, displaced, (own_pid, orphaned))
     }
 
     fn start(
         &mut self,
+        worker: WorkerId,
         program: &Program,
         displaced: Option<Displaced>,
-        own_pid: Option<PidPlace>,
-        orphaned: Option<Orphaned>,
+        (own_pid, orphaned): (Option<PidPlace>, Option<Orphaned>),
     ) -> Result<Child, SpawnError> {
         let failed = |errno| spawn_error(SpawnStage::Fork, errno);
         let pid = own_pid.map(PidPlace::variable);
@@ -144,10 +162,11 @@ impl Spawner {
             // Once: by the first start every handler is in place, and SIGPIPE is ignored at least.
             self.signals.extend((1..=LAST_SIGNAL).filter(|number| !is_default(*number)));
         }
-        let ticket = self.verdicts.take().map_err(failed)?;
-        let Some(verdict) = self.verdicts.word(&ticket) else { return Err(failed(Sys::EINVAL)) };
+        let ticket = self.verdicts.take(worker).map_err(failed)?;
+        let Some(verdict) = self.verdicts.state(&ticket) else { return Err(failed(Sys::EINVAL)) };
         let plan = Plan {
             verdict,
+            parent: self.parent,
             null: self.null.as_raw_fd(),
             directory: program.directory().map(|directory| directory.as_raw_fd()),
             moves: self.moves.list(),
@@ -200,6 +219,7 @@ mod moves;
 mod name;
 mod nice;
 mod numbered;
+mod outlive;
 mod reap;
 mod send;
 #[cfg(test)]

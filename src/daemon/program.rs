@@ -4,7 +4,13 @@
 //! was. So the executable is resolved to a path without symbolic links, a switch of `current` does not
 //! reach it, and the directory is held open. This room starts nothing; [`process`](super::process) does.
 
-use super::{directory::Directory, explain, given::is_passed_on, place::Identity};
+use super::{
+    directory::Directory,
+    explain,
+    given::is_passed_on,
+    kept::{Bytes, HeldRelease, Store},
+    place::Identity,
+};
 use crate::fsm::{
     event::{Prospect, SpawnError, SpawnStage},
     id::Errno,
@@ -22,7 +28,7 @@ use std::{
     ffi::{CStr, CString, OsStr, OsString, c_char},
     io,
     os::{
-        fd::{AsFd, BorrowedFd, OwnedFd},
+        fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd},
         unix::ffi::{OsStrExt, OsStringExt},
     },
     path::{Path, PathBuf},
@@ -109,6 +115,45 @@ impl Program {
         let (file, kind) = open_executable(&path).map_err(named)?;
         let identity = fstat(&file).map_err(named)?.into();
         Ok(Self { path, executable, arguments: words, environment: block, directory, file, identity, kind })
+    }
+
+    /// What is kept of it, beside what is known of its generation.
+    pub(crate) fn keep(&self, release: &mut HeldRelease) {
+        let bytes = |strings: &Strings| strings.iter().map(|text| Bytes(text.to_vec())).collect();
+        release.fd = self.file.as_raw_fd();
+        release.script = self.kind == Kind::Script;
+        release.path = Bytes::of(&self.path);
+        (release.arguments, release.environment) = (bytes(&self.arguments), bytes(&self.environment));
+        release.directory = self.directory.to_enter().map(|directory| directory.as_raw_fd());
+        release.names = self.directory.names().map(Bytes::of).collect();
+        release.base = Bytes::of(self.directory.base());
+    }
+
+    /// The one that whoever was here before has captured.
+    ///
+    /// # Errors
+    /// If something of it is missing.
+    pub(crate) fn adopt(release: &HeldRelease, store: &mut Store) -> Result<Self, String> {
+        let told = |errno: Sys| errno.desc().to_owned();
+        let strings = |words: &[Bytes]| {
+            let mut strings = Strings::default();
+            words.iter().try_for_each(|word| strings.push(&[&word.0])).map_err(told)?;
+            Ok::<_, String>(strings)
+        };
+        let file = store.take(release.fd)?;
+        let directory = release.directory.map(|fd| store.take(fd)).transpose()?;
+        let directory =
+            Directory::adopt(directory, release.names.clone(), release.base.clone()).map_err(told)?;
+        Ok(Self {
+            path: release.path.clone().text().into(),
+            executable: CString::new(release.path.0.clone()).map_err(|_| told(Sys::EINVAL))?,
+            arguments: strings(&release.arguments)?,
+            environment: strings(&release.environment)?,
+            directory,
+            identity: fstat(&file).map_err(told)?.into(),
+            kind: if release.script { Kind::Script } else { Kind::Binary },
+            file,
+        })
     }
 
     /// The executable, absolute and without symbolic links.
@@ -304,6 +349,13 @@ impl Strings {
         }
         self.bytes.push(0);
         Ok(())
+    }
+
+    /// The strings, without their NULs.
+    fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let ends = self.starts.iter().skip(1).copied().chain([self.bytes.len()]);
+        let string = |(start, end): (&usize, usize)| self.bytes.get(*start..end.saturating_sub(1));
+        self.starts.iter().zip(ends).filter_map(string)
     }
 
     /// Where the strings begin, as execve(2) wants it. Each pointer leads to a string with a NUL at its

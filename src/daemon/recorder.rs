@@ -46,6 +46,15 @@ impl Recorder {
         Ok(Self { path: path.to_path_buf(), file, pending, ends: Vec::new(), lost: None })
     }
 
+    /// Goes on with a trace that was begun. After a `fault` nobody knows how much of it is missing: at least the step that
+    /// was the end.
+    pub(crate) fn reopen(path: &Path, fault: bool) -> io::Result<Self> {
+        let mut recorder = Self::open(path, &Config::default())?;
+        recorder.pending.clear();
+        recorder.lost = fault.then_some(1);
+        Ok(recorder)
+    }
+
     /// Notes one step.
     pub(crate) fn step(&mut self, event: &Event, actions: &[Action], after: &Supervisor) {
         write_step(&mut self.pending, event, actions, State::of(after));

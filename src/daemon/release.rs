@@ -9,7 +9,9 @@ use super::{
     clock::time_of_day,
     directory::{self, Whereabouts},
     explain, given,
-    history::History,
+    history::{self, History},
+    journal::Journal,
+    kept::{Bytes, Held, HeldRelease, Kept, Store},
     process::Children,
     program::{PinError, Program, spawn_error},
     reference::Roster,
@@ -40,6 +42,7 @@ use std::{
 /// The releases of a service.
 #[derive(Debug)]
 pub(crate) struct Releases<'a> {
+    journal: Journal,
     options: &'a Options,
     roster: Roster,
     /// Upgrades that were asked for and not captured yet.
@@ -89,8 +92,9 @@ struct Unheard {
 
 impl<'a> Releases<'a> {
     /// Arguments may refer to the sockets of `roster`, and those of the options do so rightly.
-    pub(crate) fn new(options: &'a Options, roster: Roster) -> Self {
+    pub(crate) fn new(options: &'a Options, roster: Roster, journal: Journal) -> Self {
         Self {
+            journal,
             options,
             roster,
             asked: BTreeMap::new(),
@@ -145,7 +149,7 @@ impl<'a> Releases<'a> {
             Ok(program) => shown(program.path()),
             Err(failed) => shown(&failed.path),
         };
-        self.history.begin(Entry {
+        self.begin(Entry {
             generation,
             asked_at: time_of_day(),
             by,
@@ -156,7 +160,9 @@ impl<'a> Releases<'a> {
         match pinned {
             Ok(program) => {
                 debug!("generation {generation} is {path}");
-                self.captured.insert(generation, Captured { program, spec });
+                let captured = Captured { program, spec };
+                self.journal.keep(&captured.kept(generation));
+                self.captured.insert(generation, captured);
                 EventKind::Pinned { generation }
             }
             Err(failed) => {
@@ -167,9 +173,47 @@ impl<'a> Releases<'a> {
         }
     }
 
+    fn begin(&mut self, entry: Entry) {
+        self.journal.keep(&history::kept(&entry));
+        self.history.begin(entry);
+    }
+
     /// Lets go of a generation that no worker will be started of any more.
     pub(crate) fn forget(&mut self, generation: Generation) {
+        self.journal.keep(&Kept::Forgotten { generation });
         self.captured.remove(&generation);
+    }
+
+    /// Whether a generation's program is captured.
+    pub(crate) fn has(&self, generation: Generation) -> bool {
+        self.captured.contains_key(&generation)
+    }
+
+    /// All that is kept here.
+    pub(crate) fn keep(&self, put: &mut dyn FnMut(&Kept)) {
+        self.directory.kept().iter().for_each(&mut *put);
+        self.captured.iter().for_each(|(generation, captured)| put(&captured.kept(*generation)));
+        self.history.keep(put);
+    }
+
+    /// Takes over what was kept, of the generations that are still `needed`.
+    ///
+    /// # Errors
+    /// If something is missing.
+    pub(crate) fn adopt(
+        &mut self,
+        held: &Held,
+        store: &mut Store,
+        needed: impl Fn(Generation) -> bool,
+    ) -> Result<(), String> {
+        self.directory = Whereabouts::adopt(held.whereabouts.clone());
+        self.history.adopt(held.history.iter());
+        for (generation, release) in held.releases.iter().filter(|(generation, _)| needed(**generation)) {
+            let program = Program::adopt(release, store)
+                .map_err(|why| format!("the program of generation {generation}: {why}"))?;
+            self.captured.insert(*generation, Captured { program, spec: Spec::adopt(release) });
+        }
+        Ok(())
     }
 
     /// What the workers of a generation run.
@@ -198,7 +242,9 @@ impl<'a> Releases<'a> {
 
     /// Takes in what the core has to tell. `workers` are those that run.
     pub(crate) fn note(&mut self, notice: &Notice, workers: &Children) {
-        self.history.note(notice);
+        for entry in self.history.note(notice) {
+            self.journal.keep(&history::kept(&entry));
+        }
         self.background.note(notice, workers);
         if let Notice::StartFailed { generation, failure: Failure::Spawn(error), .. } = notice {
             self.look_into(*generation, *error);
@@ -285,6 +331,23 @@ impl<'a> Releases<'a> {
     }
 }
 
+impl Captured {
+    fn kept(&self, generation: Generation) -> Kept {
+        let Spec { command, arguments, variables } = &self.spec;
+        let set = variables
+            .iter()
+            .map(|(name, value)| Bytes([name.as_encoded_bytes(), b"=", value.as_encoded_bytes()].concat()));
+        let mut release = HeldRelease {
+            command: Bytes::of(command),
+            words: arguments.iter().map(Bytes::of).collect(),
+            set: set.collect(),
+            ..HeldRelease::default()
+        };
+        self.program.keep(&mut release);
+        Kept::Release { generation, release }
+    }
+}
+
 impl Asked {
     /// What no client has asked for: the same again.
     fn unsaid(generation: Generation) -> Self {
@@ -317,6 +380,21 @@ impl Spec {
             }
         };
         Self { command, arguments, variables: BTreeMap::new() }
+    }
+
+    /// The one that was kept.
+    fn adopt(release: &HeldRelease) -> Self {
+        let variable = |Bytes(text): &Bytes| {
+            let end = text.iter().position(|byte| *byte == b'=').unwrap_or(text.len());
+            let (name, value) = text.split_at_checked(end).unwrap_or_default();
+            let bytes = |bytes: &[u8]| Bytes(bytes.to_vec()).text();
+            (bytes(name), bytes(value.get(1..).unwrap_or_default()))
+        };
+        Self {
+            command: release.command.clone().text(),
+            arguments: release.words.iter().cloned().map(Bytes::text).collect(),
+            variables: release.set.iter().map(variable).collect(),
+        }
     }
 
     /// The same with what an upgrade changes.
@@ -357,120 +435,4 @@ impl Spec {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{super::scratch::Scratch, *};
-    use crate::{
-        cli::daemon::{Parsed, parse},
-        fsm::{event::Prospect, id::Pid},
-    };
-
-    const BY: Asker = Asker::Client { user: 7, pid: Pid(30) };
-
-    fn options(program: &str) -> Options {
-        match parse([program.into()], |_| true).unwrap() {
-            Parsed::Run(options) => *options,
-            other @ (Parsed::Checked | Parsed::Print(_)) => panic!("{other:?}"),
-        }
-    }
-
-    /// The path of something that can be run.
-    fn executable(scratch: &Scratch, name: &str) -> String {
-        scratch.file(name, "#!/bin/sh\n", 0o755).to_str().unwrap().to_owned()
-    }
-
-    fn to_run(command: &str) -> Release {
-        Release { program: Some(vec![command.into()]), ..Release::default() }
-    }
-
-    fn capture(
-        releases: &mut Releases<'_>,
-        generation: u32,
-        request: Option<u64>,
-        serving: u32,
-    ) -> EventKind {
-        releases.capture(Generation(generation), request.map(RequestId), Generation(serving))
-    }
-
-    fn is_captured(releases: &mut Releases<'_>, generation: u32, request: Option<u64>, serving: u32) {
-        let pinned = EventKind::Pinned { generation: Generation(generation) };
-        assert_eq!(capture(releases, generation, request, serving), pinned);
-    }
-
-    #[test]
-    fn what_is_not_said_stays_as_it_is_in_the_generation_that_serves() {
-        let scratch = Scratch::new();
-        let (first, second) = (executable(&scratch, "first"), executable(&scratch, "second"));
-        let options = options(&first);
-        let mut releases = Releases::new(&options, Roster::default());
-        is_captured(&mut releases, 1, None, 0);
-        releases.ask(RequestId(5), BY, to_run(&second)).unwrap();
-        is_captured(&mut releases, 2, Some(5), 1);
-        is_captured(&mut releases, 3, None, 2);
-        // What was asked for is so once.
-        is_captured(&mut releases, 4, Some(5), 1);
-        let names = [1, 2, 3, 4].map(|number| releases.name(Generation(number)));
-        assert_eq!(names, [&first, &second, &second, &first].map(String::clone));
-        let by: Vec<_> = releases.history().map(|entry| entry.by).collect();
-        assert_eq!(by, [Asker::Start, BY, Asker::Hangup, Asker::Hangup]);
-        let programs: Vec<_> = releases.history().map(|entry| entry.program.clone()).collect();
-        assert_eq!(programs, names);
-    }
-
-    #[test]
-    fn what_was_asked_for_and_refused_does_not_come_later() {
-        let scratch = Scratch::new();
-        let first = executable(&scratch, "first");
-        let options = options(&first);
-        let mut releases = Releases::new(&options, Roster::default());
-        releases.ask(RequestId(5), BY, to_run("/nowhere/second")).unwrap();
-        releases.retract(RequestId(5));
-        is_captured(&mut releases, 2, Some(5), 1);
-        assert_eq!(releases.name(Generation(2)), first);
-    }
-
-    #[test]
-    fn what_the_contract_sets_or_hides_is_not_an_upgrades_to_set() {
-        let options = options("/bin/true");
-        let mut releases = Releases::new(&options, Roster::default());
-        let with = |name: &str| Release {
-            variables: vec![("FINE".into(), "1".into()), (name.into(), "99".into())],
-            ..Release::default()
-        };
-        for name in ["EINHORN_FD_0", "EINHORN_", "LISTEN_FDS", "NOTIFY_SOCKET", "PWD"] {
-            let why = releases.ask(RequestId(5), BY, with(name)).unwrap_err();
-            assert!(why.starts_with(&format!("--env: {name} cannot be set: it ")), "{why}");
-            assert!(releases.asked.is_empty(), "{name}");
-        }
-        assert_eq!(releases.ask(RequestId(5), BY, with("LISTEN_ADDR")), Ok(()));
-    }
-
-    #[test]
-    fn what_cannot_be_run_is_named_until_the_next_such() {
-        let options = options("/bin/true");
-        let mut releases = Releases::new(&options, Roster::default());
-        for (number, path) in [(2, "/nowhere/a"), (3, "/nowhere/b")] {
-            releases.ask(RequestId(5), BY, to_run(path)).unwrap();
-            let EventKind::PinFailed { generation, error } = capture(&mut releases, number, Some(5), 1)
-            else {
-                panic!("{path} is there");
-            };
-            assert_eq!((generation, error.prospect), (Generation(number), Prospect::NotFound));
-            assert_eq!(releases.unrunnable(generation), Some(path));
-            assert_eq!(releases.name(generation), path);
-            assert!(releases.program(generation).is_err());
-        }
-        assert_eq!(releases.unrunnable(Generation(2)), None);
-        assert_eq!(releases.name(Generation(2)), "");
-    }
-
-    #[test]
-    fn what_is_forgotten_can_be_neither_started_nor_named() {
-        let options = options("/bin/true");
-        let mut releases = Releases::new(&options, Roster::default());
-        is_captured(&mut releases, 1, None, 0);
-        assert!(releases.program(Generation(1)).is_ok());
-        releases.forget(Generation(1));
-        assert!(releases.program(Generation(1)).is_err());
-        assert_eq!(releases.name(Generation(1)), "");
-    }
-}
+mod tests;

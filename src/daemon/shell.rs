@@ -4,20 +4,26 @@
 //! account before any deadline: signals and dead children, then what clients ask for, then the time.
 //! The answers to actions are told before the next sleep.
 
+mod handover;
+mod takeover;
 mod turn;
 mod workers;
+
+pub(crate) use takeover::Takeover;
 
 use super::{
     clock::Monotonic,
     control::{Asked, Control, Incoming},
     given::{Reporting, Variables},
+    journal::Journal,
+    kept::{Bytes, Kept, Level, Writer},
     leftovers::Leftovers,
     lockfile::Lockfile,
     lookout::Lookout,
     manager::Manager,
     notify::Notify,
     pidfile::Pidfile,
-    process::{self, Children, Hangup, Slack, Spawner},
+    process::{self, Children, FileLimit, Hangup, Slack, Spawner},
     recorder::Recorder,
     refused::Refused,
     release::Releases,
@@ -47,7 +53,7 @@ use log::{LevelFilter, debug, log, warn};
 use mio::{Events, Poll};
 use std::{
     collections::{BTreeMap, VecDeque},
-    io, process as this,
+    env, io, process as this,
 };
 
 /// How many requests of one client are taken before the next client's turn.
@@ -59,6 +65,7 @@ const EVENTS: usize = 256;
 /// The shell: everything that has to do with the system.
 pub(crate) struct Shell<'a> {
     options: &'a Options,
+    journal: Journal,
     clock: Monotonic,
     poll: Poll,
     signals: Signals,
@@ -84,8 +91,11 @@ pub(crate) struct Shell<'a> {
     recorder: Option<Recorder>,
     level: LevelFilter,
     pidfile: Option<Pidfile>,
-    /// Never read: the lock lives as long as it.
-    _lockfile: Option<Lockfile>,
+    lockfile: Option<Lockfile>,
+    /// What was there at the start of it all, which whoever takes over needs to know.
+    files: FileLimit,
+    /// The program that is to take over, while it is tried.
+    trial: Option<handover::Trial>,
     /// Whether the control socket's place was looked at in this turn.
     looked: bool,
     /// Workers to be started, in the order in which the core asked for them.
@@ -99,8 +109,15 @@ pub(crate) struct Shell<'a> {
 /// What the shell is put together from.
 pub(crate) struct Parts<'a> {
     pub(crate) options: &'a Options,
+    pub(crate) clock: Monotonic,
+    pub(crate) journal: Journal,
+    pub(crate) files: FileLimit,
     pub(crate) poll: Poll,
     pub(crate) control: Control,
+    pub(crate) notify: Option<Notify>,
+    pub(crate) releases: Releases<'a>,
+    pub(crate) manager: Manager,
+    pub(crate) statuses: BTreeMap<Pid, String>,
     pub(crate) sockets: Sockets,
     pub(crate) supervisor: Supervisor,
     pub(crate) spawner: Spawner,
@@ -114,27 +131,28 @@ impl<'a> Shell<'a> {
     /// Puts the shell together; signals are caught from here on.
     pub(crate) fn new(parts: Parts<'a>) -> io::Result<Self> {
         let signals = Signals::new(parts.poll.registry(), parts.hangup, parts.options.alarm_upgrades)?;
-        let notify = Notify::new(parts.poll.registry());
-        let notify = notify.inspect_err(|error| warn!("workers cannot notify (NOTIFY_SOCKET): {error}")).ok();
         let own = parts.options.command_socket_as_fd;
         let reporting = if own { Reporting::OverItsOwn } else { Reporting::AtTheSocket };
         let chosen = parts.options.stop_signal.map(|signal| (signal, process::number(signal) as i32));
         Ok(Self {
             options: parts.options,
-            clock: Monotonic::start(),
+            clock: parts.clock,
+            journal: parts.journal,
+            files: parts.files,
+            trial: None,
             poll: parts.poll,
             signals,
             control: parts.control,
-            releases: Releases::new(parts.options, parts.sockets.roster()),
+            releases: parts.releases,
             lookout: Lookout::new(parts.options.ack.looks() && parts.sockets.count() > 0),
-            manager: Manager::of_environment(),
+            manager: parts.manager,
             sockets: parts.sockets,
             supervisor: parts.supervisor,
             spawner: parts.spawner,
             children: Children::new(),
             leftovers: Leftovers::default(),
-            notify,
-            statuses: BTreeMap::new(),
+            notify: parts.notify,
+            statuses: parts.statuses,
             variables: None,
             reporting,
             unhandled: Unhandled::new(chosen),
@@ -144,7 +162,7 @@ impl<'a> Shell<'a> {
             recorder: parts.recorder,
             level: parts.level,
             pidfile: None,
-            _lockfile: parts.lockfile,
+            lockfile: parts.lockfile,
             looked: false,
             to_start: VecDeque::new(),
             deaf: false,
@@ -153,20 +171,30 @@ impl<'a> Shell<'a> {
     }
 
     /// Keeps a file for as long as the service runs.
-    pub(crate) fn keep(&mut self, pidfile: Pidfile) {
+    pub(crate) fn keep_pidfile(&mut self, pidfile: Pidfile) {
         self.pidfile = Some(pidfile);
     }
 
-    /// Runs the service to its end and returns the exit status.
-    pub(crate) fn run(mut self: Box<Self>) -> u8 {
+    /// Runs the service to its end and returns the exit status. Where somebody was here before, it goes on from there.
+    pub(crate) fn run(mut self: Box<Self>, before: Option<Takeover>) -> u8 {
         let mut events = Events::with_capacity(EVENTS);
-        self.tell(EventKind::Start);
+        match before {
+            None => {
+                self.compact();
+                self.tell(EventKind::Start);
+            }
+            Some(before) => self.take_over(before),
+        }
         self.start_workers();
         self.reap(&mut events);
         while self.code.is_none() {
             self.record();
+            if self.journal.is_long() {
+                self.compact();
+            }
             self.sleep(&mut events);
             self.gather(&mut events);
+            self.hand_over_if_tried();
         }
         self.record();
         self.manager.settle(&self.supervisor, &self.clock);
@@ -259,6 +287,16 @@ impl<'a> Shell<'a> {
                 Envelope::done(one.unwrap_or_else(command::help))
             }
             Operation::Version => Envelope::done(concat!("einhyrningsins ", env!("CARGO_PKG_VERSION"))),
+            Operation::Reexec { path } => match self.try_successor(request, path) {
+                Ok(()) => return,
+                Err(why) => {
+                    warn!(
+                        "process {} asked for another program to take over, which is refused: {why}",
+                        peer.pid
+                    );
+                    Envelope::refused(why)
+                }
+            },
             Operation::Louder => self.change_level(super::log::louder(self.level)),
             Operation::Quieter => self.change_level(super::log::quieter(self.level)),
         };
@@ -268,6 +306,7 @@ impl<'a> Shell<'a> {
     fn change_level(&mut self, level: LevelFilter) -> Envelope {
         let same = if level == self.level { ", as before" } else { "" };
         self.level = level;
+        self.journal.keep(&Kept::Level { level: Level::of(level) });
         super::log::set_level(level);
         Envelope::done(format!("log level: {}{same}", level.as_str()))
     }
@@ -278,6 +317,7 @@ impl<'a> Shell<'a> {
         let mut facts = VecDeque::from([kind]);
         while let Some(kind) = facts.pop_front() {
             let event = Event { at: self.clock.now(), kind };
+            self.journal.event(&event);
             let noted = self.recorder.is_some().then(|| event.clone());
             let actions = self.supervisor.step(event);
             if let (Some(recorder), Some(event)) = (&mut self.recorder, noted) {
@@ -285,7 +325,37 @@ impl<'a> Shell<'a> {
             }
             for action in actions {
                 facts.extend(self.perform(action));
+                self.journal.performed();
             }
+        }
+    }
+
+    /// Begins the journal anew, with how things stand.
+    fn compact(&self) {
+        self.journal.compact(&self.supervisor, |put| self.keep(put, false));
+    }
+
+    /// All that whoever takes over needs to know beside the machine. Whether nothing passes until then is said by
+    /// `lasts`.
+    fn keep(&self, put: &mut dyn FnMut(&Kept), lasts: bool) {
+        put(&Kept::Writer {
+            writer: Writer {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                soft: self.files.soft(),
+                hard: self.files.hard(),
+            },
+        });
+        put(&Kept::Called { words: env::args_os().map(Bytes::of).collect() });
+        put(&Kept::Level { level: Level::of(self.level) });
+        self.control.keep(put, lasts);
+        self.sockets.keep(put);
+        self.releases.keep(put);
+        let pidfile = self.pidfile.as_ref().map(Pidfile::kept);
+        let lockfile = self.lockfile.as_ref().map(Lockfile::kept);
+        let notify = self.notify.as_ref().map(Notify::kept);
+        [pidfile, lockfile, notify].iter().flatten().for_each(&mut *put);
+        for (pid, text) in &self.statuses {
+            put(&Kept::Says { pid: *pid, text: text.clone() });
         }
     }
 

@@ -44,7 +44,7 @@ pub(crate) fn prepare() {
     let _ = of_terminals().thread_block();
 }
 
-fn of_terminals() -> SigSet {
+pub(crate) fn of_terminals() -> SigSet {
     OF_TERMINALS.iter().map(|signal| process::number(*signal)).collect()
 }
 

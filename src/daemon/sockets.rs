@@ -3,6 +3,8 @@
 
 use super::{
     given::Described,
+    journal::Journal,
+    kept::{File, HeldListener, Kept},
     listen::{Address, Handed, ListenOptions, Listener, Maker, Mended, Refused, Rights},
     reference::Roster,
     resolve::{self, link, resolve},
@@ -59,6 +61,8 @@ pub(crate) struct Sockets {
     /// When to see to that, once it was told; and not before when.
     due: Option<Time>,
     rest: Time,
+    /// Where what is bound is noted.
+    journal: Option<Journal>,
 }
 
 /// Why the options cannot be followed.
@@ -128,12 +132,30 @@ impl Sockets {
                 .insert(listener, Wanted { address: address(spec, options)?, options: listen_options, name });
         }
         let (handed, bound) = (taken, BTreeMap::new());
-        let (registry, due, rest) = (None, None, Time(0));
-        Ok(Self { wanted, handed, bound, refusal: None, sure: true, registry, due, rest })
+        let (registry, due, rest, journal) = (None, None, Time(0), None);
+        Ok(Self { wanted, handed, bound, refusal: None, sure: true, registry, due, rest, journal })
+    }
+
+    /// Notes in the journal what is bound from here on.
+    pub(crate) fn note_in(&mut self, journal: Journal) {
+        self.journal = Some(journal);
+    }
+
+    /// All that is kept here.
+    pub(crate) fn keep(&self, put: &mut dyn FnMut(&Kept)) {
+        self.bound
+            .iter()
+            .for_each(|(listener, bound)| put(&kept(*listener, self.name(*listener), &bound.listener)));
+    }
+
+    /// Whether one is bound.
+    pub(crate) fn is_bound(&self, listener: ListenerId) -> bool {
+        self.bound.contains_key(&listener)
     }
 
     /// Has an event with the token [`LISTENERS`] tell when the listening ends on one that is bound from here on.
     pub(crate) fn watch(&mut self, registry: Registry) {
+        self.bound.values().for_each(|bound| watch(&registry, &bound.listener));
         self.registry = Some(registry);
     }
 
@@ -166,6 +188,9 @@ impl Sockets {
                 log::info!("listening on {}{name}{from}", socket.address());
                 if let Some(registry) = &self.registry {
                     watch(registry, &socket);
+                }
+                if let Some(journal) = &self.journal {
+                    journal.keep(&kept(listener, wanted.name.clone(), &socket));
                 }
                 self.bound.insert(listener, Bound { listener: socket, told: None });
                 EventKind::Bound { listener }
@@ -249,7 +274,7 @@ impl Sockets {
             return;
         }
         self.sure = true;
-        for Bound { listener, told } in self.bound.values_mut() {
+        for (id, Bound { listener, told }) in &mut self.bound {
             for mended in listener.mend(in_use) {
                 let anew = *told != Some(mended) || mended == Mended::Listens;
                 let level = if anew { level(mended) } else { Level::Debug };
@@ -257,6 +282,10 @@ impl Sockets {
                 *told = Some(mended);
                 if let (Mended::BoundAnew, Some(registry)) = (mended, &self.registry) {
                     watch(registry, listener);
+                }
+                if let (Mended::BoundAnew, Some(journal)) = (mended, &self.journal) {
+                    let name = self.wanted.get(id).and_then(|wanted| wanted.name.clone());
+                    journal.keep(&kept(*id, name, listener));
                 }
             }
         }
@@ -300,6 +329,13 @@ impl Sockets {
         };
         self.bound.iter().map(described).collect()
     }
+}
+
+/// What is kept of a socket.
+fn kept(listener: ListenerId, name: Option<String>, socket: &Listener) -> Kept {
+    let file = File::new(socket.as_fd().as_raw_fd(), socket.identity().unwrap_or_default());
+    let handed = socket.maker() == Maker::Other;
+    Kept::Listener { listener, held: HeldListener { handed, name, file } }
 }
 
 /// Has an event tell when the listening on a socket ends, epoll(7): that is told of any file, whatever else one asks
@@ -420,3 +456,5 @@ fn rights(spec: &BindSpec) -> Result<Rights, Unusable> {
         group: owner("group", group, resolve::group)?,
     })
 }
+
+mod adopted;

@@ -2,14 +2,20 @@
 
 use super::{
     claim::Claim,
+    clock::Monotonic,
     control::Control,
     handed,
+    journal::{Journal, STARTS_AT},
     listen::Handed,
     lockfile::Lockfile,
     log,
+    manager::Manager,
+    notify::Notify,
     pidfile::Pidfile,
-    process::{self, FileLimit, Hangup, Spawner},
+    process::{self, FileLimit, Hangup, Spawner, Waiting},
     recorder::Recorder,
+    release::Releases,
+    resume,
     shell::{Parts, Shell},
     signals,
     sockets::{Sockets, Unusable},
@@ -25,6 +31,7 @@ use crate::{
 use ::log::{LevelFilter, debug, error, info, warn};
 use mio::Poll;
 use std::{
+    collections::BTreeMap,
     fmt,
     io::{self, Write as _},
     process::ExitCode,
@@ -40,7 +47,10 @@ const OWN_FILES: u64 = 64;
 /// program cannot be executed or does not exist.
 #[must_use]
 pub fn run(options: &Options) -> ExitCode {
-    let hangup = process::reset_signals_at_start();
+    if let Some(journal) = resume::announced() {
+        return resume::run(options, journal);
+    }
+    let hangup = process::reset_signals_at_start(Waiting::LetIn);
     signals::prepare();
     if let Err(errno) = process::open_standard_fds() {
         return say(format_args!("/dev/null cannot be opened: {}", words::errno(errno)), 1);
@@ -74,12 +84,19 @@ pub fn run(options: &Options) -> ExitCode {
         debug!("SIGHUP was ignored at the start, as by nohup, and stays so: it asks for no upgrade");
     }
     match assemble(options, files, sockets, level, hangup) {
-        Ok(shell) => ExitCode::from(shell.run()),
+        Ok(shell) => ExitCode::from(shell.run(None)),
         Err(why) => {
             error!("{why}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Whether this program could take over from the supervisor whose journal is on standard input. The exit status is 0 if
+/// so.
+#[must_use]
+pub fn check_handover() -> ExitCode {
+    resume::check()
 }
 
 /// The sockets to be bound, of which the program's arguments name none that there is not.
@@ -155,22 +172,47 @@ fn assemble(
         None => None,
     };
     let nice = options.nice.and_then(|nice| nice.worker);
-    let spawner = Spawner::new(files, nice)
+    let clock = Monotonic::start();
+    let journal = Journal::new(clock.origin()).map_err(|errno| format!("no memory: {}", errno.desc()))?;
+    if let Some(why) = journal.trouble() {
+        warn!("{why}; nobody can take over from this supervisor (reexec), and if it fails, it ends");
+    }
+    process::arm(&journal.memory(), Vec::new());
+    let spawner = Spawner::new(files, nice, (journal.memory(), STARTS_AT))
         .map_err(|errno| format!("/dev/null cannot be opened: {}", words::errno(errno)))?;
     let poll = Poll::new().map_err(failed("cannot wait for events"))?;
     let registry = poll.registry().try_clone().map_err(failed("cannot wait for events"))?;
     let claim = Claim::new(&options.socket_path).map_err(|error| error.to_string())?;
     sockets.watch(poll.registry().try_clone().map_err(failed("cannot wait for events"))?);
-    let control = Control::new(claim, registry).map_err(failed("control socket"))?;
-    let supervisor = Supervisor::new(config);
-    let parts =
-        Parts { options, poll, control, sockets, supervisor, spawner, recorder, level, hangup, lockfile };
+    let control = Control::new(claim, registry, journal.clone()).map_err(failed("control socket"))?;
+    sockets.note_in(journal.clone());
+    let notify = Notify::new(poll.registry());
+    let notify = notify.inspect_err(|error| warn!("workers cannot notify (NOTIFY_SOCKET): {error}")).ok();
+    let parts = Parts {
+        options,
+        clock,
+        files,
+        poll,
+        control,
+        notify,
+        releases: Releases::new(options, sockets.roster(), journal.clone()),
+        manager: Manager::of_environment(),
+        statuses: BTreeMap::new(),
+        sockets,
+        supervisor: Supervisor::new(config),
+        spawner,
+        recorder,
+        level,
+        hangup,
+        lockfile,
+        journal,
+    };
     let mut shell = Shell::new(parts).map(Box::new).map_err(failed("signals cannot be caught"))?;
     // Now the path of the control socket is ours, and no other supervisor's whose number is in the file; and a signal
     // to that number is an order, and no end.
     if let Some(mut pidfile) = pidfile {
         pidfile.publish()?;
-        shell.keep(pidfile);
+        shell.keep_pidfile(pidfile);
     }
     Ok(shell)
 }

@@ -114,6 +114,15 @@ impl<'a> Asked<'a> {
         }
     }
 
+    /// The program that is to take over from the supervisor, if not the usual one.
+    pub(super) fn reexec(&self) -> Result<Operation, String> {
+        let path = self.at_most_one("it takes the path of a program")?.map(str::to_owned);
+        if path.as_ref().is_some_and(|path| path.is_empty() || path.contains('\0')) {
+            return Err("the path of a program is empty, or has a zero byte".into());
+        }
+        Ok(Operation::Reexec { path })
+    }
+
     /// The command to tell more of, if any.
     pub(super) fn help(&self) -> Result<Operation, String> {
         let name = self.at_most_one("it takes one command")?;

@@ -153,6 +153,14 @@ pub const COMMANDS: &[Entry] = &[
     .takes("[--wait] [SIG]")
     .options(WAIT_FOR_THE_END)
     .elsewhere(&["stop", "shutdown", "halt", "terminate", "end"]),
+    entry(
+        "reexec",
+        "replace the supervisor by the program that is where it was started, or at PATH",
+        |asked| asked.reexec(),
+    )
+    .takes("[PATH]")
+    .waits()
+    .elsewhere(&["exec", "self_upgrade", "upgrade_self", "respawn"]),
     entry("louder", "log more", |asked| asked.plain(Operation::Louder)).elsewhere(&["verbose", "debug"]),
     entry("quieter", "log less", |asked| asked.plain(Operation::Quieter)).elsewhere(&["quiet", "silent"]),
     entry("state", "tell in YAML how things stand, by einhorn's names", |asked| {

@@ -39,6 +39,12 @@ impl LineBuffer {
         Self { limit, partial: Vec::new(), skipping: false }
     }
 
+    /// What there is of a line that is not complete.
+    #[must_use]
+    pub fn partial(&self) -> &[u8] {
+        &self.partial
+    }
+
     /// How many bytes of a line that is not complete are kept; at most the limit.
     #[must_use]
     pub fn kept(&self) -> usize {

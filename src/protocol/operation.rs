@@ -47,6 +47,11 @@ pub enum Operation {
     },
     /// Which version this is.
     Version,
+    /// Have another program go on in the supervisor's place.
+    Reexec {
+        /// Which, unless it is the one that is where this one was.
+        path: Option<String>,
+    },
     /// Log more.
     Louder,
     /// Log less.
@@ -68,6 +73,7 @@ impl Operation {
             | Self::Ehlo { .. }
             | Self::Help { .. }
             | Self::Version
+            | Self::Reexec { .. }
             | Self::Louder
             | Self::Quieter => None,
         }

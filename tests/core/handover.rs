@@ -63,11 +63,11 @@ proptest! {
 /// A journal with a bit of everything in it.
 fn journal() -> String {
     let mut world =
-        World::new(Config { target: 2, listeners: 1, ..Config::default() }, Depth::State).unwrap();
+        World::new(Config { target: 2, listeners: 1, ..Config::default() }, Depth::State).expect("it starts");
     world.keep_journal();
-    world.answer_all().unwrap();
-    world.step(EventKind::Woke).unwrap();
-    let mut text = world.journal.unwrap().text;
+    world.answer_all().expect("all holds");
+    world.step(EventKind::Woke).expect("all holds");
+    let mut text = world.journal.expect("it is kept").text;
     text.push_str("+ client client=3 fd=12\n");
     text
 }

@@ -289,6 +289,6 @@ fn what_has_no_effect_is_warned_of_once() {
     let log = supervisor.log();
     let warned: Vec<&str> = log.lines().filter(|line| line.contains("no effect")).collect();
     let [reexec, preload] = warned.as_slice() else { panic!("{log}") };
-    assert!(reexec.contains("--reexec-as `bundle exec einhorn` has no effect yet"), "{reexec}");
+    assert!(reexec.contains("--reexec-as `bundle exec einhorn` has no effect"), "{reexec}");
     assert!(preload.contains("--preload `app.rb` has no effect"), "{preload}");
 }

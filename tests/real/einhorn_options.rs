@@ -240,7 +240,8 @@ fn a_check_runs_nothing_and_says_nothing() {
         (&["--upgrade-check"][..], 0),
         (&["-n", "2", "--upgrade-check", "--", "/nowhere/program"], 0),
         (&["--upgrade-check", "-n", "0", "prog"], 2),
-        (&["--upgrade-check", "--reexec-as", "x", "prog"], 2),
+        (&["--upgrade-check", "--reexec-as", "x", "prog"], 0),
+        (&["--upgrade-check", "--gc-before-fork", "prog"], 2),
     ] {
         let ended = run(args);
         assert_eq!(ended.code, code, "{args:?}: {}", ended.stderr);

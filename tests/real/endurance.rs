@@ -19,20 +19,20 @@ use std::{
 };
 
 const WORKERS: usize = 4;
-const PLAN: LoadPlan = LoadPlan { fresh_threads: 2, keepalive_threads: 4, retrying_threads: 0 };
+pub(crate) const PLAN: LoadPlan = LoadPlan { fresh_threads: 2, keepalive_threads: 4, retrying_threads: 0 };
 /// All connections that the load has at a time.
 const CONNECTIONS: u64 = 6;
 /// Between two kills, on average.
 const KILLS: Duration = Duration::from_millis(50);
 
 /// How many upgrades there are to be: `ENDURANCE_ROUNDS` divided by `part`, else eight.
-fn rounds(part: usize) -> usize {
+pub(crate) fn rounds(part: usize) -> usize {
     let asked = env::var("ENDURANCE_ROUNDS").ok().and_then(|rounds| rounds.parse::<usize>().ok());
     asked.map_or(8, |rounds| rounds.div_ceil(part).max(1))
 }
 
 /// Four HTTP workers behind a release, once they are healthy, and the address that they serve.
-fn start(options: &[&str]) -> (Supervisor, Release, SocketAddr) {
+pub(crate) fn start(options: &[&str]) -> (Supervisor, Release, SocketAddr) {
     let folder = Folder::new();
     folder.script("broken", BROKEN);
     let release = Release::new(&folder, &rust_worker());
@@ -57,7 +57,7 @@ fn upgrade(supervisor: &Supervisor, line: &str) -> (String, bool, Duration) {
 }
 
 /// Waits until the load has been answered some more times, on either kind of connection.
-fn await_answers(load: &Load, more: u64) {
+pub(crate) fn await_answers(load: &Load, more: u64) {
     let before = load.so_far();
     crate::harness::eventually("requests are answered", || {
         let now = load.so_far();
@@ -96,7 +96,7 @@ fn spread(spans: &mut [Duration]) -> (Duration, Duration) {
 
 /// One generation serves with four workers and nothing is under way.
 #[track_caller]
-fn settled(supervisor: &mut Supervisor) -> Vec<u32> {
+pub(crate) fn settled(supervisor: &mut Supervisor) -> Vec<u32> {
     supervisor.eventually("one generation serves alone", |me| {
         let status = me.status();
         let serving = number(&status, "generation");

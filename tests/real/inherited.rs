@@ -106,7 +106,8 @@ fn a_worker_need_not_read_the_answers_to_its_reports() {
     puppet(&supervisor, 0, &format!("{pings}\nsend('worker:ack', pid=os.getpid())"));
     supervisor.await_healthy(1);
     let more = status_field(supervisor.pid(), "VmRSS").expect("a number").saturating_sub(memory);
-    assert!(more < 128, "{more} KiB");
+    // The journal has what has happened since it was compacted last.
+    assert!(more < 256, "{more} KiB");
 }
 
 #[test]

@@ -72,6 +72,9 @@ pub struct Options {
     pub pidfile: Option<PathBuf>,
     /// What to hold a lock on.
     pub lockfile: Option<PathBuf>,
+    /// The program that is to take over from the supervisor when that is asked for, if it is another than where this one
+    /// was started from.
+    pub reexec_as: Option<PathBuf>,
     /// Whether workers are told to stop by the kernel if the supervisor ends without having done so.
     pub kill_children_on_exit: bool,
     /// How nice the supervisor and its workers are to be, if that was said.
@@ -186,6 +189,7 @@ fn resolve(typed: &Typed<Key>) -> Result<Options, UsageError> {
         command_socket_as_fd: typed.has(Key::CommandSocketAsFd),
         pidfile: typed.value(Key::Pidfile, |value| value.path("a file"))?,
         lockfile: typed.value(Key::Lockfile, |value| value.path("a file"))?,
+        reexec_as: typed.value(Key::ReexecAs, |value| value.path("a program"))?,
         kill_children_on_exit: typed.has(Key::KillChildrenOnExit),
         nice: typed.value(Key::Nice, Nice::read)?,
         drop_env: typed.values(Key::DropEnvVar).map(Value::variable).collect::<Result<_, _>>()?,

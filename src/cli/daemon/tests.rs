@@ -59,6 +59,7 @@ fn the_defaults_are_those_of_the_core() {
         socket_path: PathBuf::from("/tmp/einhorn.sock"),
         command_socket_as_fd: false,
         pidfile: None,
+        reexec_as: None,
         lockfile: None,
         kill_children_on_exit: false,
         nice: None,
@@ -105,7 +106,9 @@ fn sample(key: Key) -> (&'static str, &'static str) {
         Key::Bind => ("prog", "localhost:80,r"),
         Key::StopSignal => ("prog", "TERM"),
         Key::DropEnvVar => ("prog", "HOME"),
-        Key::SocketPath | Key::Trace | Key::Chdir | Key::Pidfile | Key::Lockfile => ("prog", "/run/x"),
+        Key::SocketPath | Key::Trace | Key::Chdir | Key::Pidfile | Key::Lockfile | Key::ReexecAs => {
+            ("prog", "/run/x")
+        }
         Key::Demo | Key::DemoWorker => ("", ""),
         Key::CommandName => ("prog", "web"),
         Key::Nice => ("prog", "1:2"),
@@ -133,7 +136,7 @@ fn values_are_understood() {
     let given = options(
         "-n 10000 -r1 -t 0.5 --stop-signal sigquit -s0 -l 16 --max-unacked 3 --max-upgrade-additional 2 \
          --syslog -v -d ./s -g --trace t --drop-env-var A --drop-env-var B --ack-after 0 \
-         --chdir w --exit-on-failure -c web -e p -f l -k --nice -5:5",
+         --chdir w --exit-on-failure -c web -e p -f l --reexec-as r -k --nice -5:5",
     );
     let expected = Options {
         number: 10_000,
@@ -146,6 +149,7 @@ fn values_are_understood() {
         socket_path: PathBuf::from("./s"),
         command_socket_as_fd: true,
         pidfile: Some(PathBuf::from("p")),
+        reexec_as: Some(PathBuf::from("r")),
         lockfile: Some(PathBuf::from("l")),
         kill_children_on_exit: true,
         nice: Some(Nice { supervisor: -5, worker: Some(5) }),

@@ -59,6 +59,7 @@ fn the_defaults_are_einhorns() {
         socket_path: PathBuf::from("/run/einhorn.sock"),
         command_socket_as_fd: false,
         pidfile: Some(PathBuf::from("/run/einhorn.pid")),
+        reexec_as: None,
         lockfile: None,
         kill_children_on_exit: false,
         nice: None,
@@ -88,6 +89,7 @@ fn a_deployments_line_is_understood() {
         command_name: Some(name("relic")),
         socket_path: PathBuf::from("/s"),
         pidfile: Some(PathBuf::from("/p")),
+        reexec_as: None,
         lockfile: Some(PathBuf::from("/l")),
         ack: AckMode::Manual(*SPAN.end()),
         verbosity: Verbosity::Quiet,
@@ -220,9 +222,14 @@ fn without_a_program_there_is_usage_and_a_check_needs_none() {
 
 #[test]
 fn what_changes_nothing_is_warned_of_once() {
-    let given = options("--reexec-as=old --reexec-as new -p app.rb --gc-before-fork");
+    let given = options("--reexec-as=old --reexec-as new");
+    assert_eq!((given.reexec_as, given.remarks), (Some(PathBuf::from("new")), Vec::new()));
+    let words = ["--reexec-as", "bundle exec einhorn", "-p", "app.rb", "--gc-before-fork", "prog"];
+    let Ok(Parsed::Run(given)) = parse(words.into_iter().map(OsString::from), Path::new("/run")) else {
+        panic!("{words:?}");
+    };
     let [reexec, preload, collect] = given.remarks.as_slice() else { panic!("{:?}", given.remarks) };
-    assert!(reexec.starts_with("--reexec-as `new` has no effect yet: "), "{reexec}");
+    assert!(reexec.starts_with("--reexec-as `bundle exec einhorn` has no effect: "), "{reexec}");
     assert!(preload.starts_with("--preload `app.rb` has no effect: "), "{preload}");
     assert!(collect.starts_with("--gc-before-fork has no effect: "), "{collect}");
 }

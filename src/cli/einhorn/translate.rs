@@ -106,6 +106,7 @@ fn resolve(
         pidfile: pidfile.or_else(|| Some(default_path(folder, name.as_ref(), "pid"))),
         lockfile: typed.value(Key::Lockfile, |value| value.path("a file"))?,
         command_name: name,
+        reexec_as: program_to_reexec(typed).map(|value| value.text.into()),
         kill_children_on_exit: typed.has(Key::KillChildrenOnExit),
         nice: typed.value(Key::Nice, nice)?,
         drop_env: Vec::new(),
@@ -199,11 +200,22 @@ fn literal(word: &OsStr) -> OsString {
     OsString::from_vec(out)
 }
 
+/// What is to take over from the supervisor: a program, where einhorn has a command line.
+fn program_to_reexec(typed: &Typed<Key>) -> Option<Value<'_>> {
+    let is_program = |value: &Value<'_>| {
+        let text = value.text.as_encoded_bytes();
+        !text.is_empty() && !text.iter().any(u8::is_ascii_whitespace)
+    };
+    typed.values(Key::ReexecAs).last().filter(is_program)
+}
+
 /// Words on the options that change nothing.
 fn without_effect(typed: &Typed<Key>) -> Vec<String> {
-    let reexec = typed.values(Key::ReexecAs).last().map(|value| {
+    let words = typed.values(Key::ReexecAs).last().filter(|_| program_to_reexec(typed).is_none());
+    let reexec = words.map(|value| {
         format!(
-            "--reexec-as `{}` has no effect yet: an upgrade replaces the workers, and not the supervisor",
+            "--reexec-as `{}` has no effect: it is not the path of a program; `reexec` replaces the supervisor by the \
+             program that is where it was started from",
             brief(value.text)
         )
     });

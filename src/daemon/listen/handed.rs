@@ -1,6 +1,9 @@
 //! Sockets that were made by somebody else: told what they are, and left as they came.
 
-use super::{Address, Held, ListenOptions, Listener, Maker, inet};
+use super::{
+    super::place::{Identity, Place},
+    Address, Held, ListenOptions, Listener, Maker, inet,
+};
 use nix::{
     errno::Errno,
     fcntl::{FcntlArg, OFlag, fcntl},
@@ -35,7 +38,42 @@ impl Listener {
     }
 }
 
+impl Listener {
+    /// The listener that whoever was here before has made, or taken. `identity` tells its file from another.
+    ///
+    /// # Errors
+    /// If it is no such socket.
+    pub(crate) fn adopt(
+        fd: OwnedFd,
+        identity: Identity,
+        options: ListenOptions,
+        maker: Maker,
+    ) -> Result<Self, String> {
+        let address = named(&fd)?;
+        let held = match &address {
+            Address::Path(path) if maker == Maker::Us => {
+                Held::Placed(Place::adopt(path.clone(), identity, fd))
+            }
+            Address::Tcp(_)
+            | Address::Udp(_)
+            | Address::Path(_)
+            | Address::Abstract(_)
+            | Address::UnixMessages(_) => Held::Free(fd),
+        };
+        Ok(Self { held, address, options, maker })
+    }
+}
+
 fn address(fd: &OwnedFd) -> Result<Address, String> {
+    let found = named(fd)?;
+    if getsockopt(fd, sockopt::SockType) == Ok(SockType::Stream) && getsockopt(fd, AcceptConn) != Ok(true) {
+        return Err("is a connection, or a socket that does not listen (with systemd: Accept=no)".into());
+    }
+    Ok(found)
+}
+
+/// Where a socket is bound.
+fn named(fd: &OwnedFd) -> Result<Address, String> {
     let kind = match getsockopt(fd, sockopt::SockType) {
         Ok(kind) => kind,
         Err(Errno::ENOTSOCK) => return Err("is not a socket".into()),
@@ -43,17 +81,13 @@ fn address(fd: &OwnedFd) -> Result<Address, String> {
     };
     let name = getsockname::<SockaddrStorage>(fd.as_raw_fd());
     let name = name.map_err(|_| "is a socket of another kind".to_owned())?;
-    let found = match (kind, inet(&name), name.as_unix_addr()) {
+    Ok(match (kind, inet(&name), name.as_unix_addr()) {
         (SockType::Stream, Some(inet), _) => Address::Tcp(inet),
         (SockType::Datagram, Some(inet), _) => Address::Udp(inet),
         (SockType::Stream, None, Some(unix)) => stream(unix)?,
         (SockType::Datagram, None, Some(unix)) => Address::UnixMessages(Box::new(stream(unix)?)),
         _ => return Err("is a socket of another kind".into()),
-    };
-    if kind == SockType::Stream && getsockopt(fd, AcceptConn) != Ok(true) {
-        return Err("is a connection, or a socket that does not listen (with systemd: Accept=no)".into());
-    }
-    Ok(found)
+    })
 }
 
 fn stream(unix: &UnixAddr) -> Result<Address, String> {

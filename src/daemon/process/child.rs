@@ -38,7 +38,10 @@ const CLOSE_BY_HAND: RawFd = 4096;
 
 /// All that a child needs to know, ready before it is made.
 pub(super) struct Plan<'a> {
+    /// Where it says which process it is, and why it is not the program.
     pub(super) verdict: &'a AtomicU64,
+    /// Who makes it.
+    pub(super) parent: unistd::Pid,
     pub(super) null: RawFd,
     /// What to change to, if the child is not there from the beginning.
     pub(super) directory: Option<RawFd>,
@@ -68,8 +71,6 @@ pub(super) struct Plan<'a> {
 pub(super) struct Orphaned {
     /// What it is sent.
     pub(super) signal: signal::Signal,
-    /// Its parent, as long as that has not ended.
-    pub(super) parent: unistd::Pid,
 }
 
 /// An executable that is run by its descriptor.
@@ -89,6 +90,8 @@ impl Plan<'_> {
             self.run()
         }
         if let Ok(ForkResult::Parent { child }) = forked {
+            // Nothing of ours runs in between, signals being held back: whoever takes over finds it.
+            verdicts::tell(self.verdict, known(child));
             // The child does the same. Whoever comes first, its group exists before anybody can want
             // to signal it. Fails if the child is past execve or gone: then it has done it.
             let _ = unistd::setpgid(child, child);
@@ -103,7 +106,13 @@ impl Plan<'_> {
 
     /// The child's whole life before the program.
     fn run(self) -> ! {
-        let (stage, errno) = match self.prepare() {
+        let own = Pid(own_pid());
+        verdicts::tell(self.verdict, own);
+        if parent_pid() != known(self.parent) {
+            // Who takes over from the parent may have looked before that was written, and has made another.
+            leave(0);
+        }
+        let (stage, errno) = match self.prepare(own) {
             Ok(()) => {
                 self.become_program();
                 (SpawnStage::Exec, Sys::last())
@@ -111,9 +120,7 @@ impl Plan<'_> {
             Err(failure) => failure,
         };
         verdicts::leave(self.verdict, stage, errno);
-        let status = spawn_error(stage, errno).exit_code().unwrap_or(126);
-        // SAFETY: ends the process at once, without running anything that belongs to the parent.
-        unsafe { libc::_exit(c_int::from(status)) }
+        leave(spawn_error(stage, errno).exit_code().unwrap_or(126))
     }
 
     /// Returns only if that fails.
@@ -133,17 +140,17 @@ impl Plan<'_> {
         };
     }
 
-    fn prepare(&self) -> Result<(), (SpawnStage, Sys)> {
+    fn prepare(&self, own: Pid) -> Result<(), (SpawnStage, Sys)> {
         if let Some(place) = self.own_pid {
             // SAFETY: the spawner keeps the room and does not exist in the child.
-            unsafe { place.write(own_pid()) };
+            unsafe { place.write(own.0) };
         }
         lead_a_group().map_err(|errno| (SpawnStage::Setpgid, errno))?;
         // Before signals are let in: a handler of the parent's must not run here. And `execve` keeps
         // what is ignored ignored.
         self.signals.iter().copied().for_each(default_signal);
         if let Some(orphaned) = self.orphaned {
-            orphaned.arrange().map_err(|errno| (SpawnStage::Signals, errno))?;
+            orphaned.arrange(self.parent).map_err(|errno| (SpawnStage::Signals, errno))?;
         }
         if let Some(niceness) = self.nice {
             // The start has seen that it is allowed. A worker that serves is worth more than its place in the
@@ -176,11 +183,16 @@ impl Plan<'_> {
 impl Orphaned {
     /// Has the kernel send the signal, prctl(2). It comes when the mask is lifted: by then it has its default effect,
     /// and the program is not begun.
-    fn arrange(self) -> Result<(), Sys> {
+    fn arrange(self, parent: unistd::Pid) -> Result<(), Sys> {
         prctl::set_pdeathsig(self.signal)?;
         // It may have ended just before; then nothing tells.
-        if unistd::getppid() == self.parent { Ok(()) } else { Err(Sys::ESRCH) }
+        if unistd::getppid() == parent { Ok(()) } else { Err(Sys::ESRCH) }
     }
+}
+
+fn leave(status: u8) -> ! {
+    // SAFETY: ends the process at once, without running anything that belongs to the parent.
+    unsafe { libc::_exit(c_int::from(status)) }
 }
 
 /// Makes a child as fork(2) does, by the system call itself: it has nothing of the C library's own to put right, since
@@ -207,6 +219,13 @@ fn own_pid() -> u32 {
     // SAFETY: takes and returns numbers only. Cannot fail.
     let pid = unsafe { libc::syscall(libc::SYS_getpid) };
     u32::try_from(pid).unwrap_or(0)
+}
+
+/// Who has made it, as long as that has not ended.
+fn parent_pid() -> Pid {
+    // SAFETY: takes and returns numbers only. Cannot fail.
+    let pid = unsafe { libc::syscall(libc::SYS_getppid) };
+    Pid(u32::try_from(pid).unwrap_or(0))
 }
 
 /// Makes the calling process the first of a group of its own, setpgid(2).

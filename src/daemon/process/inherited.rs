@@ -1,7 +1,7 @@
 //! What a process finds when it begins, by whoever started it, and how that is put right: what signals do,
 //! timers that would send some, the standard descriptors, and how many descriptors there may be.
 
-use super::errno;
+use super::{super::kept::Store, errno};
 use crate::fsm::id::Errno;
 use nix::{
     errno::Errno as Sys,
@@ -14,10 +14,14 @@ use nix::{
     },
 };
 use std::{
+    collections::BTreeSet,
     mem,
     os::fd::{AsRawFd as _, FromRawFd as _, IntoRawFd as _, OwnedFd, RawFd},
     ptr,
 };
+
+/// How far descriptors are closed one by one where the kernel lacks close_range(2).
+const BY_HAND: RawFd = 4096;
 
 /// Signals are numbered from 1 to this, signal(7).
 pub(super) const LAST_SIGNAL: c_int = 64;
@@ -89,6 +93,38 @@ pub(crate) enum Hangup {
     Ignored,
 }
 
+/// What becomes of signals that were held back when the supervisor was started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waiting {
+    /// They come: what was meant for whoever started us is past.
+    LetIn,
+    /// They wait until everybody is in their place: they are meant for us.
+    HeldBack,
+}
+
+/// A mask of signals, to be put back.
+#[derive(Debug)]
+pub(crate) struct HeldBack(SigSet);
+
+/// Has all signals wait.
+pub(crate) fn hold_signals_back() -> HeldBack {
+    let mask = SigSet::all().thread_swap_mask(signal::SigmaskHow::SIG_SETMASK);
+    // Cannot fail: the set is valid.
+    HeldBack(mask.unwrap_or_else(|_| SigSet::empty()))
+}
+
+impl HeldBack {
+    /// Lets those in that were let in before.
+    pub(crate) fn undo(self) {
+        let _ = self.0.thread_set_mask();
+    }
+}
+
+/// Lets signals in, but for those that are `read` in another way.
+pub(crate) fn let_in_all_but(read: &SigSet) {
+    let _ = read.thread_set_mask();
+}
+
 /// Undoes what whoever started the supervisor may have left behind: a timer that runs would end us, an
 /// ignored SIGCHLD would have the kernel reap our children, and blocked signals would never arrive. To be
 /// called before anything else.
@@ -98,7 +134,7 @@ pub(crate) enum Hangup {
 /// write, and the guards against stack overflow. So does what the C library may have (32 and 33). A file
 /// that is at its limit (`ulimit -f`) is an error of the write as well. Workers start with the defaults of
 /// all of them.
-pub(crate) fn reset_signals_at_start() -> Hangup {
+pub(crate) fn reset_signals_at_start(waiting: Waiting) -> Hangup {
     stop_timers();
     // No handler outlives an exec, execve(2): what has not its default effect is ignored.
     let hangup = if is_default(libc::SIGHUP) { Hangup::Obeyed } else { Hangup::Ignored };
@@ -107,7 +143,9 @@ pub(crate) fn reset_signals_at_start() -> Hangup {
     (1..=LAST_SIGNAL).filter(|number| !kept.contains(number) && !ignored(number)).for_each(default_signal);
     // SAFETY: no handler. Ignoring it cannot fail.
     let _ = unsafe { signal::signal(signal::SIGXFSZ, signal::SigHandler::SigIgn) };
-    let _ = SigSet::empty().thread_set_mask();
+    if waiting == Waiting::LetIn {
+        let _ = SigSet::empty().thread_set_mask();
+    }
     hangup
 }
 
@@ -147,8 +185,8 @@ impl FileLimit {
         Self { soft, hard }
     }
 
-    #[cfg(test)]
-    pub(super) fn of(soft: rlim_t, hard: rlim_t) -> Self {
+    /// The one that whoever was here before was started with.
+    pub(crate) fn of(soft: rlim_t, hard: rlim_t) -> Self {
         Self { soft, hard }
     }
 
@@ -190,6 +228,45 @@ pub(crate) fn take_descriptors(first: RawFd, count: usize) -> Result<Vec<OwnedFd
         Ok(unsafe { OwnedFd::from_raw_fd(fd) })
     };
     (first..).take(count).map(take).collect()
+}
+
+/// A descriptor that whoever was here before has left.
+///
+/// # Errors
+/// If it is not open.
+pub(crate) fn adopt_descriptor(fd: RawFd) -> Result<OwnedFd, Errno> {
+    if fd <= libc::STDERR_FILENO {
+        return Err(errno(Sys::EBADF));
+    }
+    let taken = take_descriptors(fd, 1).map_err(|(_, errno)| errno)?;
+    taken.into_iter().next().ok_or_else(|| errno(Sys::EBADF))
+}
+
+/// Those that whoever was here before has left, as far as they are open, but for the one that is `taken` already. All
+/// others are closed.
+pub(crate) fn adopt_descriptors(wanted: &BTreeSet<RawFd>, taken: RawFd) -> Store {
+    let mut from = libc::STDERR_FILENO.saturating_add(1);
+    for fd in wanted.iter().copied().chain([taken]).collect::<BTreeSet<_>>() {
+        close_between(from, fd.saturating_sub(1));
+        from = from.max(fd.saturating_add(1));
+    }
+    close_between(from, c_int::MAX);
+    let adopt = |fd: &RawFd| adopt_descriptor(*fd).ok().map(|owned| (*fd, owned));
+    Store(wanted.iter().filter(|fd| **fd != taken).filter_map(adopt).collect())
+}
+
+fn close_between(first: RawFd, last: RawFd) {
+    if first > last {
+        return;
+    }
+    // SAFETY: what is open there is nobody's: this process has opened nothing yet.
+    let done = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+    if done != 0 {
+        for fd in first..=last.min(BY_HAND) {
+            // SAFETY: as above.
+            unsafe { libc::close(fd) };
+        }
+    }
 }
 
 /// Makes sure that descriptors 0 to 2 exist, so that nothing else takes their place and is written to

@@ -63,6 +63,11 @@ fn has_live_child(group: Pid) -> bool {
     look(libc::P_PGID, group.0, libc::WSTOPPED).is_ok()
 }
 
+/// Whether that is a child of ours that is not reaped.
+pub(crate) fn is_child(pid: Pid) -> bool {
+    look(libc::P_PID, pid.0, libc::WEXITED).is_ok()
+}
+
 /// Looks at a child in one of these states without taking anything away from it.
 fn look(kind: idtype_t, number: id_t, states: c_int) -> Result<Option<Ended>, Sys> {
     // Not nix's `waitid`: that is an error when a real-time signal ended the child.

@@ -1,6 +1,7 @@
 use super::{
     super::{
         directory::Whereabouts,
+        memory::{START, STARTS},
         scratch::{Scratch, eventually},
     },
     *,
@@ -27,6 +28,7 @@ use std::{
     ffi::{OsStr, OsString},
     fs::{self, File},
     net::TcpListener,
+    num::NonZeroUsize,
     os::fd::{AsFd, BorrowedFd, RawFd},
     path::Path,
     sync::atomic::AtomicU64,
@@ -46,6 +48,7 @@ fn shell(script: &str) -> Program {
 fn start(spawner: &mut Spawner, program: &Program) -> Child {
     spawner
         .spawn(
+            WorkerId(1),
             program,
             Given {
                 sockets: &[],
@@ -67,8 +70,14 @@ fn wait(pid: Pid) -> ExitStatus {
     status
 }
 
+/// Memory for starts, and where they are in it.
+fn memory() -> (Rc<Memory>, usize) {
+    let (memory, _) = Memory::new(NonZeroUsize::new(STARTS * START).unwrap()).unwrap();
+    (Rc::new(memory), 0)
+}
+
 fn spawner() -> Spawner {
-    Spawner::new(FileLimit::raise(), None).unwrap()
+    Spawner::new(FileLimit::raise(), None, memory()).unwrap()
 }
 
 fn run(program: &Program) -> (ExitStatus, Option<SpawnError>) {
@@ -85,6 +94,7 @@ fn seen(script: &str, sockets: &[BorrowedFd<'_>], variables: &[Variable<'_>]) ->
     let program = shell(&format!("{{ {script}\n}} >{} 2>&1", out.display()));
     let child = spawner
         .spawn(
+            WorkerId(1),
             &program,
             Given { sockets, variables: variables.iter().copied(), own_pid: OwnPid::Told, orphaned: None },
         )
@@ -176,7 +186,7 @@ fn a_variable_that_cannot_be_one_is_refused_before_there_is_a_process() {
         own_pid: OwnPid::Untold,
         orphaned: None,
     };
-    let error = spawner.spawn(&shell("exit"), given).unwrap_err();
+    let error = spawner.spawn(WorkerId(1), &shell("exit"), given).unwrap_err();
     assert_eq!((error.stage, error.prospect), (SpawnStage::Exec, Prospect::NotExecutable));
 }
 
@@ -230,7 +240,7 @@ fn a_worker_has_its_sockets_from_3_on_and_nothing_else() {
     let leak = File::open("/dev/zero").unwrap();
     fcntl(&leak, FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty())).unwrap();
     let given = Given { sockets: &given, variables: [], own_pid: OwnPid::Untold, orphaned: None };
-    let child = spawner.spawn(&program("/bin/sleep", &["60"]), given).unwrap();
+    let child = spawner.spawn(WorkerId(1), &program("/bin/sleep", &["60"]), given).unwrap();
     // The loader of shared libraries has a file open at times; what leaked would stay.
     eventually("exactly its sockets", || (fds_of(child.pid) == expected).then_some(()));
     signal(child.pid, Signal::Kill, Scope::Process, &Children::new()).unwrap();
@@ -280,6 +290,7 @@ fn hand_over(null: RawFd, moves: &Moves) -> Result<(), Sys> {
         nice: None,
         orphaned: None,
         verdict: &verdict,
+        parent: unistd::getpid(),
         null,
         directory: Some(-1),
         moves: moves.list(),
@@ -321,7 +332,7 @@ fn a_worker_gets_the_limit_that_the_supervisor_was_started_with() {
     assert_eq!(files.soft(), before.0);
     assert_eq!(getrlimit(Resource::RLIMIT_NOFILE).unwrap(), (before.1, before.1));
     // Raised by then, so that it is told from what is left alone.
-    let mut spawner = Spawner::new(FileLimit::of(64, before.1), None).unwrap();
+    let mut spawner = Spawner::new(FileLimit::of(64, before.1), None, memory()).unwrap();
     let child = start(&mut spawner, &shell("[ $(ulimit -n) = 64 ]"));
     assert_eq!(wait(child.pid), ExitStatus::Code(0));
     assert_eq!(limit("echo limit=$(ulimit -n)"), before.1.to_string());
@@ -352,7 +363,7 @@ fn what_the_starter_left_behind_is_undone() {
             // SAFETY: reads one structure and writes none.
             unsafe { libc::setitimer(timer, &raw const running, ptr::null_mut()) };
         }
-        let hangup = reset_signals_at_start();
+        let hangup = reset_signals_at_start(Waiting::LetIn);
         let stopped = timers.into_iter().all(|timer| {
             let mut left = running;
             // SAFETY: writes one structure.
@@ -380,7 +391,7 @@ fn a_hangup_that_was_ignored_stays_so() {
     let status = in_a_child(|| {
         // SAFETY: no handler.
         unsafe { handle(Number::SIGHUP, SigHandler::SigIgn) }.unwrap();
-        let hangup = reset_signals_at_start();
+        let hangup = reset_signals_at_start(Waiting::LetIn);
         // SAFETY: no handler.
         let after = unsafe { handle(Number::SIGHUP, SigHandler::SigDfl) };
         let right = hangup == Hangup::Ignored && matches!(after, Ok(SigHandler::SigIgn));

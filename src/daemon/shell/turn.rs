@@ -38,7 +38,13 @@ impl Shell<'_> {
         self.slack.settle(calm);
         self.manager.settle(&self.supervisor, &self.clock);
         let decision = self.supervisor.next_deadline().map(|(deadline, _)| deadline);
-        let rooms = [self.leftovers.due(), self.lookout.due(), self.manager.due(), self.sockets.due()];
+        let rooms = [
+            self.leftovers.due(),
+            self.lookout.due(),
+            self.manager.due(),
+            self.sockets.due(),
+            self.trial_due(),
+        ];
         let wake = [decision, self.control.next_deadline()].into_iter().chain(rooms);
         let timeout = if !self.to_start.is_empty() || self.has_more() || self.signals.note() {
             Some(Duration::ZERO)

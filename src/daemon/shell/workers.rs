@@ -7,6 +7,7 @@ use crate::{
         drain::{self, Choice, Manners},
         facts,
         given::{Given, Reporting, Variables},
+        kept::Kept,
         notify::Heard,
         process,
         program::{Program, spawn_error},
@@ -42,10 +43,10 @@ impl Shell<'_> {
             // Taken back before it was begun.
             return EventKind::SpawnFailed { worker, error: spawn_error(SpawnStage::Fork, Errno::ECANCELED) };
         }
-        let started = self.start_process(slot, generation).or_else(|error| {
+        let started = self.start_process(worker, slot, generation).or_else(|error| {
             // Whoever is connected and says nothing makes room for a worker.
             if error.is_shortage() && self.control.spare_descriptors() {
-                return self.start_process(slot, generation);
+                return self.start_process(worker, slot, generation);
             }
             Err(error)
         });
@@ -55,7 +56,12 @@ impl Shell<'_> {
         }
     }
 
-    fn start_process(&mut self, slot: SlotId, generation: Generation) -> Result<Pid, SpawnError> {
+    fn start_process(
+        &mut self,
+        worker: WorkerId,
+        slot: SlotId,
+        generation: Generation,
+    ) -> Result<Pid, SpawnError> {
         self.look();
         self.sockets.mend(!self.children.is_empty());
         let program = self.releases.program(generation)?;
@@ -78,7 +84,8 @@ impl Shell<'_> {
             .options
             .kill_children_on_exit
             .then(|| self.options.stop_signal.unwrap_or_else(|| drain::by_executable(program.path())));
-        let child = self.spawner.spawn(program, Given { sockets: &sockets, variables, own_pid, orphaned })?;
+        let child =
+            self.spawner.spawn(worker, program, Given { sockets: &sockets, variables, own_pid, orphaned })?;
         if let Some(connection) = connection {
             self.control.adopt(connection, child.pid);
         }
@@ -130,6 +137,7 @@ impl Shell<'_> {
         debug!("pid {pid} notifies: {told:?}");
         let Told { ready, stopping, alive, extend, status } = told;
         if let Some(status) = status {
+            self.journal.keep(&Kept::Says { pid, text: status.clone() });
             self.statuses.insert(pid, status);
         }
         if let Some(by) = extend {

@@ -37,5 +37,5 @@ fn a_check_finds_what_a_run_would_except_that_there_is_no_program() {
     }
     assert!(error("--upgrade-check -n 0").starts_with("--number: `0` is not"));
     assert!(error("--upgrade-check -4 -6 prog").starts_with("--ipv4-only and --ipv6-only"));
-    assert!(error("--reexec-as=x prog").starts_with("unknown option `--reexec-as`"));
+    assert!(error("--gc-before-fork prog").starts_with("unknown option `--gc-before-fork`"));
 }

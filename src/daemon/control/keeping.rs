@@ -1,0 +1,124 @@
+//! What is kept of clients for whoever takes over, and taking it over.
+
+use super::{
+    super::{
+        client::{Client, InFlight, Peer, Purpose},
+        kept::{Bytes, Held, HeldClient, Kept, Store},
+    },
+    Control,
+};
+use crate::{
+    fsm::id::{ClientId, RequestId},
+    protocol::{Request, decode},
+};
+use log::debug;
+use mio::net::UnixStream;
+use std::{
+    io,
+    os::{fd::AsRawFd as _, unix::net},
+};
+
+/// What is kept of a request.
+pub(super) fn request(request: RequestId, client: ClientId, line: &[u8]) -> Kept {
+    Kept::Request { request, client, line: Bytes(line.to_vec()) }
+}
+
+fn kept(id: ClientId, client: &Client) -> Kept {
+    let Peer { pid, user, group } = client.peer;
+    let (fd, reports) = (client.stream.as_raw_fd(), client.purpose == Purpose::Reports);
+    Kept::Client { client: id, held: HeldClient { fd, pid, user, group, reports } }
+}
+
+impl Control {
+    /// One more, that is watched already.
+    pub(super) fn enter(&mut self, id: ClientId, client: Client) {
+        self.journal.keep(&kept(id, &client));
+        if client.purpose == Purpose::Reports {
+            self.inherited.insert(client.peer.pid, id);
+        }
+        self.crowd.insert(id, client);
+    }
+
+    /// Takes note of what a client weighs, and of whether a crash would lose anything of it.
+    pub(super) fn weigh(&mut self, id: ClientId) {
+        self.crowd.weigh(id);
+        if let Some(client) = self.crowd.get_mut(id)
+            && client.noted != client.is_cut()
+        {
+            client.noted = !client.noted;
+            self.journal.keep(&Kept::Cut { client: id, cut: client.noted });
+        }
+    }
+
+    /// All that is kept here; with what has passed between clients and us only in part if that `lasts`: if nothing passes
+    /// any more before somebody takes over.
+    pub(crate) fn keep(&self, put: &mut dyn FnMut(&Kept), lasts: bool) {
+        put(&self.door.kept());
+        put(&Kept::Next { client: self.crowd.coming(), request: self.next_request });
+        for (id, client) in self.crowd.all() {
+            put(&kept(id, client));
+            if let Some(InFlight { request: number, line, .. }) = &client.in_flight {
+                put(&request(*number, id, line));
+            }
+            if client.is_cut() && lasts {
+                put(&Kept::Buffers { client: id, buffers: client.buffers() });
+            } else if client.is_cut() {
+                put(&Kept::Cut { client: id, cut: true });
+            }
+        }
+    }
+
+    /// Takes clients over. Those of which something was lost are let go: they see the connection end.
+    ///
+    /// # Errors
+    /// If one cannot be watched.
+    pub(crate) fn take_over(&mut self, held: &Held, store: &mut Store) -> Result<(), String> {
+        for (id, client) in &held.clients {
+            // The machine is told of those that are gone.
+            let Ok(stream) = store.take(client.fd) else { continue };
+            if held.cut.contains(id) || held.doubtful.is_some_and(|(_, client)| client == *id) {
+                debug!("control socket: client {id} is let go, since something of it was lost");
+                continue;
+            }
+            let stream = UnixStream::from_std(net::UnixStream::from(stream));
+            let peer = Peer { pid: client.pid, user: client.user, group: client.group };
+            let purpose = if client.reports { Purpose::Reports } else { Purpose::Requests };
+            let mut one = Client::new(stream, peer, purpose);
+            one.adopt(held.buffers.get(id).cloned().unwrap_or_default());
+            self.crowd.follow(*id);
+            self.watch_as(&mut one.stream, *id)
+                .map_err(|error: io::Error| format!("client {id}: {error}"))?;
+            for (request, (_, line)) in held.requests.iter().filter(|(_, (of, _))| of == id) {
+                // One that could be read could be refused only, and was answered at once.
+                let Ok(Request { reply_to, operation }) = decode(line) else { continue };
+                let (request, line, reported) = (*request, line.clone(), operation.reported());
+                one.in_flight = Some(InFlight { request, reply_to, line, reported });
+                self.requests.insert(request, *id);
+            }
+            one.flush();
+            self.enter(*id, one);
+            self.weigh(*id);
+        }
+        self.crowd.follow(ClientId(held.next.0.saturating_sub(1)));
+        self.next_request = self.next_request.max(RequestId(held.next.1));
+        // Somebody may have connected meanwhile.
+        self.backlog = true;
+        Ok(())
+    }
+
+    /// The requests that have no answer yet, and who sent them.
+    pub(crate) fn unanswered(&self) -> Vec<(RequestId, ClientId)> {
+        self.requests.iter().map(|(request, client)| (*request, *client)).collect()
+    }
+
+    /// The line of a request that has no answer yet, and who sent it.
+    pub(crate) fn asked(&self, request: RequestId) -> Option<(Vec<u8>, Peer)> {
+        let client = self.crowd.get(*self.requests.get(&request)?)?;
+        Some((client.in_flight.as_ref()?.line.clone(), client.peer))
+    }
+
+    /// Whether somebody is connected.
+    pub(crate) fn knows(&self, client: ClientId) -> bool {
+        self.crowd.get(client).is_some()
+    }
+}

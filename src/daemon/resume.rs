@@ -1,0 +1,347 @@
+//! From a journal to a running loop: taking the place of the supervisor that was here before, in the same process.
+//!
+//! Until the loop runs, nothing is done that could not be left to another: if something is missing, the program from
+//! before is executed again, which finds everything as it was.
+
+use super::{
+    claim::Claim,
+    clock::Monotonic,
+    control::Control,
+    journal::{self, Found, HANDOVER, Journal, STARTS_AT, head, word},
+    kept::{Bytes, Held, Kept, Store},
+    lockfile::Lockfile,
+    log,
+    manager::Manager,
+    notify::Notify,
+    pidfile::Pidfile,
+    process::{self, FileLimit, Spawner, Waiting},
+    recorder::Recorder,
+    release::Releases,
+    shell::{Parts, Shell, Takeover},
+    signals,
+    sockets::{Sockets, Unusable},
+    successor,
+};
+use crate::{
+    cli::daemon::{COMMAND_LINE, Options},
+    fsm::{
+        Supervisor,
+        journal::{KEPT, Until, resume},
+        life::Life,
+        text::Record as _,
+    },
+    protocol::words,
+};
+use ::log::{LevelFilter, error};
+use mio::Poll;
+use std::{
+    env,
+    ffi::{OsStr, OsString},
+    io::{self, Write as _},
+    os::fd::{AsFd as _, AsRawFd as _, RawFd},
+    path::Path,
+    process::ExitCode,
+};
+
+/// The descriptor of the journal that somebody has left for this process, if so.
+pub(crate) fn announced() -> Option<RawFd> {
+    let value = env::var_os(HANDOVER)?;
+    let (pid, fd) = value.to_str()?.split_once(':')?;
+    // What is meant for another process is no business of ours.
+    (pid.parse() == Ok(std::process::id())).then(|| fd.parse().ok())?
+}
+
+/// What was read in a journal.
+struct Legacy {
+    supervisor: Supervisor,
+    held: Held,
+    takeover: Takeover,
+    clock: Monotonic,
+    journal: Journal,
+    files: FileLimit,
+}
+
+/// Goes on from the journal behind that descriptor. The exit status is that of a [start](super::run).
+pub(crate) fn run(options: &Options, fd: RawFd) -> ExitCode {
+    let hangup = process::reset_signals_at_start(Waiting::HeldBack);
+    signals::prepare();
+    let found = match found(fd) {
+        Ok(found) => found,
+        Err(why) => return refuse(&why),
+    };
+    let memory = found.memory.clone();
+    // From here on a fault leads here again, or back.
+    process::arm(&memory, called_before(&found.text));
+    let back = |why: String| {
+        if let Some(errno) = process::go_back(&memory, &why) {
+            error!("the program from before cannot be executed either: {}", errno.desc());
+        }
+        refuse(&why)
+    };
+    let legacy = match read(found) {
+        Ok(legacy) => legacy,
+        Err(why) => return back(why),
+    };
+    let own = memory.file().map_or(fd, |file| file.as_raw_fd());
+    let store = process::adopt_descriptors(&legacy.held.descriptors(), own);
+    log::init(level(&legacy.held), options.syslog);
+    // Executed by descriptor, a program is called after that.
+    let name = options.command_name.as_ref().map(|name| name.as_str().to_owned());
+    process::call_itself(&name.unwrap_or_else(called));
+    match assemble(options, legacy, store, hangup) {
+        Ok((shell, takeover)) => ExitCode::from(shell.run(Some(takeover))),
+        Err(why) => back(why),
+    }
+}
+
+/// This program cannot even read the command line that it was executed with: the one from before goes on, if there is one
+/// that waits. Returns if not.
+pub fn give_back(why: &str) {
+    let Some(Ok(found)) = announced().map(found) else { return };
+    process::arm(&found.memory, called_before(&found.text));
+    process::go_back(&found.memory, why);
+}
+
+/// The words that whoever has written a journal was called with, whatever else is in it.
+fn called_before(text: &str) -> Vec<OsString> {
+    let words = text.lines().rev().find_map(|line| match Kept::from_line(line.strip_prefix(KEPT)?) {
+        Ok(Kept::Called { words }) => Some(words),
+        _ => None,
+    });
+    words.unwrap_or_default().into_iter().map(Bytes::text).collect()
+}
+
+fn found(fd: RawFd) -> Result<Found, String> {
+    let file = process::adopt_descriptor(fd).map_err(|_| format!("descriptor {fd} is not open"))?;
+    journal::read(file)
+}
+
+fn refuse(why: &str) -> ExitCode {
+    // Nobody is left to tell if standard error is closed.
+    let _ = writeln!(io::stderr(), "{}: the hand-over has failed: {why}", COMMAND_LINE.program);
+    ExitCode::FAILURE
+}
+
+/// The last part of what this program was called.
+fn called() -> String {
+    let called = env::args_os().next().unwrap_or_default();
+    let name = Path::new(&called).file_name().unwrap_or(OsStr::new(COMMAND_LINE.program));
+    name.to_string_lossy().into_owned()
+}
+
+fn level(held: &Held) -> LevelFilter {
+    held.level.map_or(LevelFilter::Info, super::kept::Level::filter)
+}
+
+/// Whether this program could go on from the journal on its standard input: says so, or why not.
+pub(crate) fn check() -> ExitCode {
+    let file = io::stdin().as_fd().try_clone_to_owned();
+    let said = file.map_err(|error| words::io_error(&error)).and_then(journal::read).and_then(read);
+    let (words, code) = match said {
+        Ok(_) => (successor::able(), ExitCode::SUCCESS),
+        Err(why) => (
+            format!("{}: it cannot go on from this journal: {why}\n", COMMAND_LINE.program),
+            ExitCode::FAILURE,
+        ),
+    };
+    match io::stdout().write_all(words.as_bytes()) {
+        Ok(()) => code,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// Reads a journal.
+fn read(found: Found) -> Result<Legacy, String> {
+    let Found { text, done, origin, memory } = found;
+    // What was the end of a supervisor twice is left out.
+    let again = word(&memory, head::TIMES) > 1 && word(&memory, head::PLACE) == word(&memory, head::CURRENT);
+    let until = if again { Until::BeforeLast } else { Until::Last };
+    let resumed = resume(&text, until).map_err(|why| why.to_string())?;
+    let mut held = Held::read(resumed.kept.iter().copied(), resumed.ends_kept).map_err(|why| why.message)?;
+    let answered = word(&memory, head::ANSWERED);
+    held.doubtful = held.doubtful.filter(|(request, _)| request.0 != answered);
+    let writer = held.writer.clone().ok_or("nobody says who has written it")?;
+    let (event, actions) = resumed.last.unzip();
+    let takeover = Takeover {
+        actions: actions.unwrap_or_default(),
+        done,
+        left_out: event.filter(|_| again),
+        returned: process::returned(&memory),
+        crash: process::last_fault(&memory),
+        successor: held.successor.clone(),
+        version: writer.version.clone(),
+    };
+    Ok(Legacy {
+        supervisor: resumed.supervisor,
+        held,
+        takeover,
+        clock: Monotonic::since(origin),
+        journal: Journal::found(memory),
+        files: FileLimit::of(writer.soft, writer.hard),
+    })
+}
+
+#[inline(never)]
+fn assemble(
+    options: &Options,
+    legacy: Legacy,
+    mut store: Store,
+    hangup: process::Hangup,
+) -> Result<(Box<Shell<'_>>, Takeover), String> {
+    let Legacy { supervisor, held, takeover, clock, journal, files } = legacy;
+    let failed = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
+    let nice = options.nice.and_then(|nice| nice.worker);
+    let spawner = Spawner::new(files, nice, (journal.memory(), STARTS_AT))
+        .map_err(|errno| format!("/dev/null cannot be opened: {}", words::errno(errno)))?;
+    let poll = Poll::new().map_err(failed("cannot wait for events"))?;
+    let registry = || poll.registry().try_clone().map_err(failed("cannot wait for events"));
+    let mut sockets = Sockets::adopt(options, &held, &mut store).map_err(|why| match why {
+        Unusable::Option(why) | Unusable::ForNow(why) => why,
+    })?;
+    sockets.watch(registry()?);
+    sockets.note_in(journal.clone());
+    let (path, file) = held.door.clone().ok_or("there is no control socket")?;
+    let socket = store.take(file.fd).map_err(|why| format!("control socket: {why}"))?;
+    let claim = Claim::adopt(path.text().into(), file.identity(), socket);
+    let mut control = Control::new(claim, registry()?, journal.clone()).map_err(failed("control socket"))?;
+    control.take_over(&held, &mut store)?;
+    let notify = match held.notify {
+        Some(fd) => {
+            let socket = store.take(fd).map_err(|why| format!("notifications: {why}"))?;
+            Some(Notify::adopt(socket, poll.registry()).map_err(failed("notifications"))?)
+        }
+        None => None,
+    };
+    let pinning = supervisor.releases().pinning().map(|pinning| pinning.generation);
+    let first = (supervisor.life() == Life::Pinning).then(|| supervisor.releases().named().newest);
+    let needed = |generation| {
+        supervisor.pinned().contains(&generation) || pinning == Some(generation) || first == Some(generation)
+    };
+    let mut releases = Releases::new(options, sockets.roster(), journal.clone());
+    releases.adopt(&held, &mut store, needed)?;
+    if let Some(missing) = supervisor.pinned().iter().find(|generation| !releases.has(**generation)) {
+        return Err(format!("the program of generation {missing} is not there"));
+    }
+    let lockfile = held.lockfile.map(|fd| store.take(fd)).transpose()?.map(Lockfile::adopt);
+    let pidfile = match held.pidfile.clone() {
+        Some((path, file)) => Some(Pidfile::adopt(path.text().into(), file.identity(), store.take(file.fd)?)),
+        None => None,
+    };
+    let recorder = options.trace.as_deref().and_then(|path| {
+        let opened = Recorder::reopen(path, takeover.crash.is_some());
+        opened
+            .inspect_err(|error| error!("--trace: `{}` cannot be opened again: {error}", path.display()))
+            .ok()
+    });
+    let parts = Parts {
+        options,
+        clock,
+        journal,
+        files,
+        poll,
+        control,
+        notify,
+        releases,
+        manager: Manager::of_environment(),
+        statuses: held.says.clone(),
+        sockets,
+        supervisor,
+        spawner,
+        recorder,
+        level: level(&held),
+        hangup,
+        lockfile,
+    };
+    let mut shell = Shell::new(parts).map(Box::new).map_err(failed("signals cannot be caught"))?;
+    if let Some(pidfile) = pidfile {
+        shell.keep_pidfile(pidfile);
+    }
+    Ok((shell, takeover))
+}
+
+/// Whether any text whatsoever, taken for a journal's, is read or refused. For fuzzing.
+///
+/// # Panics
+/// If what is read is not written again as it was.
+#[doc(hidden)]
+#[must_use]
+pub fn reads(text: &str) -> bool {
+    let Ok(resumed) = resume(text, Until::Last) else { return false };
+    let Ok(_) = Held::read(resumed.kept.iter().copied(), resumed.ends_kept) else { return false };
+    for kept in resumed.kept.iter().filter_map(|line| Kept::from_line(line).ok()) {
+        assert_eq!(Kept::from_line(&kept.to_line()).as_ref(), Ok(&kept), "written as something else");
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fsm::{
+        config::Config,
+        event::{Event, EventKind},
+        time::Time,
+    };
+    use journal::set;
+
+    /// A journal that somebody leaves behind who has carried out so much of what the last event called for.
+    fn left(performed: usize) -> Journal {
+        let journal = Journal::new(7).unwrap();
+        let writer = super::super::kept::Writer { version: "1.2.3".into(), soft: 256, hard: 1_024 };
+        journal.compact(&Supervisor::new(Config::default()), |put| {
+            put(&Kept::Writer { writer: writer.clone() })
+        });
+        journal.event(&Event { at: Time(0), kind: EventKind::Start });
+        (0..performed).for_each(|_| journal.performed());
+        journal
+    }
+
+    fn taken_over(journal: &Journal) -> Legacy {
+        let file = journal.memory().file().unwrap().try_clone_to_owned().unwrap();
+        read(journal::read(file).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn what_was_left_undone_is_known_to_the_action() {
+        let Legacy { takeover, clock, files, supervisor, .. } = taken_over(&left(1));
+        assert_eq!((takeover.actions.len(), takeover.done), (1, 1));
+        assert_eq!((takeover.version.as_str(), files.soft(), files.hard()), ("1.2.3", 256, 1_024));
+        assert_eq!((clock.origin(), supervisor.life()), (7, Life::Pinning));
+        assert!(takeover.crash.is_none() && takeover.left_out.is_none());
+        assert_eq!(taken_over(&left(0)).takeover.done, 0);
+    }
+
+    #[test]
+    fn what_was_the_end_twice_at_the_same_place_is_left_out() {
+        let journal = left(0);
+        let memory = journal.memory();
+        set(&memory, head::PLACE, word(&memory, head::CURRENT));
+        for (times, left_out) in [(1, false), (2, true), (3, true)] {
+            set(&memory, head::TIMES, times);
+            let Legacy { takeover, supervisor, .. } = taken_over(&journal);
+            assert_eq!(takeover.left_out.is_some(), left_out, "{times}");
+            assert_eq!(supervisor.life() == Life::New, left_out, "{times}");
+            assert_eq!(takeover.actions.is_empty(), left_out, "{times}");
+        }
+        // Something has been written since: that is another place.
+        journal.event(&Event { at: Time(3), kind: EventKind::Woke });
+        assert!(taken_over(&journal).takeover.left_out.is_none());
+    }
+
+    #[test]
+    fn why_another_could_not_is_told_once() {
+        let journal = left(0);
+        let memory = journal.memory();
+        journal::leave_words(&memory, "no such option");
+        set(&memory, head::RETURNED, 1);
+        assert_eq!(taken_over(&journal).takeover.returned.as_deref(), Some("no such option"));
+        assert!(taken_over(&journal).takeover.returned.is_none());
+    }
+
+    #[test]
+    fn the_words_of_a_call_are_found_whatever_else_there_is() {
+        let text = "nonsense\n+ called words=a,b%20c\n+ cut client=x\n@x\n";
+        assert_eq!(called_before(text), ["a", "b c"]);
+        assert!(called_before("+ called\nx").is_empty());
+    }
+}

@@ -1,0 +1,216 @@
+//! Going on where somebody was here before: what was left undone, what has become true meanwhile, what nobody knows any
+//! more. The order is that of `fsm-spec/handover.md`.
+
+use super::Shell;
+use crate::{
+    daemon::{
+        kept::Successor,
+        process::{self, Begun},
+        program::spawn_error,
+        signals,
+    },
+    fsm::{
+        action::Action,
+        event::{Event, EventKind, ExitStatus, SpawnStage},
+        id::{Pid, RequestId},
+        life::Life,
+        trace::Line,
+        worker::Phase,
+    },
+    protocol::{Envelope, Operation, Request, decode, history::Asker},
+};
+use log::{error, info, warn};
+use nix::errno::Errno;
+use std::collections::BTreeSet;
+
+/// What whoever was here before has left, beside what the rooms have taken over.
+#[derive(Debug)]
+pub(crate) struct Takeover {
+    /// What the last event called for, and how many of that were carried out.
+    pub(crate) actions: Vec<Action>,
+    pub(crate) done: usize,
+    /// An event that was left out, since it has been the end of a supervisor twice.
+    pub(crate) left_out: Option<Event>,
+    /// What went wrong, if it was not on command.
+    pub(crate) crash: Option<String>,
+    /// The program that was to take over.
+    pub(crate) successor: Option<Successor>,
+    /// Why it could not, if another is here in its place.
+    pub(crate) returned: Option<String>,
+    pub(crate) version: String,
+}
+
+impl Shell<'_> {
+    pub(super) fn take_over(&mut self, before: Takeover) {
+        let Takeover { actions, done, left_out, crash, successor, returned, version } = before;
+        let spawned = self.adopt_children();
+        // They find everybody in their place now.
+        process::let_in_all_but(&signals::of_terminals());
+        if let Some(crash) = &crash {
+            let workers = self.children.len();
+            error!(
+                "the supervisor has failed: {crash}; it goes on as before, pid and workers ({workers}) are the same"
+            );
+        }
+        if let Some(event) = left_out {
+            error!("what it failed at twice is left out: `{}`", Line::Event(event));
+            self.compact();
+        }
+        self.finish(actions, done);
+        for (worker, pid) in spawned {
+            self.tell(EventKind::Spawned { worker, pid });
+        }
+        self.tell_of_the_gone();
+        self.ask_again();
+        self.refuse_the_unknown(successor.as_ref().and_then(|successor| successor.request));
+        if let Some(successor) = successor {
+            self.announce(&successor, returned, &version);
+        }
+        if let Life::Done { code } = self.supervisor.life() {
+            self.code = Some(code);
+        }
+        let last = self.releases.history().last().cloned();
+        self.manager.take_over(&self.supervisor, last.as_ref());
+        if self.supervisor.unseen().next().is_some() {
+            self.lookout.expect(self.clock.now());
+        }
+        self.leftovers.expect(self.clock.now());
+        self.journal.way_back(None);
+        self.compact();
+    }
+
+    /// The processes that were made before. Returns those of which the machine does not know yet.
+    fn adopt_children(&mut self) -> Vec<(crate::fsm::id::WorkerId, Pid)> {
+        let fleet = self.supervisor.fleet();
+        let known = |worker, pid| match fleet.worker(worker).map(|worker| worker.phase()) {
+            Some(Phase::Spawning { .. }) => true,
+            Some(phase) => phase.pid() == Some(pid),
+            None => false,
+        };
+        let mut untold = Vec::new();
+        for Begun { worker, pid, ticket } in self.spawner.take_over(known) {
+            self.children.insert(pid, ticket);
+            if self.supervisor.fleet().worker(worker).is_some_and(|worker| worker.phase().pid().is_none()) {
+                untold.push((worker, pid));
+            }
+        }
+        untold
+    }
+
+    /// What was ordered and not done. Of the first of them it is not known; what is answered is asked for again.
+    fn finish(&mut self, actions: Vec<Action>, done: usize) {
+        for (number, action) in actions.into_iter().enumerate().skip(done) {
+            let doubtful = number == done;
+            let skipped = match &action {
+                Action::Pin { .. } | Action::Bind { .. } | Action::Spawn { .. } => true,
+                // The next one says more.
+                Action::Progress { .. } => doubtful,
+                // One that was noted to be under way has no request any more.
+                Action::Reply { .. }
+                | Action::Forget { .. }
+                | Action::Signal { .. }
+                | Action::Stop { .. }
+                | Action::Sweep { .. }
+                | Action::Notice { .. }
+                | Action::Exit { .. } => false,
+            };
+            if !skipped {
+                self.perform(action);
+            }
+            self.journal.performed();
+        }
+    }
+
+    /// Workers that are there no more and whose end nobody has seen, and clients that are gone.
+    fn tell_of_the_gone(&mut self) {
+        let believed: Vec<Pid> = self.supervisor.fleet().index().pids.keys().copied().collect();
+        for pid in believed.into_iter().filter(|pid| !process::is_child(*pid)) {
+            let ticket = self.children.remove(&pid);
+            let error = ticket.and_then(|ticket| self.spawner.outcome(ticket));
+            self.control.disown(pid);
+            self.tell(EventKind::Exited { pid, status: ExitStatus::Unknown, error, orphans: false });
+        }
+        let waiting: BTreeSet<_> = self.supervisor.waiting().values().copied().collect();
+        for client in waiting {
+            if !self.control.knows(client) {
+                self.tell(EventKind::ClientGone { client });
+            }
+        }
+    }
+
+    /// What waits for an answer.
+    fn ask_again(&mut self) {
+        let orders: Vec<Action> = self.supervisor.outstanding().collect();
+        for order in orders {
+            let fact = self.carried_out(&order).or_else(|| self.perform(order));
+            if let Some(fact) = fact {
+                self.tell(fact);
+            }
+        }
+    }
+
+    /// What an order came to, if it was carried out or cannot be.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "three orders have an answer, and one of them only later"
+    )]
+    fn carried_out(&mut self, order: &Action) -> Option<EventKind> {
+        match *order {
+            Action::Pin { generation, .. } if self.releases.has(generation) => {
+                Some(EventKind::Pinned { generation })
+            }
+            Action::Pin { generation, request: Some(request) } if !self.remember(request) => {
+                // What it was to be left with its client.
+                let error = spawn_error(SpawnStage::Pin, Errno::ECANCELED);
+                Some(EventKind::PinFailed { generation, error })
+            }
+            Action::Bind { listener } if self.sockets.is_bound(listener) => {
+                Some(EventKind::Bound { listener })
+            }
+            _ => None,
+        }
+    }
+
+    /// What an upgrade is to bring was said by the client that still waits. Answers whether it is known.
+    fn remember(&mut self, request: RequestId) -> bool {
+        let Some((line, peer)) = self.control.asked(request) else { return false };
+        match decode(&line) {
+            Ok(Request { operation: Operation::Upgrade { release, .. }, .. }) => {
+                let by = Asker::Client { user: peer.user, pid: peer.pid };
+                self.releases.ask(request, by, release).is_ok()
+            }
+            _ => false,
+        }
+    }
+
+    /// Requests of which the machine knows nothing: they were lost on their way to it, or left out.
+    fn refuse_the_unknown(&mut self, but: Option<RequestId>) {
+        for (request, _) in self.control.unanswered() {
+            if Some(request) != but && !self.supervisor.waiting().contains_key(&request) {
+                let why = "the supervisor has failed while it was at this, and is there again; nothing is known of it:                            ask for `status` before you ask again";
+                self.tell_client(request, Envelope::refused(why));
+            }
+        }
+    }
+
+    /// Says who serves now.
+    fn announce(&mut self, successor: &Successor, returned: Option<String>, before: &str) {
+        let path = successor.path.clone().text();
+        let (path, version) = (path.display(), env!("CARGO_PKG_VERSION"));
+        let envelope = match returned {
+            Some(why) => {
+                let words = format!("{path} could not take over: {why}; version {version} goes on as before");
+                warn!("{words}");
+                Envelope::refused(words)
+            }
+            None => {
+                let words = format!("einhyrningsins {version} ({path}) has taken over from version {before}");
+                info!("{words}; pid and workers ({}) are the same", self.children.len());
+                Envelope::done(words)
+            }
+        };
+        if let Some(request) = successor.request {
+            self.tell_client(request, envelope);
+        }
+    }
+}
