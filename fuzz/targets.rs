@@ -13,7 +13,7 @@ mod ops;
 #[cfg(any(feature = "daemon", feature = "ctl"))]
 pub use edge::{bind_spec, command_line, control_stream, einhorn_dialect};
 #[cfg(feature = "daemon")]
-pub use edge::{notification, proc_text};
+pub use edge::{journal_parser, notification, proc_text};
 
 use crate::world::{Depth, World};
 use einhyrningsins::fsm::{
@@ -42,6 +42,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("control_stream", control_stream),
     #[cfg(any(feature = "daemon", feature = "ctl"))]
     ("einhorn_dialect", einhorn_dialect),
+    #[cfg(feature = "daemon")]
+    ("journal_parser", journal_parser),
     #[cfg(feature = "daemon")]
     ("proc_text", proc_text),
     #[cfg(feature = "daemon")]

@@ -26,6 +26,7 @@ mod given;
 mod groups;
 mod habits;
 mod handed;
+mod handover;
 mod harness;
 mod idle;
 mod inherited;
