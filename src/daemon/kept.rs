@@ -407,6 +407,12 @@ impl Held {
 pub(crate) struct Store(pub(crate) BTreeMap<RawFd, OwnedFd>);
 
 impl Store {
+    /// Copies of all, for the case that whoever was here before needs them again.
+    pub(crate) fn copies(&self) -> Vec<(RawFd, OwnedFd)> {
+        // Where there is no room for a copy, that one is lost with the attempt.
+        self.0.iter().filter_map(|(fd, owned)| Some((*fd, owned.try_clone().ok()?))).collect()
+    }
+
     /// Hands one over.
     ///
     /// # Errors

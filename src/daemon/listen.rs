@@ -310,6 +310,13 @@ impl Listener {
         !matches!(self.address, Address::Udp(_) | Address::UnixMessages(_))
     }
 
+    /// It is ours for good, where it was somebody else's before.
+    pub(crate) fn settle(&mut self) {
+        if let Held::Placed(place) = &mut self.held {
+            place.settle();
+        }
+    }
+
     /// What tells its file from another, if it has one.
     pub(crate) fn identity(&self) -> Option<Identity> {
         match &self.held {

@@ -32,6 +32,8 @@ pub(crate) struct Place<S> {
     path: PathBuf,
     identity: Identity,
     socket: S,
+    /// Whether it is given back when this goes.
+    is_given_back: bool,
 }
 
 /// What tells a file from another that has taken its place.
@@ -54,12 +56,18 @@ impl<S> Place<S> {
         let path = absolute(path).map_err(|error| PlaceError::new(path, Why::Path(error)))?;
         let Taken { socket, identity } =
             take(&path, bind, Busy::Wait).map_err(|why| PlaceError::new(&path, why))?;
-        Ok(Self { path, identity, socket })
+        Ok(Self { path, identity, socket, is_given_back: true })
     }
 
-    /// A place that whoever was here before has taken.
+    /// A place that whoever was here before has taken, and may have to have again: until it is [settled](Self::settle) it
+    /// is not given back when this goes.
     pub(crate) fn adopt(path: PathBuf, identity: Identity, socket: S) -> Self {
-        Self { path, identity, socket }
+        Self { path, identity, socket, is_given_back: false }
+    }
+
+    /// It is ours for good.
+    pub(crate) fn settle(&mut self) {
+        self.is_given_back = true;
     }
 
     /// What tells its file from another.
@@ -115,7 +123,9 @@ impl<S> Place<S> {
 /// A start that fails later on leaves no socket behind either.
 impl<S> Drop for Place<S> {
     fn drop(&mut self) {
-        self.release();
+        if self.is_given_back {
+            self.release();
+        }
     }
 }
 

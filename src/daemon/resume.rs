@@ -38,7 +38,7 @@ use std::{
     env,
     ffi::{OsStr, OsString},
     io::{self, Write as _},
-    os::fd::{AsFd as _, AsRawFd as _, RawFd},
+    os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd},
     path::Path,
     process::ExitCode,
 };
@@ -72,7 +72,8 @@ pub(crate) fn run(options: &Options, fd: RawFd) -> ExitCode {
     let memory = found.memory.clone();
     // From here on a fault leads here again, or back.
     process::arm(&memory, called_before(&found.text));
-    let back = |why: String| {
+    let back = |why: String, copies: &[(RawFd, OwnedFd)]| {
+        process::put_back(copies);
         if let Some(errno) = process::go_back(&memory, &why) {
             error!("the program from before cannot be executed either: {}", errno.desc());
         }
@@ -80,17 +81,21 @@ pub(crate) fn run(options: &Options, fd: RawFd) -> ExitCode {
     };
     let legacy = match read(found) {
         Ok(legacy) => legacy,
-        Err(why) => return back(why),
+        Err(why) => return back(why, &[]),
     };
     let own = memory.file().map_or(fd, |file| file.as_raw_fd());
     let store = process::adopt_descriptors(&legacy.held.descriptors(), own);
+    let copies = if legacy.held.successor.is_some() { store.copies() } else { Vec::new() };
     log::init(level(&legacy.held), options.syslog);
     // Executed by descriptor, a program is called after that.
     let name = options.command_name.as_ref().map(|name| name.as_str().to_owned());
     process::call_itself(&name.unwrap_or_else(called));
     match assemble(options, legacy, store, hangup) {
-        Ok((shell, takeover)) => ExitCode::from(shell.run(Some(takeover))),
-        Err(why) => back(why),
+        Ok((shell, takeover)) => {
+            drop(copies);
+            ExitCode::from(shell.run(Some(takeover)))
+        }
+        Err(why) => back(why, &copies),
     }
 }
 
@@ -223,10 +228,8 @@ fn assemble(
         return Err(format!("the program of generation {missing} is not there"));
     }
     let lockfile = held.lockfile.map(|fd| store.take(fd)).transpose()?.map(Lockfile::adopt);
-    let pidfile = match held.pidfile.clone() {
-        Some((path, file)) => Some(Pidfile::adopt(path.text().into(), file.identity(), store.take(file.fd)?)),
-        None => None,
-    };
+    let pidfile = held.pidfile.clone().map(|(path, file)| store.take(file.fd).map(|fd| (path, file, fd)));
+    let pidfile = pidfile.transpose()?;
     let recorder = options.trace.as_deref().and_then(|path| {
         let opened = Recorder::reopen(path, takeover.crash.is_some());
         opened
@@ -253,8 +256,10 @@ fn assemble(
         lockfile,
     };
     let mut shell = Shell::new(parts).map(Box::new).map_err(failed("signals cannot be caught"))?;
-    if let Some(pidfile) = pidfile {
-        shell.keep_pidfile(pidfile);
+    // Nothing can fail any more, and the files are ours.
+    shell.settle();
+    if let Some((path, file, fd)) = pidfile {
+        shell.keep_pidfile(Pidfile::adopt(path.text().into(), file.identity(), fd));
     }
     Ok((shell, takeover))
 }

@@ -170,6 +170,11 @@ impl<'a> Shell<'a> {
         })
     }
 
+    /// What was taken over is ours for good.
+    pub(crate) fn settle(&mut self) {
+        self.sockets.settle();
+    }
+
     /// Keeps a file for as long as the service runs.
     pub(crate) fn keep_pidfile(&mut self, pidfile: Pidfile) {
         self.pidfile = Some(pidfile);

@@ -13,8 +13,11 @@ use crate::{
 use nix::{
     errno::Errno,
     fcntl::{FcntlArg, OFlag, fcntl, open},
-    sys::stat::Mode,
-    unistd::{AccessFlags, eaccess},
+    sys::{
+        signal::{Signal, killpg},
+        stat::Mode,
+    },
+    unistd::{self, AccessFlags, eaccess},
 };
 use std::{
     env,
@@ -93,6 +96,7 @@ pub(crate) fn own_program() -> Result<OwnedFd, String> {
 #[derive(Debug)]
 pub(crate) struct Attempt {
     process: PidFd,
+    group: unistd::Pid,
     output: File,
     said: Vec<u8>,
 }
@@ -124,13 +128,15 @@ impl Attempt {
         command.arg(CHECK).args(args).env_remove(HANDOVER);
         command.stdin(Stdio::from(journal.try_clone().map_err(told)?));
         command.stdout(Stdio::from(writer.try_clone().map_err(told)?)).stderr(Stdio::from(writer));
+        command.process_group(0);
         // Whoever reaps all children reaps it, too.
         let child = command.spawn().map_err(told)?;
         drop(command);
         let output = File::from(OwnedFd::from(reader));
         fcntl(&output, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(|errno| errno.desc().to_owned())?;
         let process = PidFd::open(Pid(child.id())).map_err(|errno| errno.desc().to_owned())?;
-        Ok(Self { process, output, said: Vec::new() })
+        let group = unistd::Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX));
+        Ok(Self { process, group, output, said: Vec::new() })
     }
 
     /// Whether it has said what there is to say: all, since it has ended.
@@ -152,8 +158,10 @@ impl Attempt {
 
     /// Ends it.
     pub(crate) fn give_up(&self) {
-        // It may have ended a moment ago.
-        let _ = self.process.signal(nix::libc::SIGKILL);
+        // It may have ended a moment ago; else the number of its group is its own.
+        if self.process.signal(nix::libc::SIGKILL).is_ok() {
+            let _ = killpg(self.group, Signal::SIGKILL);
+        }
     }
 }
 

@@ -7,13 +7,13 @@ use crate::{
     endurance::{PLAN, await_answers, rounds, settled, start},
     harness::{Connection, Folder, Supervisor, eventually, is_ok, number, raw, text},
     load::{Load, get},
-    tools::{command, quiet},
+    tools::{command, have, quiet, skip, sleepers},
 };
 use nix::sys::signal::{Signal, kill};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    os::unix::fs::{FileExt as _, PermissionsExt as _, symlink},
+    os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _, symlink},
     path::Path,
     time::{Duration, Instant},
 };
@@ -175,6 +175,50 @@ fn what_says_that_it_can_and_cannot_leads_back_to_the_program_from_before() {
         assert_eq!(exe, Path::new(OURS));
     }
     reexec(&supervisor);
+}
+
+#[test]
+fn what_fails_on_its_way_leads_back_and_nothing_is_lost_by_it() {
+    if !have("strace", &["-V"]) {
+        return skip("there is no strace");
+    }
+    let folder = Folder::new();
+    let (unix, pidfile) = (folder.join("web"), folder.join("pid"));
+    let (at, file) = (format!("unix:{}", unix.display()), pidfile.display().to_string());
+    let (mut supervisor, _) = sleepers(1, &["-b", &at, "-e", &file]);
+    let workers = supervisor.await_healthy(1);
+    let identity = |path: &Path| fs::metadata(path).map(|file| file.ino()).expect("a file");
+    let before = (identity(&unix), identity(&pidfile), identity(&supervisor.socket()));
+    for call in ["epoll_create1", "signalfd4", "openat"] {
+        let mut tracer = std::process::Command::new("strace");
+        let inject = format!("inject={call}:error=ENOMEM:when=1");
+        tracer.args(["-qq", "-o", "/dev/null", "-e", &format!("trace=execve,{call}"), "-e", &inject]);
+        // What the program that runs opens itself for the way back is not to fail.
+        let path = if call == "openat" { "/dev/null" } else { "" };
+        if !path.is_empty() {
+            tracer.args(["-P", path]);
+        }
+        let mut tracer = tracer.args(["-p", &supervisor.pid().to_string()]).spawn().expect("it runs");
+        eventually("it is traced", || {
+            (crate::tools::status_field(supervisor.pid(), "TracerPid")? > 0).then_some(())
+        });
+        let said = command(&supervisor, &["reexec"]);
+        let message = text(&said, "message");
+        assert!(
+            !is_ok(&said) && message.contains("goes on as before"),
+            "{call}: {message}\n{}",
+            supervisor.log()
+        );
+        kill(raw(tracer.id()), Signal::SIGTERM).expect("it is there");
+        tracer.wait().expect("its end");
+        assert_eq!(supervisor.await_healthy(1), workers, "{call}");
+        assert_eq!((identity(&unix), identity(&pidfile), identity(&supervisor.socket())), before, "{call}");
+        assert!(std::os::unix::net::UnixStream::connect(&unix).is_ok(), "{call}");
+    }
+    reexec(&supervisor);
+    assert!(is_ok(&command(&supervisor, &["die", "KILL"])));
+    assert_eq!(supervisor.await_exit(), 0);
+    assert!(!unix.exists() && !pidfile.exists());
 }
 
 #[test]

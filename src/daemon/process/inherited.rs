@@ -255,6 +255,14 @@ pub(crate) fn adopt_descriptors(wanted: &BTreeSet<RawFd>, taken: RawFd) -> Store
     Store(wanted.iter().filter(|fd| **fd != taken).filter_map(adopt).collect())
 }
 
+/// Puts copies of descriptors back to where they were: for another program, since here their numbers are nobody's.
+pub(crate) fn put_back(copies: &[(RawFd, OwnedFd)]) {
+    for (fd, copy) in copies {
+        // SAFETY: dup2 takes any numbers. Nothing of this process is used any more after that but the call of another.
+        unsafe { libc::dup2(copy.as_raw_fd(), *fd) };
+    }
+}
+
 fn close_between(first: RawFd, last: RawFd) {
     if first > last {
         return;

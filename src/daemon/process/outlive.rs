@@ -222,7 +222,14 @@ fn each_descriptor(mut act: impl FnMut(RawFd)) -> bool {
         // SAFETY: as above.
         let read =
             unsafe { libc::syscall(libc::SYS_getdents64, folder, buffer.as_mut_ptr(), size_of_val(&buffer)) };
-        let Some(read) = usize::try_from(read).ok().filter(|read| *read > 0) else { break };
+        let Ok(read) = usize::try_from(read) else {
+            // SAFETY: ours.
+            unsafe { libc::close(folder) };
+            return false;
+        };
+        if read == 0 {
+            break;
+        }
         // SAFETY: that many bytes were written.
         let bytes = unsafe {
             std::slice::from_raw_parts(buffer.as_ptr().cast::<u8>(), read.min(size_of_val(&buffer)))

@@ -17,8 +17,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// How long the other program may take to say that it could take over.
-const PATIENCE: Millis = Millis(10_000);
+/// How long the other program may take to say that it could take over: less than clients wait for an answer.
+const PATIENCE: Millis = Millis(8_000);
 
 /// How often it is looked at meanwhile.
 const LOOK: Millis = Millis(20);

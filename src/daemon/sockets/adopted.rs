@@ -14,6 +14,11 @@ use crate::{
 use std::collections::BTreeMap;
 
 impl Sockets {
+    /// They are ours for good, whoever had them before.
+    pub(crate) fn settle(&mut self) {
+        self.bound.values_mut().for_each(|bound| bound.listener.settle());
+    }
+
     /// The sockets that whoever was here before has bound, and those that are still to be.
     ///
     /// # Errors
