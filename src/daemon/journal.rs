@@ -40,7 +40,7 @@ pub(super) mod head {
     pub(crate) const VERSION: usize = 8;
     /// Which half counts, in the highest bit, and how long its text is. Written last.
     pub(crate) const CURRENT: usize = 16;
-    /// How many actions of the last event were carried out.
+    /// How many actions of the last event were carried out; and, in the highest bit, whether the machine has taken it in.
     pub(crate) const DONE: usize = 24;
     /// When the clock began, in nanoseconds of the system's monotonic clock.
     pub(crate) const ORIGIN: usize = 32;
@@ -54,8 +54,9 @@ pub(super) mod head {
     pub(crate) const ANSWERED: usize = 1168;
     /// When the last crashes were, in nanoseconds.
     pub(crate) const CRASHES: [usize; 3] = [64, 72, 80];
-    /// Where the journal ended at the last crash, and how often in a row it was there.
+    /// Where the journal ended at the last crash, how much was done of that, and how often in a row it was so.
     pub(crate) const PLACE: usize = 88;
+    pub(crate) const PLACE_DONE: usize = 1176;
     pub(crate) const TIMES: usize = 96;
     /// What the last crash was: the signal, the address it was about, where the program was, who sent it.
     pub(crate) const SIGNAL: usize = 104;
@@ -111,8 +112,9 @@ struct Book {
 #[derive(Debug)]
 pub(crate) struct Found {
     pub(crate) text: String,
-    /// How many actions of the last event were carried out.
+    /// How many actions of the last event were carried out, and whether the machine had taken that in.
     pub(crate) done: usize,
+    pub(crate) is_taken_in: bool,
     /// When the clock began.
     pub(crate) origin: u64,
     pub(crate) memory: Rc<Memory>,
@@ -175,6 +177,11 @@ impl Journal {
     pub(crate) fn event(&self, event: &Event) {
         let mut book = self.0.borrow_mut();
         book.write(|line| write_event(line, event), true);
+    }
+
+    /// The machine has taken the last event in, and its actions follow.
+    pub(crate) fn taken_in(&self) {
+        set(&self.0.borrow().memory, head::DONE, UPPER);
     }
 
     /// One more action of the last event was carried out.
@@ -339,8 +346,10 @@ pub(crate) fn read(file: OwnedFd) -> Result<Found, String> {
     let begin = TEXT_AT + if current & UPPER == 0 { 0 } else { HALF };
     let text = length.and_then(|length| memory.get(begin, length)).ok_or("there is nothing in it")?;
     let text = String::from_utf8(text).map_err(|_| "it is damaged: not UTF-8")?;
-    let done = usize::try_from(word(&memory, head::DONE)).unwrap_or(usize::MAX);
-    Ok(Found { text, done, origin: word(&memory, head::ORIGIN), memory: Rc::new(memory) })
+    let done = word(&memory, head::DONE);
+    let is_taken_in = done & UPPER != 0;
+    let done = usize::try_from(done & !UPPER).unwrap_or(usize::MAX);
+    Ok(Found { text, done, is_taken_in, origin: word(&memory, head::ORIGIN), memory: Rc::new(memory) })
 }
 
 /// Leaves words for whoever takes over.

@@ -29,6 +29,7 @@ use crate::{
         journal::{KEPT, Until, resume},
         life::Life,
         text::Record as _,
+        trace::Line,
     },
     protocol::words,
 };
@@ -157,20 +158,29 @@ pub(crate) fn check() -> ExitCode {
 
 /// Reads a journal.
 fn read(found: Found) -> Result<Legacy, String> {
-    let Found { text, done, origin, memory } = found;
-    // What was the end of a supervisor twice is left out.
-    let again = word(&memory, head::TIMES) > 1 && word(&memory, head::PLACE) == word(&memory, head::CURRENT);
-    let until = if again { Until::BeforeLast } else { Until::Last };
+    let Found { text, mut done, is_taken_in, origin, memory } = found;
+    let was = |at, now| word(&memory, at) == word(&memory, now);
+    let again = word(&memory, head::TIMES) > 1
+        && was(head::PLACE, head::CURRENT)
+        && was(head::PLACE_DONE, head::DONE);
+    // What was the end of a supervisor twice is left out: an event that the machine cannot take in, or an action.
+    let until = if again && !is_taken_in { Until::BeforeLast } else { Until::Last };
     let resumed = resume(&text, until).map_err(|why| why.to_string())?;
     let mut held = Held::read(resumed.kept.iter().copied(), resumed.ends_kept).map_err(|why| why.message)?;
     let answered = word(&memory, head::ANSWERED);
     held.doubtful = held.doubtful.filter(|(request, _)| request.0 != answered);
     let writer = held.writer.clone().ok_or("nobody says who has written it")?;
     let (event, actions) = resumed.last.unzip();
+    let actions = actions.unwrap_or_default();
+    let event = event.filter(|_| again && !is_taken_in).map(|event| Line::Event(event).to_string());
+    let action = actions.get(done).filter(|_| again).map(|action| Line::Action(action.clone()).to_string());
+    if action.is_some() {
+        done = done.saturating_add(1);
+    }
     let takeover = Takeover {
-        actions: actions.unwrap_or_default(),
+        actions,
         done,
-        left_out: event.filter(|_| again),
+        left_out: event.or(action),
         returned: process::returned(&memory),
         crash: process::last_fault(&memory),
         successor: held.successor.clone(),
@@ -316,21 +326,41 @@ mod tests {
         assert_eq!(taken_over(&left(0)).takeover.done, 0);
     }
 
-    #[test]
-    fn what_was_the_end_twice_at_the_same_place_is_left_out() {
-        let journal = left(0);
+    /// The supervisor has failed so often where the journal ends now.
+    fn failed(journal: &Journal, times: u64) -> Legacy {
         let memory = journal.memory();
         set(&memory, head::PLACE, word(&memory, head::CURRENT));
-        for (times, left_out) in [(1, false), (2, true), (3, true)] {
-            set(&memory, head::TIMES, times);
-            let Legacy { takeover, supervisor, .. } = taken_over(&journal);
-            assert_eq!(takeover.left_out.is_some(), left_out, "{times}");
-            assert_eq!(supervisor.life() == Life::New, left_out, "{times}");
-            assert_eq!(takeover.actions.is_empty(), left_out, "{times}");
+        set(&memory, head::PLACE_DONE, word(&memory, head::DONE));
+        set(&memory, head::TIMES, times);
+        taken_over(journal)
+    }
+
+    #[test]
+    fn an_event_that_was_the_end_twice_is_left_out() {
+        let journal = left(0);
+        for (times, left_out) in [(1, None), (2, Some("@0 start")), (3, Some("@0 start"))] {
+            let Legacy { takeover, supervisor, .. } = failed(&journal, times);
+            assert_eq!(takeover.left_out.as_deref(), left_out, "{times}");
+            assert_eq!(supervisor.life() == Life::New, left_out.is_some(), "{times}");
+            assert_eq!(takeover.actions.is_empty(), left_out.is_some(), "{times}");
         }
         // Something has been written since: that is another place.
         journal.event(&Event { at: Time(3), kind: EventKind::Woke });
         assert!(taken_over(&journal).takeover.left_out.is_none());
+    }
+
+    #[test]
+    fn of_an_event_that_was_taken_in_the_action_that_was_the_end_twice_is_left_out() {
+        let journal = left(0);
+        journal.taken_in();
+        let Legacy { takeover, supervisor, .. } = failed(&journal, 2);
+        assert_eq!(takeover.left_out.as_deref(), Some("> pin generation=1"));
+        assert_eq!((takeover.actions.len(), takeover.done, supervisor.life()), (1, 1, Life::Pinning));
+        // Something was done in between.
+        journal.performed();
+        assert!(taken_over(&journal).takeover.left_out.is_none());
+        let Legacy { takeover, .. } = failed(&journal, 2);
+        assert_eq!((takeover.left_out, takeover.done), (None, 1), "all was carried out");
     }
 
     #[test]

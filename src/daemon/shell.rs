@@ -325,6 +325,7 @@ impl<'a> Shell<'a> {
             self.journal.event(&event);
             let noted = self.recorder.is_some().then(|| event.clone());
             let actions = self.supervisor.step(event);
+            self.journal.taken_in();
             if let (Some(recorder), Some(event)) = (&mut self.recorder, noted) {
                 recorder.step(&event, &actions, &self.supervisor);
             }

@@ -40,27 +40,25 @@ const KEPT: usize = 4096;
 /// How much of that is told, in characters.
 const TOLD: usize = 300;
 
-/// The program at `named`, or where this one was called: by the name that it was given, which may lead to another file by
-/// now; if that leads nowhere, where its file was.
+/// The program at `named`, or where this one was called: at its path, or by its name in `PATH`, which may lead to another
+/// file by now.
 ///
 /// # Errors
 /// What was looked at, and why it is of no use.
 pub(crate) fn find(named: Option<&Path>) -> Result<PathBuf, (PathBuf, String)> {
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-    if let Some(named) = named {
-        let named = absolute(named);
-        return check(&named).map(|()| named.clone()).map_err(|why| (named, why));
-    }
     let called = env::args_os().next().map(PathBuf::from).unwrap_or_default();
-    let folders = env::var_os("PATH").unwrap_or_default();
-    let searched: Vec<PathBuf> = if called.components().count() > 1 {
-        vec![absolute(&called)]
-    } else {
-        env::split_paths(&folders).map(|folder| absolute(&folder.join(&called))).collect()
-    };
-    if let Some(found) = searched.iter().find(|path| path.is_file() && check(path).is_ok()) {
-        return Ok(found.clone());
+    let given = named.or_else(|| (called.components().count() > 1).then_some(called.as_path()));
+    if let Some(given) = given {
+        let given = absolute(given);
+        return check(&given).map(|()| given.clone()).map_err(|why| (given, why));
     }
+    let folders = env::var_os("PATH").unwrap_or_default();
+    let mut searched = env::split_paths(&folders).map(|folder| absolute(&folder.join(&called)));
+    if let Some(found) = searched.find(|path| check(path).is_ok()) {
+        return Ok(found);
+    }
+    // By a name that no folder has, as some shells let one choose it.
     let own = own_path();
     check(&own).map(|()| own.clone()).map_err(|why| (own, why))
 }

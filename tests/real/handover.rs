@@ -344,6 +344,27 @@ fn whoever_ends_while_nobody_looks_is_replaced() {
 }
 
 #[test]
+fn a_fault_amid_starts_makes_no_worker_twice() {
+    for _ in 0..8 {
+        let options = ["--ready", "timer", "--ack-after", "0", "--max-unacked", "4"];
+        let (mut supervisor, _) = sleepers(24, &options);
+        let mut client = Connection::open(&supervisor.socket()).expect("a connection");
+        client.send(r#"{"command":"upgrade"}"#).expect("it is sent");
+        client.line().expect("it has begun");
+        kill(raw(supervisor.pid()), Signal::SIGSEGV).expect("it is there");
+        let last = client.answer().expect("an answer").pop().expect("a line");
+        assert_eq!(text(&last, "outcome"), "upgraded", "{last:?}");
+        supervisor.eventually("only those that are known are there", |me| {
+            let (mut told, mut there) = (me.healthy(), me.children());
+            told.sort_unstable();
+            there.sort_unstable();
+            (told.len() == 24 && told == there).then_some(())
+        });
+        assert!(!supervisor.log().contains("cannot happen"), "{}", supervisor.log());
+    }
+}
+
+#[test]
 fn signals_that_come_meanwhile_are_heard() {
     let mut supervisor = small(&[]);
     for _ in 0..3 {

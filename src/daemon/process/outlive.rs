@@ -128,8 +128,11 @@ fn note(memory: &Memory, signal: c_int, info: *mut siginfo_t, context: *mut c_vo
     }
     set(memory, oldest, now.max(1));
     let place = word(memory, head::CURRENT);
-    let times = if word(memory, head::PLACE) == place { word(memory, head::TIMES) } else { 0 };
+    let done = word(memory, head::DONE);
+    let is_same = word(memory, head::PLACE) == place && word(memory, head::PLACE_DONE) == done;
+    let times = if is_same { word(memory, head::TIMES) } else { 0 };
     set(memory, head::PLACE, place);
+    set(memory, head::PLACE_DONE, done);
     set(memory, head::TIMES, times.saturating_add(1));
     // SAFETY: the kernel's, for as long as the handler runs.
     let (address, sender) = unsafe {

@@ -11,10 +11,9 @@ use crate::{
     },
     fsm::{
         action::Action,
-        event::{Event, EventKind, ExitStatus, SpawnStage},
+        event::{EventKind, ExitStatus, SpawnStage},
         id::{Pid, RequestId},
         life::Life,
-        trace::Line,
         worker::Phase,
     },
     protocol::{Envelope, Operation, Request, decode, history::Asker},
@@ -29,8 +28,8 @@ pub(crate) struct Takeover {
     /// What the last event called for, and how many of that were carried out.
     pub(crate) actions: Vec<Action>,
     pub(crate) done: usize,
-    /// An event that was left out, since it has been the end of a supervisor twice.
-    pub(crate) left_out: Option<Event>,
+    /// An event, or an action, that was left out, since it has been the end of a supervisor twice.
+    pub(crate) left_out: Option<String>,
     /// What went wrong, if it was not on command.
     pub(crate) crash: Option<String>,
     /// The program that was to take over.
@@ -52,9 +51,13 @@ impl Shell<'_> {
                 "the supervisor has failed: {crash}; it goes on as before, pid and workers ({workers}) are the same"
             );
         }
-        if let Some(event) = left_out {
-            error!("what it failed at twice is left out: `{}`", Line::Event(event));
-            self.compact();
+        if let Some(what) = left_out {
+            error!("what it failed at twice is left out: `{what}`");
+            if actions.is_empty() {
+                self.compact();
+            } else {
+                self.journal.performed();
+            }
         }
         self.finish(actions, done);
         for (worker, pid) in spawned {
@@ -140,6 +143,8 @@ impl Shell<'_> {
 
     /// What waits for an answer.
     fn ask_again(&mut self) {
+        // What was ordered since is among them.
+        self.to_start.clear();
         let orders: Vec<Action> = self.supervisor.outstanding().collect();
         for order in orders {
             let fact = self.carried_out(&order).or_else(|| self.perform(order));
