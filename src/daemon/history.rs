@@ -1,7 +1,7 @@
 //! What came of the generations so far, for `history`. Kept for people; nothing is decided by it. The
 //! words are [`protocol::history`](crate::protocol::history)'s.
 
-use super::kept::{Came, HeldEntry, Kept, Short};
+use super::kept::{HeldEntry, Kept};
 use crate::{
     fsm::{id::Generation, notice::Notice, time::Millis},
     protocol::history::{Asker, Entry, Outcome, Shortfall},
@@ -133,22 +133,8 @@ pub(crate) fn kept(entry: &Entry) -> Kept {
         Asker::Client { user, pid } => (Some(user), Some(pid)),
         Asker::Start | Asker::Hangup => (None, None),
     };
-    let came = match entry.outcome {
-        Outcome::Begun => Came::Begun,
-        Outcome::Serves { took } => Came::Serves { took },
-        Outcome::Replaced { by } => Came::Replaced { by },
-        Outcome::RolledBack { cause, slot, failure, short } => {
-            let short =
-                short.map(|Shortfall { generation, healthy, target }| Short { generation, healthy, target });
-            Came::RolledBack { cause, slot, failure, short }
-        }
-        Outcome::Refused { error } => Came::Refused { error },
-        Outcome::Superseded { by } => Came::Superseded { by },
-    };
-    let (program, strategy) = (entry.program.clone(), entry.strategy);
-    let entry =
-        (entry.generation, HeldEntry { asked_at: entry.asked_at, user, pid, program, strategy, came });
-    Kept::History { generation: entry.0, entry: entry.1 }
+    let Entry { generation, asked_at, program, strategy, outcome, .. } = entry.clone();
+    Kept::History { generation, entry: HeldEntry { asked_at, user, pid, program, strategy, outcome } }
 }
 
 fn adopted(generation: Generation, held: &HeldEntry) -> Entry {
@@ -157,20 +143,8 @@ fn adopted(generation: Generation, held: &HeldEntry) -> Entry {
         _ if generation == Generation(1) => Asker::Start,
         _ => Asker::Hangup,
     };
-    let outcome = match held.came.clone() {
-        Came::Begun => Outcome::Begun,
-        Came::Serves { took } => Outcome::Serves { took },
-        Came::Replaced { by } => Outcome::Replaced { by },
-        Came::RolledBack { cause, slot, failure, short } => {
-            let short =
-                short.map(|Short { generation, healthy, target }| Shortfall { generation, healthy, target });
-            Outcome::RolledBack { cause, slot, failure, short }
-        }
-        Came::Refused { error } => Outcome::Refused { error },
-        Came::Superseded { by } => Outcome::Superseded { by },
-    };
-    let (program, strategy) = (held.program.clone(), held.strategy);
-    Entry { generation, asked_at: held.asked_at, by, program, strategy, outcome }
+    let HeldEntry { asked_at, program, strategy, outcome, .. } = held.clone();
+    Entry { generation, asked_at, by, program, strategy, outcome }
 }
 
 #[cfg(test)]

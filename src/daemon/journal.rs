@@ -44,8 +44,6 @@ pub(super) mod head {
     pub(crate) const DONE: usize = 24;
     /// When the clock began, in nanoseconds of the system's monotonic clock.
     pub(crate) const ORIGIN: usize = 32;
-    /// Which supervisor writes here.
-    pub(crate) const PID: usize = 40;
     /// The descriptor of the program from before, and one; until the one that takes over has done so. Whether that could
     /// not: then the reason is where a panic's words are.
     pub(crate) const BEFORE: usize = 48;
@@ -129,8 +127,7 @@ impl Journal {
         let (memory, why) = Memory::new(SIZE)?;
         let trouble = why.map(|errno| format!("there is no memory for a journal: {}", errno.desc()));
         let journal = Self::of(Rc::new(memory), trouble);
-        let head = [(head::MAGIC, MAGIC), (head::VERSION, VERSION), (head::ORIGIN, origin)];
-        for (at, value) in head.into_iter().chain([(head::PID, std::process::id().into())]) {
+        for (at, value) in [(head::MAGIC, MAGIC), (head::VERSION, VERSION), (head::ORIGIN, origin)] {
             set(&journal.0.borrow().memory, at, value);
         }
         Ok(journal)
@@ -228,11 +225,7 @@ impl Journal {
         (book.half, book.length, book.reserved) = (1 - book.half, 0, 0);
         supervisor.save(|lines| book.append(lines));
         kept(&mut |kept| {
-            let mut line = std::mem::take(&mut book.line);
-            line.clear();
-            write_kept(&mut line, kept);
-            book.append(&line);
-            book.line = line;
+            book.append_line(|line| write_kept(line, kept));
         });
         if book.trouble.is_some() {
             // Neither half counts, since neither is the whole truth.
@@ -276,17 +269,22 @@ impl Book {
             self.unwritten = self.unwritten.saturating_add(1);
             return;
         }
-        let mut line = std::mem::take(&mut self.line);
-        line.clear();
-        text(&mut line);
-        self.append(&line);
-        self.line = line;
+        self.append_line(text);
         if self.trouble.is_none() {
             if is_event {
                 set(&self.memory, head::DONE, 0);
             }
             self.publish();
         }
+    }
+
+    /// By way of memory that serves every line.
+    fn append_line(&mut self, text: impl FnOnce(&mut String)) {
+        let mut line = std::mem::take(&mut self.line);
+        line.clear();
+        text(&mut line);
+        self.append(&line);
+        self.line = line;
     }
 
     fn append(&mut self, text: &str) {

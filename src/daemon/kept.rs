@@ -4,12 +4,13 @@
 //! Descriptors are named by their numbers, which stay theirs over execve(2).
 
 use super::place::Identity;
-use crate::fsm::{
-    event::{SpawnError, Strategy},
-    id::{ClientId, Generation, ListenerId, Pid, RequestId, SlotId},
-    reason::{Cause, Failure},
-    text::{BadText, Field, Record as _, record, records, words},
-    time::Millis,
+use crate::{
+    fsm::{
+        event::Strategy,
+        id::{ClientId, Generation, ListenerId, Pid, RequestId},
+        text::{BadText, Field, Record as _, percent_decoded, record, records, words},
+    },
+    protocol::history::Outcome,
 };
 use log::LevelFilter;
 use std::{
@@ -51,17 +52,7 @@ impl Field for Bytes {
 
     fn get(word: &str) -> Result<Self, BadText> {
         let bad = || BadText::new(format_args!("`{word}` is not percent-encoded"));
-        let (mut bytes, mut rest) = (Vec::new(), word.bytes());
-        while let Some(byte) = rest.next() {
-            if byte != b'%' {
-                bytes.push(byte);
-                continue;
-            }
-            let mut digit = || rest.next().and_then(|digit| char::from(digit).to_digit(16));
-            let (high, low) = digit().zip(digit()).ok_or_else(bad)?;
-            bytes.push(u8::try_from(high * 16 + low).map_err(|_| bad())?);
-        }
-        Ok(Self(bytes))
+        percent_decoded(word).map(Self).ok_or_else(bad)
     }
 }
 
@@ -181,33 +172,6 @@ record! {
     }
 }
 
-records! {
-    /// What came of a generation.
-    pub enum Came {
-        "begun" => Begun,
-        "serves" => Serves { took: Option<Millis> },
-        "replaced" => Replaced { by: Generation },
-        "rolled-back" => RolledBack {
-            cause: Cause,
-            slot: Option<SlotId>,
-            failure: Option<Failure>;
-            /// To which generation, and how many workers that had, if some were missing.
-            short: Option<Short>,
-        },
-        "refused" => Refused { error: SpawnError },
-        "superseded" => Superseded { by: Generation },
-    }
-}
-
-record! {
-    /// A generation that was gone back to, and lacks workers.
-    pub struct Short {
-        pub generation: Generation,
-        pub healthy: u32,
-        pub target: u32,
-    }
-}
-
 record! {
     /// A generation, for people.
     pub struct HeldEntry {
@@ -217,7 +181,7 @@ record! {
         pub pid: Option<Pid>,
         pub program: String,
         pub strategy: Option<Strategy>;
-        pub came: Came,
+        pub outcome: Outcome,
     }
 }
 

@@ -26,8 +26,8 @@ use crate::{
     cli::daemon::{COMMAND_LINE, Options},
     fsm::{
         Supervisor,
+        action::Action,
         journal::{KEPT, Until, resume},
-        life::Life,
         text::Record as _,
         trace::Line,
     },
@@ -227,10 +227,11 @@ fn assemble(
         }
         None => None,
     };
-    let pinning = supervisor.releases().pinning().map(|pinning| pinning.generation);
-    let first = (supervisor.life() == Life::Pinning).then(|| supervisor.releases().named().newest);
+    let is_awaited =
+        |order, awaited| matches!(order, Action::Pin { generation, .. } if generation == awaited);
     let needed = |generation| {
-        supervisor.pinned().contains(&generation) || pinning == Some(generation) || first == Some(generation)
+        supervisor.pinned().contains(&generation)
+            || supervisor.outstanding().any(|order| is_awaited(order, generation))
     };
     let mut releases = Releases::new(options, sockets.roster(), journal.clone());
     releases.adopt(&held, &mut store, needed)?;
@@ -295,6 +296,7 @@ mod tests {
     use crate::fsm::{
         config::Config,
         event::{Event, EventKind},
+        life::Life,
         time::Time,
     };
     use journal::set;

@@ -122,12 +122,7 @@ impl Sockets {
                      accepted: a name for each"
                 )));
             }
-            let listen_options = ListenOptions {
-                reuse_address: matches!(spec.endpoint, Endpoint::Tcp { reuse_address: true, .. }),
-                nonblocking: spec.nonblocking,
-                backlog: options.backlog,
-                rights: rights(spec)?,
-            };
+            let listen_options = listen_options(spec, options, rights(spec)?);
             wanted
                 .insert(listener, Wanted { address: address(spec, options)?, options: listen_options, name });
         }
@@ -431,6 +426,16 @@ fn inet(spec: &BindSpec, Inet { host, port }: &Inet, options: &Options) -> Resul
             unusable(format!("--bind: `{spec}`: {error}"))
         })?,
     })
+}
+
+/// How to listen where an option asks for it.
+fn listen_options(spec: &BindSpec, options: &Options, rights: Rights) -> ListenOptions {
+    ListenOptions {
+        reuse_address: matches!(spec.endpoint, Endpoint::Tcp { reuse_address: true, .. }),
+        nonblocking: spec.nonblocking,
+        backlog: options.backlog,
+        rights,
+    }
 }
 
 /// Whose the file of a UNIX socket is to be.

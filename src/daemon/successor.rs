@@ -1,10 +1,6 @@
 //! The program that is to take over on command: which it is, whether it can, and executing it.
 
-use super::{
-    journal::{HANDOVER, Journal},
-    pidfd::PidFd,
-    process,
-};
+use super::{journal::HANDOVER, pidfd::PidFd};
 use crate::{
     cli::daemon::COMMAND_LINE,
     fsm::id::Pid,
@@ -32,7 +28,7 @@ use std::{
 pub const CHECK: &str = "--check-handover";
 
 /// What it says if it can take over, behind its name and version.
-pub(crate) const ABLE: &str = "can take over";
+const ABLE: &str = "can take over";
 
 /// How much is kept of what it says, in bytes.
 const KEPT: usize = 4096;
@@ -185,14 +181,6 @@ fn verdict(said: &str) -> Verdict {
 /// What the program that is tried says if it can take over.
 pub(crate) fn able() -> String {
     format!("{} {} {ABLE}\n", COMMAND_LINE.program, env!("CARGO_PKG_VERSION"))
-}
-
-/// Executes the program, which goes on from the journal. Returns only if that fails, with the reason.
-pub(crate) fn execute(path: &Path, journal: &Journal) -> String {
-    if journal.memory().file().is_none() {
-        return "there is no journal".into();
-    }
-    process::go_on_as(path.as_os_str()).desc().to_owned()
 }
 
 #[cfg(test)]

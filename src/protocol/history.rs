@@ -10,6 +10,7 @@ use crate::fsm::{
     event::{SpawnError, Strategy},
     id::{Generation, Pid, SlotId},
     reason::{Cause, Failure},
+    text::{record, records},
     time::Millis,
 };
 use core::fmt;
@@ -48,53 +49,57 @@ pub enum Asker {
     },
 }
 
-/// What came of a generation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Nothing yet.
-    Begun,
-    /// It serves.
-    Serves {
-        /// How long it took to take over from another, if it did.
-        took: Option<Millis>,
-    },
-    /// It served, and another took over.
-    Replaced {
-        /// Which.
-        by: Generation,
-    },
-    /// It was taken back.
-    RolledBack {
-        /// Why.
-        cause: Cause,
-        /// The slot that failed, if one did.
-        slot: Option<SlotId>,
-        /// How that failed the last time.
-        failure: Option<Failure>,
-        /// What going back ended with, if not with all workers.
-        short: Option<Shortfall>,
-    },
-    /// It has no program.
-    Refused {
-        /// Why.
-        error: SpawnError,
-    },
-    /// Another was asked for before it was done.
-    Superseded {
-        /// Which.
-        by: Generation,
-    },
+records! {
+    /// What came of a generation.
+    #[derive(Copy)]
+    pub enum Outcome {
+        /// Nothing yet.
+        "begun" => Begun,
+        /// It serves.
+        "serves" => Serves {
+            /// How long it took to take over from another, if it did.
+            took: Option<Millis>,
+        },
+        /// It served, and another took over.
+        "replaced" => Replaced {
+            /// Which.
+            by: Generation,
+        },
+        /// It was taken back.
+        "rolled-back" => RolledBack {
+            /// Why.
+            cause: Cause,
+            /// The slot that failed, if one did.
+            slot: Option<SlotId>,
+            /// How that failed the last time.
+            failure: Option<Failure>;
+            /// What going back ended with, if not with all workers.
+            short: Option<Shortfall>,
+        },
+        /// It has no program.
+        "refused" => Refused {
+            /// Why.
+            error: SpawnError,
+        },
+        /// Another was asked for before it was done.
+        "superseded" => Superseded {
+            /// Which.
+            by: Generation,
+        },
+    }
 }
 
-/// Fewer workers than there should be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shortfall {
-    /// Of which generation.
-    pub generation: Generation,
-    /// How many are healthy.
-    pub healthy: u32,
-    /// How many should be.
-    pub target: u32,
+record! {
+    /// Fewer workers than there should be.
+    #[derive(Copy)]
+    pub struct Shortfall {
+        /// Of which generation.
+        pub generation: Generation,
+        /// How many are healthy.
+        pub healthy: u32,
+        /// How many should be.
+        pub target: u32,
+    }
 }
 
 /// The answer to `history`, but for the request's id; the oldest entry first.

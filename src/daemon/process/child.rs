@@ -34,7 +34,7 @@ use std::{
 };
 
 /// How far descriptors are closed one by one where the kernel lacks close_range(2) (Linux before 5.9).
-const CLOSE_BY_HAND: RawFd = 4096;
+pub(super) const BY_HAND: RawFd = 4095;
 
 /// All that a child needs to know, ready before it is made.
 pub(super) struct Plan<'a> {
@@ -174,7 +174,7 @@ impl Plan<'_> {
         if let Some(Displaced { place, kind: Kind::Binary }) = self.displaced {
             fcntl(borrow(place), FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
         }
-        close_from(self.end);
+        close_between(self.end, c_int::MAX);
         // Last: what is above the limit may still be moved down.
         self.files.map_or(Ok(()), FileLimit::set)
     }
@@ -248,17 +248,18 @@ pub(super) fn place(source: RawFd, target: RawFd) -> Result<(), Sys> {
     Sys::result(done).map(drop)
 }
 
-fn close_from(first: RawFd) {
-    // SAFETY: as in `place`. The system call itself: the C library's wrapper is younger than it.
-    let done = unsafe { libc::syscall(libc::SYS_close_range, first, c_int::MAX, 0) };
+/// Closes descriptors that are nobody's here: in a child, or in a process that has opened nothing yet.
+pub(super) fn close_between(first: RawFd, last: RawFd) {
+    // SAFETY: as the name says. The system call itself: the C library's wrapper is younger than it.
+    let done = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
     if done != 0 {
-        close_by_hand(first);
+        close_by_hand(first, last);
     }
 }
 
-pub(super) fn close_by_hand(first: RawFd) {
-    for fd in first..CLOSE_BY_HAND {
-        // SAFETY: as in `place`.
+pub(super) fn close_by_hand(first: RawFd, last: RawFd) {
+    for fd in first..=last.min(BY_HAND) {
+        // SAFETY: as in `close_between`.
         unsafe { libc::close(fd) };
     }
 }

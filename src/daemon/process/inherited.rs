@@ -1,7 +1,7 @@
 //! What a process finds when it begins, by whoever started it, and how that is put right: what signals do,
 //! timers that would send some, the standard descriptors, and how many descriptors there may be.
 
-use super::{super::kept::Store, errno};
+use super::{super::kept::Store, child::close_between, errno};
 use crate::fsm::id::Errno;
 use nix::{
     errno::Errno as Sys,
@@ -19,9 +19,6 @@ use std::{
     os::fd::{AsRawFd as _, FromRawFd as _, IntoRawFd as _, OwnedFd, RawFd},
     ptr,
 };
-
-/// How far descriptors are closed one by one where the kernel lacks close_range(2).
-const BY_HAND: RawFd = 4096;
 
 /// Signals are numbered from 1 to this, signal(7).
 pub(super) const LAST_SIGNAL: c_int = 64;
@@ -247,7 +244,9 @@ pub(crate) fn adopt_descriptor(fd: RawFd) -> Result<OwnedFd, Errno> {
 pub(crate) fn adopt_descriptors(wanted: &BTreeSet<RawFd>, taken: RawFd) -> Store {
     let mut from = libc::STDERR_FILENO.saturating_add(1);
     for fd in wanted.iter().copied().chain([taken]).collect::<BTreeSet<_>>() {
-        close_between(from, fd.saturating_sub(1));
+        if from < fd {
+            close_between(from, fd.saturating_sub(1));
+        }
         from = from.max(fd.saturating_add(1));
     }
     close_between(from, c_int::MAX);
@@ -260,20 +259,6 @@ pub(crate) fn put_back(copies: &[(RawFd, OwnedFd)]) {
     for (fd, copy) in copies {
         // SAFETY: dup2 takes any numbers. Nothing of this process is used any more after that but the call of another.
         unsafe { libc::dup2(copy.as_raw_fd(), *fd) };
-    }
-}
-
-fn close_between(first: RawFd, last: RawFd) {
-    if first > last {
-        return;
-    }
-    // SAFETY: what is open there is nobody's: this process has opened nothing yet.
-    let done = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
-    if done != 0 {
-        for fd in first..=last.min(BY_HAND) {
-            // SAFETY: as above.
-            unsafe { libc::close(fd) };
-        }
     }
 }
 

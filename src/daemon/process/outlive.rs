@@ -4,9 +4,11 @@
 //! else is prepared when it is armed.
 
 use super::super::{
+    clock::monotonic,
     journal::{HANDOVER as VARIABLE, head, leave_words, set, take_words, word},
     memory::Memory,
 };
+use super::{child::BY_HAND, inherited::default_signal};
 use log::error;
 use nix::{
     errno::Errno,
@@ -31,9 +33,6 @@ const FAULTS: [Signal; 5] =
 
 /// How long a fault counts against us, in nanoseconds.
 const MINUTE: u64 = 60_000_000_000;
-
-/// How far descriptors are kept open one by one where /proc does not list them.
-const BY_HAND: RawFd = 4096;
 
 /// What the next program is executed with.
 struct Next {
@@ -120,7 +119,7 @@ fn note(memory: &Memory, signal: c_int, info: *mut siginfo_t, context: *mut c_vo
         // Nothing is there to go on from.
         return false;
     }
-    let now = now();
+    let now = u64::try_from(monotonic().as_nanos()).unwrap_or(u64::MAX);
     let oldest = head::CRASHES.into_iter().min_by_key(|at| word(memory, *at)).unwrap_or_default();
     let last = word(memory, oldest);
     if last != 0 && now.saturating_sub(last) < MINUTE {
@@ -167,19 +166,9 @@ fn place_in_program(_: *mut c_void) -> u64 {
     0
 }
 
-fn now() -> u64 {
-    // SAFETY: a structure of integers, which is filled in.
-    let time = unsafe {
-        let mut time: libc::timespec = std::mem::zeroed();
-        libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time);
-        time
-    };
-    time.tv_sec.cast_unsigned().saturating_mul(1_000_000_000).saturating_add(time.tv_nsec.cast_unsigned())
-}
-
 /// Ends as such a process does.
 fn die(signal: c_int) {
-    super::inherited::default_signal(signal);
+    default_signal(signal);
     // SAFETY: system calls on ourselves. It comes when the handler has returned, if it is not the fault itself again.
     unsafe {
         libc::raise(signal);
@@ -189,14 +178,14 @@ fn die(signal: c_int) {
 /// Has every descriptor outlive execve(2). The next program closes what nobody needs.
 fn keep_all_open() {
     if !each_descriptor(|fd| set_flags(fd, 0)) {
-        (3..BY_HAND).for_each(|fd| set_flags(fd, 0));
+        (3..=BY_HAND).for_each(|fd| set_flags(fd, 0));
     }
 }
 
 /// None but the standard ones outlives execve(2), as before.
 pub(crate) fn close_all_on_exec() {
     if !each_descriptor(|fd| set_flags(fd, libc::FD_CLOEXEC)) {
-        (3..BY_HAND).for_each(|fd| set_flags(fd, libc::FD_CLOEXEC));
+        (3..=BY_HAND).for_each(|fd| set_flags(fd, libc::FD_CLOEXEC));
     }
 }
 

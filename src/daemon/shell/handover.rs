@@ -98,9 +98,7 @@ impl Shell<'_> {
         };
         // From here on they wait, for whoever it will be.
         let held_back = process::hold_signals_back();
-        for signal in self.signals.take() {
-            self.tell(crate::fsm::event::EventKind::Signalled { signal });
-        }
+        self.take_signals();
         self.record();
         let successor = Successor {
             request: Some(request),
@@ -113,7 +111,8 @@ impl Shell<'_> {
             put(&Kept::Successor { successor: successor.clone() });
         });
         self.journal.way_back(Some(own.as_raw_fd()));
-        let failed = self.journal.trouble().unwrap_or_else(|| successor::execute(path, &self.journal));
+        let failed =
+            self.journal.trouble().unwrap_or_else(|| process::go_on_as(path.as_os_str()).desc().to_owned());
         error!("{} cannot take over: {failed}; this one goes on", path.display());
         self.journal.way_back(None);
         self.compact();

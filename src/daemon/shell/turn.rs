@@ -162,7 +162,7 @@ impl Shell<'_> {
         }
     }
 
-    fn take_signals(&mut self) {
+    pub(super) fn take_signals(&mut self) {
         for signal in self.signals.take() {
             debug!("got SIG{signal}");
             self.look();

@@ -3,12 +3,12 @@
 use super::{
     super::{
         kept::{Held, HeldListener, Store},
-        listen::{ListenOptions, Listener, Maker, Mended, Rights},
+        listen::{Listener, Maker, Mended, Rights},
     },
-    Bound, Sockets, Unusable, Wanted, address, rights,
+    Bound, Sockets, Unusable, Wanted, address, listen_options, rights,
 };
 use crate::{
-    cli::{bind::Endpoint, daemon::Options},
+    cli::daemon::Options,
     fsm::{id::ListenerId, time::Time},
 };
 use std::collections::BTreeMap;
@@ -31,14 +31,10 @@ impl Sockets {
             let listener = ListenerId(u32::try_from(handed.saturating_add(position)).unwrap_or(u32::MAX));
             let name = spec.name.as_ref().map(|name| name.as_str().to_owned());
             let is_bound = held.listeners.contains_key(&listener);
-            let options = ListenOptions {
-                reuse_address: matches!(spec.endpoint, Endpoint::Tcp { reuse_address: true, .. }),
-                nonblocking: spec.nonblocking,
-                backlog: options.backlog,
-                // What cannot be found out any more is as it was when it was bound.
-                rights: rights(spec)
-                    .or_else(|why| if is_bound { Ok(Rights::default()) } else { Err(why) })?,
-            };
+            // What cannot be found out any more is as it was when it was bound.
+            let rights =
+                rights(spec).or_else(|why| if is_bound { Ok(Rights::default()) } else { Err(why) })?;
+            let options = listen_options(spec, options, rights);
             wanted.insert(listener, (options, name));
         }
         let mut all = BTreeMap::new();

@@ -12,17 +12,14 @@
 //! it is handed back as it is. Actions are not written down; they follow. The way back is specified in
 //! `fsm-spec/handover.md`.
 
+pub use super::trace::write_event;
 use super::{
     snapshot::{BadSnapshot, END},
     trace::{self, Line},
 };
 use crate::fsm::{
     machine::supervisor::Supervisor,
-    words::{
-        action::Action,
-        event::Event,
-        text::{Record, put_display},
-    },
+    words::{action::Action, event::Event, text::Record},
 };
 use alloc::{
     string::{String, ToString as _},
@@ -103,13 +100,6 @@ fn parts(text: &str) -> Result<(&str, &str), BadSnapshot> {
         }
     }
     Err(BadSnapshot { line: 0, message: "cut short: there is no whole snapshot".into() })
-}
-
-/// Appends the line of an event.
-pub fn write_event(out: &mut String, event: &Event) {
-    put_display(out, format_args!("@{} ", event.at.0));
-    event.kind.write(out);
-    out.push('\n');
 }
 
 /// Appends a line of the shell's.

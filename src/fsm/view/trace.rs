@@ -133,9 +133,16 @@ impl fmt::Display for Line {
     }
 }
 
+/// Appends the line of an event.
+pub fn write_event(out: &mut String, event: &Event) {
+    put_display(out, format_args!("@{} ", event.at.0));
+    event.kind.write(out);
+    out.push('\n');
+}
+
 /// Appends the lines of one step.
 pub fn write_step(out: &mut String, event: &Event, actions: &[Action], after: State) {
-    put_display(out, format_args!("{}\n", Line::Event(event.clone())));
+    write_event(out, event);
     for action in actions {
         put_display(out, format_args!("{}\n", Line::Action(action.clone())));
     }

@@ -460,20 +460,19 @@ impl Field for String {
     }
 
     fn get(word: &str) -> Result<Self, BadText> {
-        let bad = || BadText::new(format_args!("`{word}` is not percent-encoded UTF-8"));
-        let mut bytes = Vec::new();
-        let mut rest = word.bytes();
-        while let Some(byte) = rest.next() {
-            if byte == b'%' {
-                let mut digit = || rest.next().and_then(|digit| char::from(digit).to_digit(16));
-                let (high, low) = digit().zip(digit()).ok_or_else(bad)?;
-                bytes.push(u8::try_from(high * 16 + low).map_err(|_| bad())?);
-            } else {
-                bytes.push(byte);
-            }
-        }
-        Self::from_utf8(bytes).map_err(|_| bad())
+        let text = percent_decoded(word).and_then(|bytes| Self::from_utf8(bytes).ok());
+        text.ok_or_else(|| BadText::new(format_args!("`{word}` is not percent-encoded UTF-8")))
     }
+}
+
+/// The bytes that a percent-encoded word stands for.
+pub(crate) fn percent_decoded(word: &str) -> Option<Vec<u8>> {
+    let (mut bytes, mut rest) = (Vec::new(), word.bytes());
+    while let Some(byte) = rest.next() {
+        let mut digit = || rest.next().and_then(|digit| char::from(digit).to_digit(16));
+        bytes.push(if byte == b'%' { u8::try_from(digit()? * 16 + digit()?).ok()? } else { byte });
+    }
+    Some(bytes)
 }
 
 #[cfg(test)]
