@@ -7,12 +7,7 @@ use einhyrningsins::{
     },
     daemon,
 };
-use std::{
-    env,
-    ffi::{OsStr, OsString},
-    path::Path,
-    process::ExitCode,
-};
+use std::{env, ffi::OsString, path::Path, process::ExitCode};
 
 // The example for authors of workers is the built-in one too, so that it cannot rot.
 #[path = "../tests/workers/http.rs"]
@@ -28,7 +23,7 @@ fn main() -> ExitCode {
 }
 
 fn as_ourselves(args: impl Iterator<Item = OsString>, run: fn(&Options) -> ExitCode) -> ExitCode {
-    match parse(args, is_program) {
+    match parse(args, daemon::is_program) {
         Ok(Parsed::Run(options)) => run(&options),
         Ok(Parsed::Checked) => ExitCode::SUCCESS,
         Ok(Parsed::Print(text)) => COMMAND_LINE.print(text),
@@ -59,15 +54,4 @@ fn as_einhorn(args: impl Iterator<Item = OsString>, run: fn(&Options) -> ExitCod
 
 fn run(options: &Options) -> ExitCode {
     if options.workload == Workload::DemoWorker { demo::main() } else { daemon::run(options) }
-}
-
-/// Whether a word names a program, as a shell would look for it.
-fn is_program(word: &OsStr) -> bool {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let at = |folder: &Path| folder.join(word).is_file();
-    if Path::new(word).components().count() > 1 {
-        at(Path::new(""))
-    } else {
-        env::split_paths(&path).any(|folder| at(&folder))
-    }
 }

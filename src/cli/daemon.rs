@@ -39,6 +39,7 @@ pub enum Key {
     DropEnvVar,
     Chdir,
     KillChildrenOnExit,
+    NoKeeper,
     Nice,
     CommandName,
     SocketPath,
@@ -104,6 +105,11 @@ const WORKERS: &[Opt<Key>] = &[
          want, or else USR2.",
     )
     .short('k'),
+    Opt::flag(
+        Key::NoKeeper,
+        "no-keeper",
+        "Run no keeper: the small process that lets a new start take everything over if the supervisor is killed.",
+    ),
     Opt::valued(
         Key::Nice,
         "nice",

@@ -92,6 +92,8 @@ pub(crate) struct Client {
     setbacks: u32,
     /// Whether it is noted that there is something of it which a crash would lose.
     pub(crate) noted: bool,
+    /// Whether the keeper may have the connection, too: it does not end by our closing it.
+    pub(crate) entrusted: bool,
 }
 
 impl Client {
@@ -111,6 +113,7 @@ impl Client {
             unsent: Vec::new(),
             setbacks: 0,
             noted: false,
+            entrusted: false,
         }
     }
 

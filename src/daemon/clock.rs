@@ -37,6 +37,15 @@ impl Monotonic {
         Time(u64::try_from(self.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
 
+    /// When that is in milliseconds since the machine was started, or later: time in which it was suspended counts there,
+    /// and all of it is taken to have been before.
+    pub(crate) fn since_boot(&self, time: Time) -> u64 {
+        let boot = clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or(Duration::MAX);
+        let suspended = boot.saturating_sub(monotonic());
+        let since = self.origin.saturating_add(Duration::from_millis(time.0)).saturating_add(suspended);
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// How long it is until `deadline`; zero if it has passed. Whoever sleeps that long finds that
     /// [`now`](Self::now) has reached it.
     pub(crate) fn until(&self, deadline: Time) -> Duration {

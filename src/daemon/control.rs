@@ -32,6 +32,7 @@ use nix::{
 use std::{
     collections::BTreeMap,
     io::{self, ErrorKind},
+    net::Shutdown,
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     path::Path,
 };
@@ -108,6 +109,8 @@ pub(crate) struct Control {
     inherited: BTreeMap<Pid, ClientId>,
     requests: BTreeMap<RequestId, ClientId>,
     next_request: RequestId,
+    /// Those that wait before this one are entrusted.
+    entrusted: RequestId,
     /// Connections may be waiting that no event will tell of again.
     backlog: bool,
     /// When to look for them again, since it cannot be known whether any are there.
@@ -130,6 +133,7 @@ impl Control {
             inherited: BTreeMap::new(),
             requests: BTreeMap::new(),
             next_request: RequestId(1),
+            entrusted: RequestId(1),
             backlog: false,
             accept_again: None,
             earliest_resend: Time(0),
@@ -326,6 +330,9 @@ impl Control {
             if self.crowd.len() < self.room / 2 {
                 self.room = CLIENTS_MAX;
             }
+            if client.entrusted {
+                let _ = client.stream.shutdown(Shutdown::Both);
+            }
             // Closing the descriptor would do; this only spares the kernel the look-up.
             let _ = self.registry.deregister(&mut client.stream);
             if let Some(in_flight) = client.in_flight {
@@ -443,6 +450,9 @@ impl Control {
         let last = !envelope.wait;
         if last {
             self.journal.keep(&Kept::Answered { request });
+        } else {
+            // Whoever was told that it has begun is told the end, too.
+            self.entrust();
         }
         if let Some(client) = self.crowd.get_mut(id) {
             let reply_to = client.in_flight.as_ref().map(|in_flight| in_flight.reply_to.clone());

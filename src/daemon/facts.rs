@@ -33,6 +33,11 @@ pub(crate) fn kin(pid: Pid) -> Option<Kin> {
     procfs::kin(&fs::read(format!("/proc/{pid}/stat")).ok()?)
 }
 
+/// When a process was started, in milliseconds since the machine was, rounded down to hundredths of a second.
+pub(crate) fn started(pid: Pid) -> Option<u64> {
+    Some(procfs::started(&fs::read(format!("/proc/{pid}/stat")).ok()?)?.saturating_mul(10))
+}
+
 /// The effective user of a process, even of one that has ended and is not reaped.
 pub(crate) fn user(pid: Pid) -> Option<u32> {
     read_user(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?)

@@ -5,13 +5,14 @@
 //! words of starts, which are [`process`](super::process)'s; then two halves for the text, of which one counts.
 
 use super::{
+    deposit::Deposit,
     kept::Kept,
     memory::{Memory, START, STARTS},
 };
 use crate::fsm::{
     Supervisor,
     event::Event,
-    id::RequestId,
+    id::{ClientId, RequestId},
     journal::{write_event, write_kept},
 };
 use log::{info, warn};
@@ -104,6 +105,8 @@ struct Book {
     unwritten: usize,
     /// Whether that was told.
     told: bool,
+    /// Where the descriptors are put that are named here.
+    deposit: Option<Deposit>,
 }
 
 /// What was found in a journal.
@@ -157,6 +160,7 @@ impl Journal {
             trouble,
             unwritten: 0,
             told: false,
+            deposit: None,
         };
         Self(Rc::new(RefCell::new(book)))
     }
@@ -196,7 +200,26 @@ impl Journal {
     /// Writes down something that the shell keeps.
     pub(crate) fn keep(&self, kept: &Kept) {
         let mut book = self.0.borrow_mut();
+        if let Some(deposit) = &mut book.deposit {
+            deposit.note(kept);
+        }
         book.write(|line| write_kept(line, kept), false);
+    }
+
+    /// From here on, descriptors are put there.
+    pub(crate) fn deposit_in(&self, deposit: Option<Deposit>) {
+        self.0.borrow_mut().deposit = deposit;
+    }
+
+    /// Sees to it that a client has its answer from whoever takes over after a kill. Answers whether anybody would.
+    pub(crate) fn entrust(&self, client: ClientId, fd: RawFd) -> bool {
+        let mut book = self.0.borrow_mut();
+        book.deposit.as_mut().map(|deposit| deposit.entrust(client, fd)).is_some()
+    }
+
+    /// Whether what is to be put away cannot be.
+    pub(crate) fn deposit_has_failed(&self) -> bool {
+        self.0.borrow().deposit.as_ref().is_some_and(Deposit::has_failed)
     }
 
     /// What is executed if another program, which is to take over, cannot: what is behind that descriptor.
@@ -332,6 +355,14 @@ pub(crate) fn read(file: OwnedFd) -> Result<Found, String> {
             format!("it cannot be read: {}", errno.desc())
         }
     })?;
+    read_in(Rc::new(memory))
+}
+
+/// Reads the journal that is in that memory.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn read_in(memory: Rc<Memory>) -> Result<Found, String> {
     if word(&memory, head::MAGIC) != MAGIC {
         return Err("it is no journal".into());
     }
@@ -347,7 +378,7 @@ pub(crate) fn read(file: OwnedFd) -> Result<Found, String> {
     let done = word(&memory, head::DONE);
     let is_taken_in = done & UPPER != 0;
     let done = usize::try_from(done & !UPPER).unwrap_or(usize::MAX);
-    Ok(Found { text, done, is_taken_in, origin: word(&memory, head::ORIGIN), memory: Rc::new(memory) })
+    Ok(Found { text, done, is_taken_in, origin: word(&memory, head::ORIGIN), memory })
 }
 
 /// Leaves words for whoever takes over.

@@ -18,7 +18,7 @@ use std::{
     ffi::{OsStr, OsString},
     fmt::Write as _,
     os::{
-        fd::{OwnedFd, RawFd},
+        fd::{IntoRawFd as _, OwnedFd, RawFd},
         unix::ffi::{OsStrExt as _, OsStringExt as _},
     },
 };
@@ -126,6 +126,8 @@ record! {
         /// How many descriptors workers may have, and the supervisor.
         pub soft: u64,
         pub hard: u64,
+        /// Its process.
+        pub pid: Option<Pid>,
     }
 }
 
@@ -217,6 +219,8 @@ records! {
         "called" => Called { words: Vec<Bytes> },
         /// The control socket.
         "door" => Door { path: Bytes; file: File },
+        /// Who has all descriptors if the supervisor is killed, and the connection to it.
+        "keeper" => Keeper { pid: Pid, fd: RawFd },
         /// Where workers notify.
         "notify" => Notify { fd: RawFd },
         "pidfile" => Pidfile { path: Bytes; file: File },
@@ -254,6 +258,7 @@ pub(crate) struct Held {
     pub(crate) level: Option<Level>,
     pub(crate) called: Vec<Bytes>,
     pub(crate) door: Option<(Bytes, File)>,
+    pub(crate) keeper: Option<(Pid, RawFd)>,
     pub(crate) notify: Option<RawFd>,
     pub(crate) pidfile: Option<(Bytes, File)>,
     pub(crate) lockfile: Option<RawFd>,
@@ -301,6 +306,7 @@ impl Held {
                 self.listeners.insert(listener, held);
             }
             Kept::Door { path, file } => self.door = Some((path, file)),
+            Kept::Keeper { pid, fd } => self.keeper = Some((pid, fd)),
             Kept::Notify { fd } => self.notify = Some(fd),
             Kept::Pidfile { path, file } => self.pidfile = Some((path, file)),
             Kept::Lockfile { fd } => self.lockfile = Some(fd),
@@ -361,7 +367,8 @@ impl Held {
         let clients = self.clients.values().map(|client| client.fd);
         let releases = self.releases.values().flat_map(|release| [Some(release.fd), release.directory]);
         let successor = self.successor.as_ref().map(|successor| successor.fd);
-        let others = [self.notify, self.lockfile, successor].into_iter().chain(releases).flatten();
+        let keeper = self.keeper.map(|(_, fd)| fd);
+        let others = [self.notify, self.lockfile, keeper, successor].into_iter().chain(releases).flatten();
         files.chain(listeners).chain(clients).chain(others).collect()
     }
 }
@@ -375,6 +382,13 @@ impl Store {
     pub(crate) fn copies(&self) -> Vec<(RawFd, OwnedFd)> {
         // Where there is no room for a copy, that one is lost with the attempt.
         self.0.iter().filter_map(|(fd, owned)| Some((*fd, owned.try_clone().ok()?))).collect()
+    }
+
+    /// Adds one, in the place of another with that number, which is closed already.
+    pub(crate) fn put(&mut self, number: RawFd, fd: OwnedFd) {
+        if let Some(before) = self.0.insert(number, fd) {
+            let _ = before.into_raw_fd();
+        }
     }
 
     /// Hands one over.

@@ -60,9 +60,16 @@ impl Leftovers {
     }
 
     /// Looks, and tells of those that are new.
-    pub(crate) fn look(&mut self, clock: &Monotonic, sockets: &Sockets, workers: &Children) {
+    pub(crate) fn look(
+        &mut self,
+        clock: &Monotonic,
+        sockets: &Sockets,
+        workers: &Children,
+        keeper: Option<Pid>,
+    ) {
         let begin = clock.now();
-        let found = find(sockets, workers);
+        let mut found = find(sockets, workers);
+        found.retain(|holder| Some(holder.pid) != keeper);
         let end = clock.now();
         let took = end.since(begin);
         self.earliest = end + SETTLE.max(Millis(took.0.saturating_mul(THRIFT)));

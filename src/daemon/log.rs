@@ -14,6 +14,7 @@ use simplelog::{Config, ConfigBuilder, WriteLogger};
 use std::{
     fmt::Write as _,
     io::{self, Write},
+    mem,
     os::unix::net::UnixDatagram,
     path::PathBuf,
     process,
@@ -129,6 +130,10 @@ impl<S: Sink> Lines<S> {
 
     /// Writes the line that was collected.
     fn end(&mut self) {
+        if self.pid != process::id() {
+            self.pid = process::id();
+            self.sink.renew();
+        }
         let line = tidy(whole_seconds(&mut self.line));
         self.line.clear();
         if !line.is_empty() && (!self.confess() || !self.put(&line)) {
@@ -218,6 +223,11 @@ impl Syslog {
     }
 
     fn log(&mut self, record: &Record<'_>) {
+        if self.formatter.pid != process::id() {
+            // What was connected is closed in this process, and its number anybody's.
+            self.formatter.pid = process::id();
+            mem::forget(self.backend.take());
+        }
         let mut words = String::new();
         let _ = write!(words, "{}", record.args());
         let words = String::from_utf8_lossy(&tidy(words.as_bytes())).chars().take(LONGEST_LINE / 4).collect();

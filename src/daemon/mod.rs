@@ -10,6 +10,8 @@
 //! | `start` | from options to a running loop, in an order that leaves nothing behind |
 //! | `resume` | from what a supervisor has left behind to a running loop |
 //! | `shell` | the loop: gather facts, tell the core, perform its actions |
+//! | `succession` | what a supervisor that was killed has left behind, from whoever has it |
+//! | `keeper` | a process that has everything if the supervisor is killed |
 //! | `signals` | which signals are taken, and which of them are orders |
 //! | `release`, `history` | what each generation runs, from being asked for to what came of it |
 //! | `successor` | the program that is to take over on command |
@@ -26,6 +28,7 @@
 //! | `watch` | learning that the file or its folder was removed |
 //! | `handed` | sockets that a service manager has handed over |
 //! | `process` | fork, exec, signals, reaping; with `memory`, `pidfd` and `socket_calls` the one room with `unsafe` |
+//! | `called` | what a supervisor was called with: what it comes to, in what another call differs |
 //! | `program` | what is executed, captured once |
 //! | `explain` | why a program cannot be executed, and what can be done about it |
 //! | `sockets`, `listen`, `resolve` | `--bind`: all sockets, each kind of address, names of hosts and users |
@@ -38,10 +41,12 @@
 //! | `look` | whether a worker is seen waiting for connections, or has some |
 //! | `pidfd` | a process by a descriptor |
 //! | `sock_diag` | asking the kernel for connections, and reading its answer |
-//! | `socket_calls` | what can be done with sockets and has no safe form elsewhere |
 //! | `facts` | what the kernel tells of processes |
 //! | `procfs` | reading its words |
-//! | `journal`, `kept` | what whoever takes over from this supervisor reads; the lines of the shell in it |
+//! | `journal` | what whoever takes over from this supervisor reads |
+//! | `deposit` | the descriptors for whoever takes over after a kill |
+//! | `kept` | the lines of the shell in the journal |
+//! | `socket_calls` | what can be done with sockets and has no safe form elsewhere |
 //! | `memory` | memory that outlives the program |
 //! | `place` | a socket's path: locked, cleared of what is stale, ours, given back |
 //! | `recorder` | `--trace` |
@@ -51,11 +56,13 @@
 //! | `clock`, `token` | the one clock; what the loop waits for |
 
 mod background;
+mod called;
 mod claim;
 mod client;
 mod clock;
 mod control;
 mod crowd;
+mod deposit;
 mod directory;
 mod door;
 mod drain;
@@ -66,6 +73,7 @@ mod handed;
 mod history;
 mod holders;
 mod journal;
+mod keeper;
 #[allow(unreachable_pub, dead_code, reason = "made by the macros of the core, where all is public")]
 mod kept;
 mod leftovers;
@@ -99,6 +107,7 @@ mod sink;
 mod socket_calls;
 mod sockets;
 mod start;
+mod succession;
 mod successor;
 mod token;
 mod watch;
@@ -111,6 +120,7 @@ pub mod resume;
 #[doc(hidden)]
 pub mod sock_diag;
 
+pub use called::is_program;
 pub use resume::give_back;
 pub use start::{check_handover, run};
 pub use successor::CHECK as CHECK_HANDOVER;

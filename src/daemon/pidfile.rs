@@ -65,6 +65,15 @@ impl Pidfile {
         Kept::Pidfile { path: Bytes::of(&self.path), file: File::new(self.file.as_raw_fd(), self.identity) }
     }
 
+    /// The same, put in its place.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub(crate) fn published(mut self) -> Result<Self, String> {
+        self.publish()?;
+        Ok(self)
+    }
+
     /// Puts it in its place.
     ///
     /// # Errors

@@ -14,16 +14,17 @@
 
 pub(crate) use inherited::{
     FileLimit, Hangup, Waiting, adopt_descriptor, adopt_descriptors, hold_signals_back, let_in_all_but,
-    open_standard_fds, put_back, reset_signals_at_start, take_descriptors,
+    open_standard_fds, put_back, reset_signals_at_start, settle, take_descriptors,
 };
 pub(crate) use interrupt::arm_interrupt;
 pub(crate) use memory::Slack;
 pub(crate) use name::call_itself;
 pub(crate) use nice::renice;
-pub(crate) use outlive::{arm, go_back, go_on_as, last_fault, returned};
-pub(crate) use reap::{ended, is_child, stopped};
+pub(crate) use outlive::{arm, forget_the_way_back, go_back, go_on_as, last_fault, returned};
+pub(crate) use part::{end, forget, leave, let_interrupt_in, parent, part};
+pub(crate) use reap::{Adopted, ended, held, is_child, stopped};
 pub(crate) use send::{group_of, number, signal, sweep};
-pub(crate) use verdicts::{Begun, Ticket};
+pub(crate) use verdicts::{Begun, Ticket, begun};
 
 use super::{
     given::{Given, OwnPid, Variable},
@@ -220,6 +221,7 @@ mod name;
 mod nice;
 mod numbered;
 mod outlive;
+mod part;
 mod reap;
 mod send;
 #[cfg(test)]

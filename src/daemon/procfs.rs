@@ -37,6 +37,13 @@ pub fn kin(stat: &[u8]) -> Option<Kin> {
     Some(Kin { parent: number()?, group: number()? })
 }
 
+/// When a process was started, in hundredths of a second since the machine was, from `stat`. On every kind of machine that
+/// this runs on, user space is told time in that unit (USER_HZ).
+#[must_use]
+pub fn started(stat: &[u8]) -> Option<u64> {
+    behind_the_name(stat)?.nth(19)?.parse().ok()
+}
+
 /// The fields of `stat` from the third on: state, parent, group and so on. Before them stands the name in
 /// parentheses, which may hold anything, parentheses too.
 fn behind_the_name(stat: &[u8]) -> Option<SplitAsciiWhitespace<'_>> {

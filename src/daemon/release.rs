@@ -53,6 +53,8 @@ pub(crate) struct Releases<'a> {
     background: Background,
     history: History,
     directory: Whereabouts,
+    /// Whether the next generation is what the command line says, whatever the one before was specified from.
+    anew: bool,
 }
 
 /// What a client wants.
@@ -104,7 +106,15 @@ impl<'a> Releases<'a> {
             background: Background::default(),
             history: History::default(),
             directory: Whereabouts::at_start(options.chdir.as_deref(), env::var_os(directory::VARIABLE)),
+            anew: false,
         }
+    }
+
+    /// The next generation that nobody specifies is what the command line says, as at a start.
+    pub(crate) fn begin_anew(&mut self) {
+        self.anew = true;
+        self.directory =
+            Whereabouts::at_start(self.options.chdir.as_deref(), env::var_os(directory::VARIABLE));
     }
 
     /// Notes what the generation that comes of a request is to bring.
@@ -140,8 +150,9 @@ impl<'a> Releases<'a> {
         serving: Generation,
     ) -> EventKind {
         let asked = request.and_then(|request| self.asked.remove(&request));
-        let Asked { by, release } = asked.unwrap_or_else(|| Asked::unsaid(generation));
-        let base = self.captured.get(&serving).map(|captured| captured.spec.clone());
+        let anew = asked.is_none() && std::mem::take(&mut self.anew);
+        let Asked { by, release } = asked.unwrap_or_else(|| Asked::unsaid(generation, anew));
+        let base = self.captured.get(&serving).filter(|_| !anew).map(|captured| captured.spec.clone());
         let spec = base.unwrap_or_else(|| Spec::of(self.options)).with(release);
         let later: &[OsString] = if generation > Generation(1) { &self.options.drop_env_later } else { &[] };
         let pinned = spec.pin(self.options, later, &self.directory, &self.roster);
@@ -350,8 +361,8 @@ impl Captured {
 
 impl Asked {
     /// What no client has asked for: the same again.
-    fn unsaid(generation: Generation) -> Self {
-        let by = if generation == Generation(1) { Asker::Start } else { Asker::Hangup };
+    fn unsaid(generation: Generation, by_a_start: bool) -> Self {
+        let by = if generation == Generation(1) || by_a_start { Asker::Start } else { Asker::Hangup };
         Self { by, release: Release::default() }
     }
 }

@@ -1,25 +1,29 @@
-//! From a journal to a running loop: taking the place of the supervisor that was here before, in the same process.
+//! From a journal to a running loop: taking the place of the supervisor that was here before, in the same process or after
+//! its end.
 //!
 //! Until the loop runs, nothing is done that could not be left to another: if something is missing, the program from
-//! before is executed again, which finds everything as it was.
+//! before is executed again, or the keeper waits for the next, which finds everything as it was.
 
 use super::{
+    called::{self, Differences},
     claim::Claim,
     clock::Monotonic,
     control::Control,
     journal::{self, Found, HANDOVER, Journal, STARTS_AT, head, word},
+    keeper::Keeper,
     kept::{Bytes, Held, Kept, Store},
     lockfile::Lockfile,
     log,
     manager::Manager,
     notify::Notify,
     pidfile::Pidfile,
-    process::{self, FileLimit, Spawner, Waiting},
+    process::{self, FileLimit, Hangup, Spawner, Waiting},
     recorder::Recorder,
     release::Releases,
     shell::{Parts, Shell, Takeover},
     signals,
     sockets::{Sockets, Unusable},
+    succession::{self, Benefactor},
     successor,
 };
 use crate::{
@@ -40,7 +44,7 @@ use std::{
     ffi::{OsStr, OsString},
     io::{self, Write as _},
     os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd},
-    path::Path,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
@@ -50,6 +54,14 @@ pub(crate) fn announced() -> Option<RawFd> {
     let (pid, fd) = value.to_str()?.split_once(':')?;
     // What is meant for another process is no business of ours.
     (pid.parse() == Ok(std::process::id())).then(|| fd.parse().ok())?
+}
+
+/// Who goes on.
+enum Heir {
+    /// The same process, as another program or anew.
+    Same,
+    /// Another, after a kill.
+    Other { benefactor: Benefactor, files: FileLimit },
 }
 
 /// What was read in a journal.
@@ -66,11 +78,28 @@ struct Legacy {
 pub(crate) fn run(options: &Options, fd: RawFd) -> ExitCode {
     let hangup = process::reset_signals_at_start(Waiting::HeldBack);
     signals::prepare();
-    let found = match found(fd) {
+    match process::adopt_descriptor(fd) {
+        Ok(file) => go_on(options, file, hangup, Heir::Same),
+        Err(_) => refuse(&format!("descriptor {fd} is not open")),
+    }
+}
+
+/// Goes on from what a supervisor that was killed has left.
+pub(crate) fn inherit(options: &Options, legacy: succession::Legacy, hangup: Hangup) -> ExitCode {
+    let succession::Legacy { journal, benefactor, files } = legacy;
+    go_on(options, journal, hangup, Heir::Other { benefactor, files })
+}
+
+fn go_on(options: &Options, file: OwnedFd, hangup: Hangup, heir: Heir) -> ExitCode {
+    let found = match journal::read(file) {
         Ok(found) => found,
         Err(why) => return refuse(&why),
     };
     let memory = found.memory.clone();
+    if let Heir::Other { .. } = heir {
+        // Was it killed while another program took over, that one is as gone as it is.
+        process::forget_the_way_back(&memory);
+    }
     // From here on a fault leads here again, or back.
     process::arm(&memory, called_before(&found.text));
     let back = |why: String, copies: &[(RawFd, OwnedFd)]| {
@@ -80,12 +109,14 @@ pub(crate) fn run(options: &Options, fd: RawFd) -> ExitCode {
         }
         refuse(&why)
     };
-    let legacy = match read(found) {
+    let mut legacy = match read(found) {
         Ok(legacy) => legacy,
         Err(why) => return back(why, &[]),
     };
-    let own = memory.file().map_or(fd, |file| file.as_raw_fd());
-    let store = process::adopt_descriptors(&legacy.held.descriptors(), own);
+    let mut own: Vec<RawFd> = memory.file().map(|file| file.as_raw_fd()).into_iter().collect();
+    legacy.succeed(heir);
+    own.extend(legacy.takeover.kept.as_ref().map(Benefactor::fd));
+    let store = process::adopt_descriptors(&legacy.held.descriptors(), &own);
     let copies = if legacy.held.successor.is_some() { store.copies() } else { Vec::new() };
     log::init(level(&legacy.held), options.syslog);
     // Executed by descriptor, a program is called after that.
@@ -185,6 +216,9 @@ fn read(found: Found) -> Result<Legacy, String> {
         crash: process::last_fault(&memory),
         successor: held.successor.clone(),
         version: writer.version.clone(),
+        killed: writer.pid.filter(|pid| pid.0 != std::process::id()),
+        kept: None,
+        differences: Differences::default(),
     };
     Ok(Legacy {
         supervisor: resumed.supervisor,
@@ -196,24 +230,53 @@ fn read(found: Found) -> Result<Legacy, String> {
     })
 }
 
+impl Legacy {
+    /// Whoever goes on is that one.
+    fn succeed(&mut self, heir: Heir) {
+        if let Heir::Other { benefactor, files } = heir {
+            (self.takeover.kept, self.files) = (Some(benefactor), files);
+        }
+        if self.takeover.killed.is_some() {
+            // Nobody takes over on command any more, and the keeper is not our child.
+            (self.takeover.successor, self.held.successor, self.held.keeper) = (None, None, None);
+            self.takeover.returned = None;
+        }
+    }
+}
+
 #[inline(never)]
 fn assemble(
     options: &Options,
     legacy: Legacy,
     mut store: Store,
-    hangup: process::Hangup,
+    hangup: Hangup,
 ) -> Result<(Box<Shell<'_>>, Takeover), String> {
-    let Legacy { supervisor, held, takeover, clock, journal, files } = legacy;
+    let Legacy { mut supervisor, held, mut takeover, clock, journal, files } = legacy;
     let failed = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
     let nice = options.nice.and_then(|nice| nice.worker);
     let spawner = Spawner::new(files, nice, (journal.memory(), STARTS_AT))
         .map_err(|errno| format!("/dev/null cannot be opened: {}", words::errno(errno)))?;
     let poll = Poll::new().map_err(failed("cannot wait for events"))?;
     let registry = || poll.registry().try_clone().map_err(failed("cannot wait for events"));
-    let mut sockets = Sockets::adopt(options, &held, &mut store).map_err(|why| match why {
+    let before = called::options(held.called.iter().cloned().map(Bytes::text).collect());
+    // The words were understood by the version that they were said to.
+    let before = before.as_deref().unwrap_or(options);
+    let mut sockets = Sockets::adopt(options, before, &held, &mut store).map_err(|why| match why {
         Unusable::Option(why) | Unusable::ForNow(why) => why,
     })?;
     sockets.watch(registry()?);
+    let is_another = takeover.kept.is_some() && supervisor.life().is_running();
+    let mut level = level(&held);
+    if is_another {
+        sockets.bind_the_rest()?;
+        let differences = Differences::between(before, options);
+        if differences.verbosity {
+            level = called::level(options.verbosity);
+            log::set_level(level);
+        }
+        supervisor.reconfigure(called::config(options, sockets.count()));
+        takeover.differences = differences;
+    }
     sockets.note_in(journal.clone());
     let (path, file) = held.door.clone().ok_or("there is no control socket")?;
     let socket = store.take(file.fd).map_err(|why| format!("control socket: {why}"))?;
@@ -241,8 +304,9 @@ fn assemble(
     let lockfile = held.lockfile.map(|fd| store.take(fd)).transpose()?.map(Lockfile::adopt);
     let pidfile = held.pidfile.clone().map(|(path, file)| store.take(file.fd).map(|fd| (path, file, fd)));
     let pidfile = pidfile.transpose()?;
+    let keeper = held.keeper.and_then(|(pid, fd)| Some(Keeper::adopt(pid, store.take(fd).ok()?)));
     let recorder = options.trace.as_deref().and_then(|path| {
-        let opened = Recorder::reopen(path, takeover.crash.is_some());
+        let opened = Recorder::reopen(path, takeover.crash.is_some() || takeover.killed.is_some());
         opened
             .inspect_err(|error| error!("--trace: `{}` cannot be opened again: {error}", path.display()))
             .ok()
@@ -262,15 +326,25 @@ fn assemble(
         supervisor,
         spawner,
         recorder,
-        level: level(&held),
+        level,
         hangup,
         lockfile,
+        keeper,
     };
     let mut shell = Shell::new(parts).map(Box::new).map_err(failed("signals cannot be caught"))?;
     // Nothing can fail any more, and the files are ours.
     shell.settle();
     if let Some((path, file, fd)) = pidfile {
-        shell.keep_pidfile(Pidfile::adopt(path.text().into(), file.identity(), fd));
+        let path = PathBuf::from(path.text());
+        let mut pidfile = Pidfile::adopt(path.clone(), file.identity(), fd);
+        if takeover.killed.is_some() {
+            // The number in it is another's.
+            match Pidfile::write(&path).and_then(Pidfile::published) {
+                Ok(anew) => pidfile = anew,
+                Err(why) => error!("{why}"),
+            }
+        }
+        shell.keep_pidfile(pidfile);
     }
     Ok((shell, takeover))
 }
@@ -304,7 +378,8 @@ mod tests {
     /// A journal that somebody leaves behind who has carried out so much of what the last event called for.
     fn left(performed: usize) -> Journal {
         let journal = Journal::new(7).unwrap();
-        let writer = super::super::kept::Writer { version: "1.2.3".into(), soft: 256, hard: 1_024 };
+        let writer =
+            super::super::kept::Writer { version: "1.2.3".into(), soft: 256, hard: 1_024, pid: None };
         journal.compact(&Supervisor::new(Config::default()), |put| {
             put(&Kept::Writer { writer: writer.clone() })
         });

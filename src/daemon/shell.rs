@@ -5,6 +5,7 @@
 //! The answers to actions are told before the next sleep.
 
 mod handover;
+mod keeping;
 mod takeover;
 mod turn;
 mod workers;
@@ -16,6 +17,7 @@ use super::{
     control::{Asked, Control, Incoming},
     given::{Reporting, Variables},
     journal::Journal,
+    keeper::Keeper,
     kept::{Bytes, Kept, Level, Writer},
     leftovers::Leftovers,
     lockfile::Lockfile,
@@ -23,7 +25,7 @@ use super::{
     manager::Manager,
     notify::Notify,
     pidfile::Pidfile,
-    process::{self, Children, FileLimit, Hangup, Slack, Spawner},
+    process::{self, Adopted, Children, FileLimit, Hangup, Slack, Spawner},
     recorder::Recorder,
     refused::Refused,
     release::Releases,
@@ -76,6 +78,8 @@ pub(crate) struct Shell<'a> {
     releases: Releases<'a>,
     manager: Manager,
     children: Children,
+    /// Where the end of those is told of that are no children.
+    adopted: Option<Adopted>,
     leftovers: Leftovers,
     lookout: Lookout,
     notify: Option<Notify>,
@@ -92,6 +96,7 @@ pub(crate) struct Shell<'a> {
     level: LevelFilter,
     pidfile: Option<Pidfile>,
     lockfile: Option<Lockfile>,
+    keeper: keeping::Keeping,
     /// What was there at the start of it all, which whoever takes over needs to know.
     files: FileLimit,
     /// The program that is to take over, while it is tried.
@@ -102,6 +107,8 @@ pub(crate) struct Shell<'a> {
     to_start: VecDeque<(WorkerId, SlotId, Generation)>,
     /// Whether the kernel has refused to tell of events.
     deaf: bool,
+    /// Whether the service that ends is to be begun once more: whoever has started us wants one.
+    begins_anew: bool,
     /// The exit status, once there is one.
     code: Option<u8>,
 }
@@ -125,6 +132,8 @@ pub(crate) struct Parts<'a> {
     pub(crate) level: LevelFilter,
     pub(crate) hangup: Hangup,
     pub(crate) lockfile: Option<Lockfile>,
+    /// The keeper of whoever was here before.
+    pub(crate) keeper: Option<Keeper>,
 }
 
 impl<'a> Shell<'a> {
@@ -150,6 +159,7 @@ impl<'a> Shell<'a> {
             supervisor: parts.supervisor,
             spawner: parts.spawner,
             children: Children::new(),
+            adopted: None,
             leftovers: Leftovers::default(),
             notify: parts.notify,
             statuses: parts.statuses,
@@ -163,9 +173,11 @@ impl<'a> Shell<'a> {
             level: parts.level,
             pidfile: None,
             lockfile: parts.lockfile,
+            keeper: keeping::Keeping::new(parts.keeper),
             looked: false,
             to_start: VecDeque::new(),
             deaf: false,
+            begins_anew: false,
             code: None,
         })
     }
@@ -188,9 +200,18 @@ impl<'a> Shell<'a> {
                 self.compact();
                 self.tell(EventKind::Start);
             }
-            Some(before) => self.take_over(before),
+            Some(mut before) => {
+                if let Some(kept) = before.kept.take() {
+                    self.begins_anew = self.supervisor.life().shutdown().is_some();
+                    // Before anything is done that the keeper from before would not know of.
+                    self.see_to_keeper();
+                    kept.begun();
+                }
+                self.take_over(before);
+            }
         }
         self.start_workers();
+        self.see_to_keeper();
         self.reap(&mut events);
         while self.code.is_none() {
             self.record();
@@ -201,12 +222,16 @@ impl<'a> Shell<'a> {
             self.gather(&mut events);
             self.hand_over_if_tried();
         }
+        self.dismiss_keeper();
         self.record();
         self.manager.settle(&self.supervisor, &self.clock);
         Leftovers::last_look(&self.sockets, &self.children);
         // Whoever waits for the socket to go may start another supervisor, which has a file of its own.
         drop(self.pidfile.take());
         self.control.close();
+        if self.begins_anew {
+            return self.begin_anew();
+        }
         self.code.unwrap_or(1)
     }
 
@@ -349,6 +374,7 @@ impl<'a> Shell<'a> {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 soft: self.files.soft(),
                 hard: self.files.hard(),
+                pid: Some(Pid(this::id())),
             },
         });
         put(&Kept::Called { words: env::args_os().map(Bytes::of).collect() });
@@ -359,7 +385,8 @@ impl<'a> Shell<'a> {
         let pidfile = self.pidfile.as_ref().map(Pidfile::kept);
         let lockfile = self.lockfile.as_ref().map(Lockfile::kept);
         let notify = self.notify.as_ref().map(Notify::kept);
-        [pidfile, lockfile, notify].iter().flatten().for_each(&mut *put);
+        let keeper = self.keeper.kept();
+        [pidfile, lockfile, notify, keeper].iter().flatten().for_each(&mut *put);
         for (pid, text) in &self.statuses {
             put(&Kept::Says { pid: *pid, text: text.clone() });
         }

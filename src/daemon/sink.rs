@@ -19,7 +19,8 @@ use nix::{
     unistd::write,
 };
 use std::{
-    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    mem,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd as _, OwnedFd},
     time::Duration,
 };
 
@@ -33,6 +34,9 @@ const MOMENT: Duration = Duration::from_millis(5);
 /// Takes one line at once, or says that it does not.
 pub(crate) trait Sink {
     fn put(&mut self, line: &[u8]) -> Result<(), Lost>;
+
+    /// Another process goes on with it, in which its descriptors are closed, and their numbers anybody's.
+    fn renew(&mut self) {}
 }
 
 /// How a line was lost.
@@ -67,14 +71,17 @@ enum Way {
 
 impl<F: AsFd> Outlet<F> {
     pub(crate) fn new(fd: F) -> Self {
-        let kind = fstat(&fd).map(|stat| SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT);
-        let way = match kind {
-            Ok(SFlag::S_IFREG) => Way::Direct,
-            Ok(SFlag::S_IFSOCK) => Way::Socket,
-            Ok(_) => reopen(fd.as_fd()).map_or(Way::Shared, Way::Own),
-            Err(_) => Way::Shared,
-        };
-        Self { fd, way }
+        Self { way: way(&fd), fd }
+    }
+}
+
+fn way(fd: &impl AsFd) -> Way {
+    let kind = fstat(fd).map(|stat| SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT);
+    match kind {
+        Ok(SFlag::S_IFREG) => Way::Direct,
+        Ok(SFlag::S_IFSOCK) => Way::Socket,
+        Ok(_) => reopen(fd.as_fd()).map_or(Way::Shared, Way::Own),
+        Err(_) => Way::Shared,
     }
 }
 
@@ -86,6 +93,13 @@ pub(crate) fn reopen(fd: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
 }
 
 impl<F: AsFd> Sink for Outlet<F> {
+    fn renew(&mut self) {
+        let way = mem::replace(&mut self.way, way(&self.fd));
+        if let Way::Own(before) = way {
+            let _ = before.into_raw_fd();
+        }
+    }
+
     fn put(&mut self, line: &[u8]) -> Result<(), Lost> {
         let fd = self.fd.as_fd();
         let written = match &self.way {

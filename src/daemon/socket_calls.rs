@@ -1,5 +1,5 @@
-//! What can be done with sockets and has no safe form elsewhere: receiving a datagram with who has sent it, unix(7),
-//! and taking back that both directions of a TCP socket were shut down.
+//! What can be done with sockets and has no safe form elsewhere: receiving a datagram with who has sent it, unix(7), or a
+//! descriptor, and taking back that both directions of a TCP socket were shut down.
 #![expect(unsafe_code, reason = "system calls that have no safe form for this")]
 
 use nix::{
@@ -8,7 +8,7 @@ use nix::{
 };
 use std::{
     mem,
-    os::fd::{AsRawFd as _, OwnedFd},
+    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd},
     ptr,
 };
 
@@ -33,6 +33,12 @@ pub(super) struct Received {
 union Control {
     head: libc::cmsghdr,
     bytes: [u8; ROOM],
+}
+
+/// A descriptor that the kernel has just made for us: one that has come with a message, or a duplicate.
+pub(super) fn received(fd: RawFd) -> OwnedFd {
+    // SAFETY: nobody else knows its number.
+    unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
 /// Takes one datagram from a socket with `SO_PASSCRED`, without waiting for one if the socket does not. Descriptors that

@@ -52,6 +52,8 @@ pub(crate) struct Sockets {
     /// Those that were handed over and not taken up yet.
     handed: BTreeMap<ListenerId, Listener>,
     bound: BTreeMap<ListenerId, Bound>,
+    /// Those of whoever was here before that nobody wants any more.
+    gone: Vec<Listener>,
     /// Why the last one could not be bound, where there is more to say than the system does.
     refusal: Option<(ListenerId, String)>,
     /// Whether nothing can have happened to them since they were last looked at.
@@ -128,7 +130,8 @@ impl Sockets {
         }
         let (handed, bound) = (taken, BTreeMap::new());
         let (registry, due, rest, journal) = (None, None, Time(0), None);
-        Ok(Self { wanted, handed, bound, refusal: None, sure: true, registry, due, rest, journal })
+        let gone = Vec::new();
+        Ok(Self { wanted, handed, bound, gone, refusal: None, sure: true, registry, due, rest, journal })
     }
 
     /// Notes in the journal what is bound from here on.

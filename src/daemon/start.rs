@@ -1,6 +1,7 @@
 //! From options to a running loop. What can fail is tried before anything is touched that others see.
 
 use super::{
+    called,
     claim::Claim,
     clock::Monotonic,
     control::Control,
@@ -19,13 +20,14 @@ use super::{
     shell::{Parts, Shell},
     signals,
     sockets::{Sockets, Unusable},
+    succession,
 };
 use crate::{
     cli::{
         Nice,
-        daemon::{COMMAND_LINE, Options, Verbosity, Workload},
+        daemon::{COMMAND_LINE, Options, Workload},
     },
-    fsm::{Supervisor, config::Config},
+    fsm::Supervisor,
     protocol::{visible::visible, words},
 };
 use ::log::{LevelFilter, debug, error, info, warn};
@@ -35,7 +37,6 @@ use std::{
     fmt,
     io::{self, Write as _},
     process::ExitCode,
-    thread,
 };
 
 /// How many descriptors the supervisor has at the least beside those for sockets and workers: its own, those
@@ -56,6 +57,11 @@ pub fn run(options: &Options) -> ExitCode {
         return say(format_args!("/dev/null cannot be opened: {}", words::errno(errno)), 1);
     }
     // First of all that opens anything.
+    match succession::find(&options.socket_path) {
+        Ok(None) => {}
+        Ok(Some(legacy)) => return resume::inherit(options, legacy, hangup),
+        Err(why) => return say(format_args!("{why}"), 1),
+    }
     let handed = match handed::take() {
         Ok(handed) => handed,
         Err(why) => return say(format_args!("{why}"), 1),
@@ -70,7 +76,7 @@ pub fn run(options: &Options) -> ExitCode {
         }
         Err(Unusable::ForNow(why)) => return say(format_args!("{why}"), 1),
     };
-    let level = level(options.verbosity);
+    let level = called::level(options.verbosity);
     log::init(level, options.syslog);
     if let Some(name) = &options.command_name {
         process::call_itself(name.as_str());
@@ -140,14 +146,6 @@ fn say(what: fmt::Arguments<'_>, code: u8) -> ExitCode {
     ExitCode::from(code)
 }
 
-fn level(verbosity: Verbosity) -> LevelFilter {
-    match verbosity {
-        Verbosity::Normal => LevelFilter::Info,
-        Verbosity::Verbose => LevelFilter::Debug,
-        Verbosity::Quiet => LevelFilter::Error,
-    }
-}
-
 // Not part of its caller's frame, which is there for as long as the service is: what is put together here is
 // moved about, and takes pages of the stack.
 #[inline(never)]
@@ -158,7 +156,7 @@ fn assemble(
     level: LevelFilter,
     hangup: Hangup,
 ) -> Result<Box<Shell<'_>>, String> {
-    let config = config(options, &sockets);
+    let config = called::config(options, sockets.count());
     let failed = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
     // First: whoever has not got it must not leave a trace either.
     let lockfile = options.lockfile.as_deref().map(Lockfile::lock).transpose()?;
@@ -205,6 +203,7 @@ fn assemble(
         level,
         hangup,
         lockfile,
+        keeper: None,
         journal,
     };
     let mut shell = Shell::new(parts).map(Box::new).map_err(failed("signals cannot be caught"))?;
@@ -229,22 +228,4 @@ fn renice(nice: Nice) -> Result<(), String> {
             words::errno(errno)
         )
     })
-}
-
-fn config(options: &Options, sockets: &Sockets) -> Config {
-    // Asked only if needed: it takes a dozen system calls.
-    let processors = || thread::available_parallelism().map_or(1, usize::from);
-    let unacked = options.max_unacked.unwrap_or_else(|| u32::try_from(processors()).unwrap_or(u32::MAX));
-    Config {
-        target: options.number,
-        listeners: u32::try_from(sockets.count()).unwrap_or(u32::MAX),
-        ack: options.ack,
-        retries: options.retries,
-        backoff: options.backoff,
-        grace: options.grace,
-        stop_signal: options.stop_signal,
-        max_unacked: unacked,
-        max_surge: options.max_surge.unwrap_or(unacked),
-        exit_on_failure: options.exit_on_failure,
-    }
 }

@@ -14,5 +14,7 @@ pub(crate) const TERMINAL: Token = Token(3);
 pub(crate) const NOTIFY: Token = Token(4);
 /// The listening on one of the workers' sockets has ended.
 pub(crate) const LISTENERS: Token = Token(5);
+/// A worker has ended that is no child of ours.
+pub(crate) const ADOPTED: Token = Token(6);
 /// The first of the clients; each connection has one of its own.
-pub(crate) const FIRST_CLIENT: usize = 6;
+pub(crate) const FIRST_CLIENT: usize = 7;

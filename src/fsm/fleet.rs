@@ -138,6 +138,12 @@ impl Fleet {
         Ok(fleet)
     }
 
+    /// Other numbers from here on.
+    pub(in crate::fsm) fn reconfigure(&mut self, config: Config) {
+        self.config = config;
+        self.index = self.reindexed();
+    }
+
     /// What the command line said.
     #[must_use]
     pub fn config(&self) -> &Config {

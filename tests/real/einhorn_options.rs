@@ -74,7 +74,7 @@ fn of_two_supervisors_with_one_lock_file_the_second_touches_nothing() {
 fn no_worker_has_the_lock() {
     let lock = Folder::new();
     let path = lock.join("lock");
-    let (mut supervisor, pids) = sleepers(2, &["-f", &path.display().to_string()]);
+    let (mut supervisor, pids) = sleepers(2, &["--no-keeper", "-f", &path.display().to_string()]);
     assert!(!is_free(&path));
     kill_supervisor(&mut supervisor);
     assert!(pids.iter().all(|pid| is_alive(*pid)), "without -k workers stay");

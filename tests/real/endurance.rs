@@ -97,6 +97,16 @@ fn spread(spans: &mut [Duration]) -> (Duration, Duration) {
 /// One generation serves with four workers and nothing is under way.
 #[track_caller]
 pub(crate) fn settled(supervisor: &mut Supervisor) -> Vec<u32> {
+    let pids = alone(supervisor);
+    let (mut children, mut told) = (supervisor.children(), pids.clone());
+    children.sort_unstable();
+    told.sort_unstable();
+    assert_eq!(children, told, "what the kernel knows and what it tells");
+    pids
+}
+
+/// The workers of one generation that serves alone, whoever has made them.
+pub(crate) fn alone(supervisor: &mut Supervisor) -> Vec<u32> {
     supervisor.eventually("one generation serves alone", |me| {
         let status = me.status();
         let serving = number(&status, "generation");
@@ -105,12 +115,7 @@ pub(crate) fn settled(supervisor: &mut Supervisor) -> Vec<u32> {
             |worker: &Value| text(worker, "phase") == "healthy" && number(worker, "generation") == serving;
         (is_null(&status, "upgrade") && all.len() == WORKERS && all.iter().all(well)).then_some(())
     });
-    let pids = supervisor.await_healthy(WORKERS);
-    let (mut children, mut told) = (supervisor.children(), pids.clone());
-    children.sort_unstable();
-    told.sort_unstable();
-    assert_eq!(children, told, "what the kernel knows and what it tells");
-    pids
+    supervisor.await_healthy(WORKERS)
 }
 
 #[test]

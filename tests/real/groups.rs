@@ -183,7 +183,8 @@ fn a_process_that_keeps_the_port_without_a_worker_is_told_of_once_and_to_the_nex
 #[test]
 fn a_supervisor_that_was_killed_leaves_workers_that_the_next_start_names() {
     let address = own_address().to_string();
-    let mut supervisor = Supervisor::start(&["--ack-after", "0", "-b", &address, "sleep", "900"]);
+    let mut supervisor =
+        Supervisor::start(&["--no-keeper", "--ack-after", "0", "-b", &address, "sleep", "900"]);
     let worker = supervisor.await_healthy(1)[0];
     supervisor.signal(Signal::SIGKILL);
     supervisor.eventually("it is gone", |me| me.has_exited().then_some(()));

@@ -94,6 +94,7 @@ impl Drop for Folder {
 pub(crate) struct Supervisor {
     child: Child,
     pub(crate) folder: Folder,
+    args: Vec<String>,
     exited: Option<ExitStatus>,
 }
 
@@ -109,18 +110,36 @@ impl Supervisor {
         args: &[S],
         tune: impl FnOnce(&mut Command),
     ) -> Self {
-        let log = fs::File::create(folder.join("log")).expect("a log can be made");
-        let mut command = Command::new(SUPERVISOR);
-        command
-            .arg("-d")
-            .arg(folder.join("ctl"))
-            .args(args.iter().map(AsRef::as_ref))
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a log can be shared"))
-            .stderr(log);
+        let args: Vec<String> = args.iter().map(|arg| arg.as_ref().to_owned()).collect();
+        let mut command = command(&folder, &args);
         tune(&mut command);
         let child = command.spawn().expect("the supervisor can be started");
-        Self { child, folder, exited: None }
+        Self { child, folder, args, exited: None }
+    }
+
+    /// Ends it by KILL, which leaves everything as it is.
+    pub(crate) fn kill(&mut self) {
+        self.signal(Signal::SIGKILL);
+        self.exited = Some(self.child.wait().expect("it can be waited for"));
+    }
+
+    /// Starts it again, with the same command line.
+    pub(crate) fn start_again(&mut self) {
+        self.start_again_as(&self.args.clone());
+    }
+
+    /// Starts it again, with another command line.
+    pub(crate) fn start_again_as<S: AsRef<str>>(&mut self, args: &[S]) {
+        self.args = args.iter().map(|arg| arg.as_ref().to_owned()).collect();
+        self.child = command(&self.folder, &self.args).spawn().expect("the supervisor can be started");
+        self.exited = None;
+    }
+
+    /// The keeper, as long as there is a supervisor.
+    pub(crate) fn keeper(&mut self) -> u32 {
+        self.eventually("there is a keeper", |me| {
+            all_children(me.pid()).into_iter().find(|pid| is_keeper(*pid))
+        })
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -169,8 +188,13 @@ impl Supervisor {
     /// The status, as data.
     #[track_caller]
     pub(crate) fn status(&mut self) -> Value {
-        let replies = self.eventually("it answers", |me| me.request(r#"{"command":"status"}"#).ok());
-        member(replies.last().expect("an answer"), "status").clone()
+        // Not a keeper, where one listens.
+        let answer = |me: &mut Self| {
+            let reply = me.request(r#"{"command":"status"}"#).ok()?.pop().expect("an answer");
+            is_ok(&reply).then_some(reply)
+        };
+        let reply = self.eventually("it answers", answer);
+        member(&reply, "status").clone()
     }
 
     /// The workers of the status for which `chosen` holds.
@@ -255,7 +279,7 @@ impl Supervisor {
 impl Drop for Supervisor {
     fn drop(&mut self) {
         if self.has_exited() {
-            return;
+            return end_orphans(&self.folder);
         }
         // Stopped first, so that it replaces nobody while its workers are being killed.
         let _ = kill(raw(self.pid()), Signal::SIGSTOP);
@@ -266,13 +290,60 @@ impl Drop for Supervisor {
             let _ = kill(raw(worker), Signal::SIGKILL);
         }
         let _ = self.child.wait();
+        end_orphans(&self.folder);
     }
 }
 
-/// The children of a process.
+fn command(folder: &Folder, args: &[String]) -> Command {
+    let log = fs::File::options().append(true).create(true).open(folder.join("log"));
+    let log = log.expect("a log can be made");
+    let mut command = Command::new(SUPERVISOR);
+    command.arg("-d").arg(folder.join("ctl")).args(args).stdin(Stdio::null());
+    command.stdout(log.try_clone().expect("a log can be shared")).stderr(log);
+    command
+}
+
+/// Ends workers that are nobody's children any more.
+fn end_orphans(folder: &Folder) {
+    for pid in workers_of(folder) {
+        let _ = kill(raw(pid), Signal::SIGKILL);
+    }
+}
+
+/// The workers of a supervisor in that folder, whoever has made them, by what they were given.
+pub(crate) fn workers_of(folder: &Folder) -> Vec<u32> {
+    let given = format!("EINHORN_SOCK_PATH={}", folder.join("ctl").display()).into_bytes();
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pid = |entry: fs::DirEntry| {
+        let pid = entry.file_name().to_str()?.parse().ok()?;
+        let environment = fs::read(entry.path().join("environ")).ok()?;
+        environment.split(|byte| *byte == 0).any(|variable| variable == given).then_some(pid)
+    };
+    entries.filter_map(pid).collect()
+}
+
+/// The children of a process, but for a keeper.
 pub(crate) fn children(pid: u32) -> Vec<u32> {
+    all_children(pid).into_iter().filter(|pid| !is_keeper(*pid)).collect()
+}
+
+fn all_children(pid: u32) -> Vec<u32> {
     let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     list.split_whitespace().filter_map(|word| word.parse().ok()).collect()
+}
+
+/// Whether a process is the keeper of a supervisor, which is no worker. One that was just made has still to become what it
+/// is to be.
+fn is_keeper(pid: u32) -> bool {
+    let is = || {
+        fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim_end() == "einhyrn-keeper")
+    };
+    let is_new = || fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|path| path == Path::new(SUPERVISOR));
+    let begin = Instant::now();
+    while !is() && is_new() && begin.elapsed() < Duration::from_millis(200) {
+        thread::sleep(LOOK);
+    }
+    is()
 }
 
 /// Whether a process exists and is no zombie.

@@ -30,6 +30,7 @@ mod handover;
 mod harness;
 mod idle;
 mod inherited;
+mod killed;
 mod lane;
 mod lifecycle;
 mod load;

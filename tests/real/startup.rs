@@ -111,7 +111,7 @@ fn a_control_socket_in_use_is_refused_and_stays_in_use() {
 
 #[test]
 fn the_socket_of_a_supervisor_that_was_killed_is_replaced() {
-    let mut first = Supervisor::start(&SLEEP);
+    let mut first = Supervisor::start(&[&["--no-keeper"][..], &SLEEP].concat());
     let orphan = first.await_healthy(1);
     first.signal(Signal::SIGKILL);
     first.eventually("it is gone", |me| me.has_exited().then_some(()));

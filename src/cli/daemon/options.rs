@@ -77,6 +77,8 @@ pub struct Options {
     pub reexec_as: Option<PathBuf>,
     /// Whether workers are told to stop by the kernel if the supervisor ends without having done so.
     pub kill_children_on_exit: bool,
+    /// Whether nobody has what is needed to take over if the supervisor is killed.
+    pub no_keeper: bool,
     /// How nice the supervisor and its workers are to be, if that was said.
     pub nice: Option<Nice>,
     /// Variables to remove from the workers' environment.
@@ -191,6 +193,7 @@ fn resolve(typed: &Typed<Key>) -> Result<Options, UsageError> {
         lockfile: typed.value(Key::Lockfile, |value| value.path("a file"))?,
         reexec_as: typed.value(Key::ReexecAs, |value| value.path("a program"))?,
         kill_children_on_exit: typed.has(Key::KillChildrenOnExit),
+        no_keeper: typed.has(Key::NoKeeper),
         nice: typed.value(Key::Nice, Nice::read)?,
         drop_env: typed.values(Key::DropEnvVar).map(Value::variable).collect::<Result<_, _>>()?,
         drop_env_later: Vec::new(),

@@ -62,6 +62,7 @@ fn the_defaults_are_those_of_the_core() {
         reexec_as: None,
         lockfile: None,
         kill_children_on_exit: false,
+        no_keeper: false,
         nice: None,
         drop_env: vec![],
         drop_env_later: vec![],
@@ -113,7 +114,7 @@ fn sample(key: Key) -> (&'static str, &'static str) {
         Key::CommandName => ("prog", "web"),
         Key::Nice => ("prog", "1:2"),
         Key::Ipv4Only | Key::Ipv6Only | Key::Manual | Key::Verbose | Key::Quiet | Key::Syslog => ("prog", ""),
-        Key::CommandSocketAsFd | Key::ExitOnFailure | Key::KillChildrenOnExit => ("prog", ""),
+        Key::CommandSocketAsFd | Key::ExitOnFailure | Key::KillChildrenOnExit | Key::NoKeeper => ("prog", ""),
         Key::Help | Key::Version | Key::UpgradeCheck => ("prog", ""),
     }
 }
@@ -136,7 +137,7 @@ fn values_are_understood() {
     let given = options(
         "-n 10000 -r1 -t 0.5 --stop-signal sigquit -s0 -l 16 --max-unacked 3 --max-upgrade-additional 2 \
          --syslog -v -d ./s -g --trace t --drop-env-var A --drop-env-var B --ack-after 0 \
-         --chdir w --exit-on-failure -c web -e p -f l --reexec-as r -k --nice -5:5",
+         --chdir w --exit-on-failure -c web -e p -f l --reexec-as r -k --no-keeper --nice -5:5",
     );
     let expected = Options {
         number: 10_000,
@@ -152,6 +153,7 @@ fn values_are_understood() {
         reexec_as: Some(PathBuf::from("r")),
         lockfile: Some(PathBuf::from("l")),
         kill_children_on_exit: true,
+        no_keeper: true,
         nice: Some(Nice { supervisor: -5, worker: Some(5) }),
         drop_env: vec!["A".into(), "B".into()],
         drop_env_later: vec![],

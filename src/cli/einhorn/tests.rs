@@ -62,6 +62,7 @@ fn the_defaults_are_einhorns() {
         reexec_as: None,
         lockfile: None,
         kill_children_on_exit: false,
+        no_keeper: false,
         nice: None,
         drop_env: vec![],
         drop_env_later: vec![],

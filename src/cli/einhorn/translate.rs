@@ -107,6 +107,7 @@ fn resolve(
         lockfile: typed.value(Key::Lockfile, |value| value.path("a file"))?,
         command_name: name,
         reexec_as: program_to_reexec(typed).map(|value| value.text.into()),
+        no_keeper: false,
         kill_children_on_exit: typed.has(Key::KillChildrenOnExit),
         nice: typed.value(Key::Nice, nice)?,
         drop_env: Vec::new(),

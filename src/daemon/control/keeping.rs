@@ -15,7 +15,10 @@ use log::debug;
 use mio::net::UnixStream;
 use std::{
     io,
-    os::{fd::AsRawFd as _, unix::net},
+    os::{
+        fd::{AsRawFd as _, RawFd},
+        unix::net,
+    },
 };
 
 /// What is kept of a request.
@@ -31,9 +34,10 @@ fn kept(id: ClientId, client: &Client) -> Kept {
 
 impl Control {
     /// One more, that is watched already.
-    pub(super) fn enter(&mut self, id: ClientId, client: Client) {
+    pub(super) fn enter(&mut self, id: ClientId, mut client: Client) {
         self.journal.keep(&kept(id, &client));
         if client.purpose == Purpose::Reports {
+            client.entrusted = true;
             self.inherited.insert(client.peer.pid, id);
         }
         self.crowd.insert(id, client);
@@ -104,6 +108,34 @@ impl Control {
         // Somebody may have connected meanwhile.
         self.backlog = true;
         Ok(())
+    }
+
+    /// Sees to it that those who wait have their answer also if the supervisor is killed.
+    pub(crate) fn entrust(&mut self) {
+        if self.entrusted >= self.next_request {
+            return;
+        }
+        let waiting: Vec<ClientId> =
+            self.requests.range(self.entrusted..).map(|(_, client)| *client).collect();
+        self.entrusted = self.next_request;
+        for id in waiting {
+            if let Some(client) = self.crowd.get_mut(id) {
+                client.entrusted |= self.journal.entrust(id, client.stream.as_raw_fd());
+            }
+        }
+    }
+
+    /// All who wait, or have waited. Whoever has their connections from here on has to be told if one ends.
+    pub(crate) fn entrust_all(&mut self) -> Vec<(ClientId, RawFd)> {
+        let waiting = |client: &Client| client.in_flight.is_some() || client.entrusted;
+        let all = self.crowd.all().filter(|(_, client)| waiting(client));
+        let all: Vec<_> = all.map(|(id, client)| (id, client.stream.as_raw_fd())).collect();
+        for (id, _) in &all {
+            if let Some(client) = self.crowd.get_mut(*id) {
+                client.entrusted = true;
+            }
+        }
+        all
     }
 
     /// The requests that have no answer yet, and who sent them.

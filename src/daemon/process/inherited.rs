@@ -197,6 +197,12 @@ impl FileLimit {
         self.hard
     }
 
+    /// Puts back the one that we were started with, for whoever is started in our place.
+    pub(crate) fn put_back(self) {
+        // A descriptor beyond it stays open.
+        let _ = self.set();
+    }
+
     /// Whether ours is another.
     pub(super) fn is_raised(self) -> bool {
         self.soft < self.hard
@@ -239,11 +245,11 @@ pub(crate) fn adopt_descriptor(fd: RawFd) -> Result<OwnedFd, Errno> {
     taken.into_iter().next().ok_or_else(|| errno(Sys::EBADF))
 }
 
-/// Those that whoever was here before has left, as far as they are open, but for the one that is `taken` already. All
+/// Those that whoever was here before has left, as far as they are open, but for those that are `taken` already. All
 /// others are closed.
-pub(crate) fn adopt_descriptors(wanted: &BTreeSet<RawFd>, taken: RawFd) -> Store {
+pub(crate) fn adopt_descriptors(wanted: &BTreeSet<RawFd>, taken: &[RawFd]) -> Store {
     let mut from = libc::STDERR_FILENO.saturating_add(1);
-    for fd in wanted.iter().copied().chain([taken]).collect::<BTreeSet<_>>() {
+    for fd in wanted.iter().copied().chain(taken.iter().copied()).collect::<BTreeSet<_>>() {
         if from < fd {
             close_between(from, fd.saturating_sub(1));
         }
@@ -251,7 +257,25 @@ pub(crate) fn adopt_descriptors(wanted: &BTreeSet<RawFd>, taken: RawFd) -> Store
     }
     close_between(from, c_int::MAX);
     let adopt = |fd: &RawFd| adopt_descriptor(*fd).ok().map(|owned| (*fd, owned));
-    Store(wanted.iter().filter(|fd| **fd != taken).filter_map(adopt).collect())
+    Store(wanted.iter().filter(|fd| !taken.contains(fd)).filter_map(adopt).collect())
+}
+
+/// Moves a descriptor to that number, closing what is there. No program that is executed has it.
+///
+/// # Errors
+/// If there cannot be such a descriptor.
+pub(crate) fn settle(fd: OwnedFd, number: RawFd) -> Result<OwnedFd, Sys> {
+    if number <= libc::STDERR_FILENO {
+        return Err(Sys::EBADF);
+    }
+    if fd.as_raw_fd() == number {
+        return Ok(fd);
+    }
+    // SAFETY: takes any numbers. What was there before is nobody's any more, as the caller sees to.
+    let done = unsafe { libc::syscall(libc::SYS_dup3, fd.as_raw_fd(), number, libc::O_CLOEXEC) };
+    Sys::result(done)?;
+    // SAFETY: it is open, and as above.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
 /// Puts copies of descriptors back to where they were: for another program, since here their numbers are nobody's.

@@ -255,6 +255,12 @@ fn program_before(memory: &Memory) -> Option<RawFd> {
     before
 }
 
+/// Nobody takes over any more, and so nobody goes back.
+pub(crate) fn forget_the_way_back(memory: &Memory) {
+    set(memory, head::BEFORE, 0);
+    set(memory, head::RETURNED, 0);
+}
+
 impl Next {
     /// Returns only if that fails.
     fn execute_open(&self, program: RawFd) {

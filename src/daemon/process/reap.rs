@@ -5,16 +5,24 @@
 //! sent to the number afterwards.
 
 use super::{
-    Children, known,
-    send::{group_exists, kill_group, process_exists, stragglers},
+    super::{facts, pidfd::PidFd},
+    Children, Ticket, known,
+    send::{clear, group_exists, kill_group, process_exists, stragglers},
 };
 use crate::fsm::{event::ExitStatus, id::Pid};
+use mio::{Events, Interest, Poll, Registry, Token, unix::SourceFd};
 use nix::{
     errno::Errno as Sys,
     libc::{self, c_int, id_t, idtype_t, siginfo_t},
     unistd,
 };
-use std::{collections::BTreeSet, mem, ptr};
+use std::{
+    collections::BTreeSet,
+    io, mem,
+    os::fd::{AsFd as _, AsRawFd as _},
+    ptr,
+    time::Duration,
+};
 
 /// A child that has ended and is not reaped.
 #[derive(Debug, PartialEq, Eq)]
@@ -90,14 +98,82 @@ fn look(kind: idtype_t, number: id_t, states: c_int) -> Result<Option<Ended>, Sy
     Ok((pid != 0).then(|| Ended { pid: known(unistd::Pid::from_raw(pid)), status }))
 }
 
+/// Workers that whoever was here before has made: no children of ours, so that nobody tells us of their end but the
+/// descriptors that hold them.
+#[derive(Debug)]
+pub(crate) struct Adopted(Poll);
+
+/// How many ends are looked at at a time.
+const ENDS: usize = 64;
+
+impl Adopted {
+    /// An event with that token tells that one has ended.
+    ///
+    /// # Errors
+    /// If they cannot be watched.
+    pub(crate) fn new(registry: &Registry, token: Token) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        registry.register(&mut SourceFd(&poll.as_raw_fd()), token, Interest::READABLE)?;
+        Ok(Self(poll))
+    }
+
+    /// Holds a worker, if the process with its number is that: it is there since before then, in milliseconds since the
+    /// machine was started.
+    pub(crate) fn hold(&self, pid: Pid, ticket: &mut Ticket, before: u64) {
+        let Some(held) = held(pid, before) else { return };
+        let token = Token(usize::try_from(pid.0).unwrap_or(usize::MAX));
+        let fd = held.as_fd().as_raw_fd();
+        let watched = self.0.registry().register(&mut SourceFd(&fd), token, Interest::READABLE);
+        // Fails for lack of memory; then it is taken to have ended, since nobody would learn of its end.
+        if watched.is_ok() {
+            ticket.hold(held);
+        }
+    }
+
+    /// Those that have ended and are still among the workers.
+    pub(crate) fn ended(&mut self, workers: &Children) -> Vec<Ended> {
+        let mut events = Events::with_capacity(ENDS);
+        if self.0.poll(&mut events, Some(Duration::ZERO)).is_err() {
+            return Vec::new();
+        }
+        let pid = |token: Token| u32::try_from(token.0).ok().map(Pid);
+        let all = events.iter().filter_map(|event| pid(event.token()));
+        let held = |pid| Some((pid, workers.get(&pid)?.held()?));
+        let ended = all.filter_map(held).filter(|(_, held)| held.has_ended());
+        ended.map(|(pid, held)| Ended { pid, status: held.status() }).collect()
+    }
+
+    /// Whether there is a worker of whose end nobody else tells.
+    pub(crate) fn is_needed(workers: &Children) -> bool {
+        workers.values().any(|ticket| ticket.held().is_some())
+    }
+
+    /// Sees to what one that has ended has left behind. Answers whether anybody was.
+    pub(crate) fn bury(pid: Pid, workers: &Children) -> bool {
+        clear(pid, workers)
+    }
+}
+
+/// A process that is no child of ours, if one has that number and was there before then, in milliseconds since the machine
+/// was started.
+pub(crate) fn held(pid: Pid, before: u64) -> Option<PidFd> {
+    let held = PidFd::open(pid).ok()?;
+    // By now it is held: what is read is about this one, or it has ended.
+    let began = facts::started(pid)?;
+    (began <= before && !held.has_ended()).then_some(held)
+}
+
 /// The workers that are stopped, as by SIGSTOP or by a terminal.
 pub(crate) fn stopped(workers: &Children) -> BTreeSet<Pid> {
     let is_there = |kind, number| look(kind, number, libc::WSTOPPED).is_ok_and(|found| found.is_some());
     // Nearly always none is, and that is known at once. Nobody takes the news of it away.
-    if !is_there(libc::P_ALL, 0) {
-        return BTreeSet::new();
+    let mut stopped = BTreeSet::new();
+    if is_there(libc::P_ALL, 0) {
+        stopped.extend(workers.keys().copied().filter(|pid| is_there(libc::P_PID, pid.0)));
     }
-    workers.keys().copied().filter(|pid| is_there(libc::P_PID, pid.0)).collect()
+    let adopted = workers.iter().filter(|(_, ticket)| ticket.held().is_some()).map(|(pid, _)| *pid);
+    stopped.extend(adopted.filter(|pid| facts::is_stopped(*pid).unwrap_or(false)));
+    stopped
 }
 
 fn reap(pid: Pid) {

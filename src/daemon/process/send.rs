@@ -2,11 +2,12 @@
 //!
 //! The number of a worker is its own until it is reaped, and what the machine orders is carried out before
 //! that. The number of its group is so too, but a group has other members, and some may be workers
-//! themselves. Processes that are no children of ours are held by a descriptor while they are looked at.
+//! themselves. Processes that are no children of ours are held by a descriptor: for as long as they live, if they are
+//! workers, else while they are looked at.
 
 use super::{
     super::{facts, pidfd::PidFd},
-    Children, errno, known,
+    Children, Ticket, errno, known,
 };
 use crate::fsm::{
     action::Scope,
@@ -21,26 +22,46 @@ use std::{ffi::c_int, process};
 /// taken for a part of.
 pub(crate) fn signal(pid: Pid, signal: Signal, scope: Scope, workers: &Children) -> Result<(), Errno> {
     let raw = target(pid).map_err(errno)?;
+    let worker = Worker { pid: raw, held: workers.get(&pid).and_then(Ticket::held) };
     match scope {
-        Scope::Process => signal::kill(raw, number(signal)),
-        Scope::Handler if handles(raw, signal) => signal::kill(raw, number(signal)),
+        Scope::Process => worker.signal(number(signal)),
+        Scope::Handler if handles(raw, signal) => worker.signal(number(signal)),
         Scope::Handler => Ok(()),
-        Scope::Awake => signal::kill(raw, number(signal)).and_then(|()| wake(raw)),
+        Scope::Awake => worker.signal(number(signal)).and_then(|()| worker.wake()),
         Scope::Group => {
-            signal_group(pid, signal, workers);
+            if worker.is_there() {
+                signal_group(pid, signal, workers);
+            }
             // It may have left its group, which may not exist any more.
-            signal::kill(raw, number(signal))
+            worker.signal(number(signal))
         }
     }
     .map_err(errno)
 }
 
-/// Continues a worker that is stopped: it takes nothing in before it goes on. One that is not may have a
-/// meaning of its own for CONT, and is spared it.
-fn wake(pid: unistd::Pid) -> Result<(), Sys> {
-    match facts::is_stopped(known(pid)) {
-        Ok(false) => Ok(()),
-        Ok(true) | Err(_) => signal::kill(pid, signal::SIGCONT),
+/// One that has not been reaped by us, or that is held.
+struct Worker<'a> {
+    pid: unistd::Pid,
+    held: Option<&'a PidFd>,
+}
+
+impl Worker<'_> {
+    fn signal(&self, signal: signal::Signal) -> Result<(), Sys> {
+        self.held.map_or_else(|| signal::kill(self.pid, signal), |held| held.signal(signal as c_int))
+    }
+
+    /// Whether its number is its own still.
+    fn is_there(&self) -> bool {
+        self.held.is_none_or(|held| held.signal(0) != Err(Sys::ESRCH))
+    }
+
+    /// Continues it if it is stopped: it takes nothing in before it goes on. One that is not may have a
+    /// meaning of its own for CONT, and is spared it.
+    fn wake(&self) -> Result<(), Sys> {
+        match facts::is_stopped(known(self.pid)) {
+            Ok(false) => Ok(()),
+            Ok(true) | Err(_) => self.signal(signal::SIGCONT),
+        }
     }
 }
 
@@ -68,6 +89,17 @@ pub(crate) fn sweep(group: Pid, workers: &Children) {
     if workers.keys().any(|worker| group_of(*worker) == Some(group)) {
         signal_stragglers(group, Signal::Kill, workers);
     }
+}
+
+/// Kills what a worker has left behind that was no child of ours and has ended. Answers whether anybody is left of it.
+pub(super) fn clear(group: Pid, workers: &Children) -> bool {
+    // A group keeps its number from everybody else, as long as it lives. Who lives under that number now came later,
+    // and the group with it.
+    if !group_exists(group) || facts::kin(group).is_some() {
+        return false;
+    }
+    signal_stragglers(group, Signal::Kill, workers);
+    stragglers(group, workers).next().is_some()
 }
 
 fn signal_stragglers(group: Pid, signal: Signal, workers: &Children) {
@@ -121,7 +153,7 @@ pub(crate) fn group_of(pid: Pid) -> Option<Pid> {
 
 /// A process that can be one of ours. To kill(2), 0 is our own group and, as a group, 1 is everybody. Our
 /// own group has no worker's number: as long as we are in it, no process is given that.
-fn target(pid: Pid) -> Result<unistd::Pid, Sys> {
+pub(super) fn target(pid: Pid) -> Result<unistd::Pid, Sys> {
     match i32::try_from(pid.0) {
         Ok(raw) if raw > 1 => Ok(unistd::Pid::from_raw(raw)),
         _ => Err(Sys::ESRCH),

@@ -8,6 +8,7 @@
 
 use super::super::{
     memory::{FIRST, Memory, START, STARTS},
+    pidfd::PidFd,
     program::spawn_error,
 };
 use crate::fsm::{
@@ -23,12 +24,30 @@ use std::{
 
 /// Stands for one start.
 #[derive(Debug)]
-pub(crate) struct Ticket(usize);
+pub(crate) struct Ticket {
+    start: usize,
+    /// The process, if it is no child of ours.
+    held: Option<PidFd>,
+}
 
-#[cfg(test)]
 impl Ticket {
     /// For no start at all.
-    pub(crate) const VOID: Self = Self(usize::MAX);
+    #[cfg(test)]
+    pub(crate) const VOID: Self = Self::of(usize::MAX);
+
+    const fn of(start: usize) -> Self {
+        Self { start, held: None }
+    }
+
+    /// The process is held, since it is no child.
+    pub(crate) fn hold(&mut self, process: PidFd) {
+        self.held = Some(process);
+    }
+
+    /// The process, if it is no child.
+    pub(crate) fn held(&self) -> Option<&PidFd> {
+        self.held.as_ref()
+    }
 }
 
 /// The words of all starts. Those that were given back are taken again before any other, so that few are ever touched.
@@ -55,6 +74,12 @@ pub(crate) struct Begun {
     pub(crate) ticket: Ticket,
 }
 
+/// All processes whose starts were begun and are not done with.
+pub(crate) fn begun(memory: &Rc<Memory>, begin: usize) -> Vec<Pid> {
+    let all = Verdicts::new(memory.clone(), begin).take_over(|_, _| true);
+    all.into_iter().map(|begun| begun.pid).collect()
+}
+
 impl Verdicts {
     pub(super) fn new(memory: Rc<Memory>, begin: usize) -> Self {
         Self { memory, begin, free: Vec::new(), taken: 0, reserved: FIRST.saturating_sub(begin) / START }
@@ -76,11 +101,11 @@ impl Verdicts {
             taken = index.saturating_add(1);
             let pid = process(state);
             if let Some(pid) = pid.filter(|pid| wanted(worker, *pid)) {
-                all.push(Begun { worker, pid, ticket: Ticket(index) });
+                all.push(Begun { worker, pid, ticket: Ticket::of(index) });
             }
         }
         (self.taken, self.reserved) = (taken, taken.max(self.reserved));
-        let kept: BTreeSet<usize> = all.iter().map(|begun| begun.ticket.0).collect();
+        let kept: BTreeSet<usize> = all.iter().map(|begun| begun.ticket.start).collect();
         self.free = (0..self.taken).rev().filter(|index| !kept.contains(index)).collect();
         all
     }
@@ -106,7 +131,7 @@ impl Verdicts {
         };
         second.store(0, Ordering::Release);
         first.store(worker.0, Ordering::Release);
-        Ok(Ticket(index))
+        Ok(Ticket::of(index))
     }
 
     /// Whether none is under way.
@@ -123,13 +148,13 @@ impl Verdicts {
 
     /// The word for the child to write into.
     pub(super) fn state(&self, ticket: &Ticket) -> Option<&AtomicU64> {
-        self.word(ticket.0, 1)
+        self.word(ticket.start, 1)
     }
 
     /// Reads and frees the words, when the child is gone.
     pub(super) fn give_back(&mut self, ticket: Ticket) -> Option<SpawnError> {
         let verdict = self.state(&ticket)?.swap(0, Ordering::Acquire);
-        self.free.push(ticket.0);
+        self.free.push(ticket.start);
         decode(verdict)
     }
 }
@@ -215,9 +240,9 @@ mod tests {
         }
         let mut after = Verdicts::new(before.memory.clone(), BEGIN);
         let begun = after.take_over(|worker, _| worker != WorkerId(3));
-        let found: Vec<_> = begun.iter().map(|begun| (begun.worker, begun.pid, begun.ticket.0)).collect();
+        let found: Vec<_> = begun.iter().map(|begun| (begun.worker, begun.pid, begun.ticket.start)).collect();
         assert_eq!(found, [(WorkerId(1), Pid(101), 0), (WorkerId(4), Pid(104), 3)]);
-        let next: Vec<_> = (5..8).map(|id| after.take(WorkerId(id)).unwrap().0).collect();
+        let next: Vec<_> = (5..8).map(|id| after.take(WorkerId(id)).unwrap().start).collect();
         assert_eq!(next, [1, 2, 4], "what is free is taken again");
         assert_eq!(after.word(1, 1).unwrap().load(Ordering::Acquire), 0);
     }

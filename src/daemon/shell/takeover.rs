@@ -4,23 +4,31 @@
 use super::Shell;
 use crate::{
     daemon::{
+        called::Differences,
         kept::Successor,
-        process::{self, Begun},
+        process::{self, Adopted, Begun, Ticket},
         program::spawn_error,
         signals,
+        succession::Benefactor,
+        token::ADOPTED,
     },
     fsm::{
         action::Action,
-        event::{EventKind, ExitStatus, SpawnStage},
-        id::{Pid, RequestId},
+        event::{Command, EventKind, ExitStatus, SpawnStage},
+        id::{ClientId, Pid, RequestId},
         life::Life,
+        signal::Signal,
+        time::Millis,
         worker::Phase,
     },
     protocol::{Envelope, Operation, Request, decode, history::Asker},
 };
 use log::{error, info, warn};
 use nix::errno::Errno;
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, io, process as this};
+
+/// How long after the last that is known of them workers may have been made.
+const SLACK: Millis = Millis(5_000);
 
 /// What whoever was here before has left, beside what the rooms have taken over.
 #[derive(Debug)]
@@ -37,11 +45,28 @@ pub(crate) struct Takeover {
     /// Why it could not, if another is here in its place.
     pub(crate) returned: Option<String>,
     pub(crate) version: String,
+    /// The supervisor that was killed, if it was.
+    pub(crate) killed: Option<Pid>,
+    /// Who has kept everything until now, and waits to be told that we have begun.
+    pub(crate) kept: Option<Benefactor>,
+    /// In what its command line was another.
+    pub(crate) differences: Differences,
 }
 
 impl Shell<'_> {
     pub(super) fn take_over(&mut self, before: Takeover) {
-        let Takeover { actions, done, left_out, crash, successor, returned, version } = before;
+        let Takeover {
+            actions,
+            done,
+            left_out,
+            crash,
+            successor,
+            returned,
+            version,
+            killed,
+            kept: _,
+            differences,
+        } = before;
         let spawned = self.adopt_children();
         // They find everybody in their place now.
         process::let_in_all_but(&signals::of_terminals());
@@ -49,6 +74,13 @@ impl Shell<'_> {
             let workers = self.children.len();
             error!(
                 "the supervisor has failed: {crash}; it goes on as before, pid and workers ({workers}) are the same"
+            );
+        }
+        if let Some(killed) = killed {
+            let held = self.children.values().filter(|ticket| ticket.held().is_some()).count();
+            warn!(
+                "the supervisor (pid {killed}) was killed; this one (pid {}) goes on from there, with its workers ({held})",
+                this::id()
             );
         }
         if let Some(what) = left_out {
@@ -69,6 +101,9 @@ impl Shell<'_> {
         if let Some(successor) = successor {
             self.announce(&successor, returned, &version);
         }
+        if self.supervisor.life().is_running() {
+            self.adapt(differences);
+        }
         if let Life::Done { code } = self.supervisor.life() {
             self.code = Some(code);
         }
@@ -82,6 +117,21 @@ impl Shell<'_> {
         self.compact();
     }
 
+    /// Puts in force what the command line says otherwise than the one before.
+    fn adapt(&mut self, differences: Differences) {
+        let Differences { number, release, .. } = differences;
+        if let Some(count) = number {
+            info!("the command line says {count} workers");
+            let (client, request) = (ClientId(0), RequestId(0));
+            self.tell(EventKind::Requested { client, request, command: Command::SetWorkers { count } });
+        }
+        if release {
+            info!("the command line is another in what workers run, or are given: they are replaced");
+            self.releases.begin_anew();
+            self.tell(EventKind::Signalled { signal: Signal::Hup });
+        }
+    }
+
     /// The processes that were made before. Returns those of which the machine does not know yet.
     fn adopt_children(&mut self) -> Vec<(crate::fsm::id::WorkerId, Pid)> {
         let fleet = self.supervisor.fleet();
@@ -90,14 +140,36 @@ impl Shell<'_> {
             Some(phase) => phase.pid() == Some(pid),
             None => false,
         };
-        let mut untold = Vec::new();
-        for Begun { worker, pid, ticket } in self.spawner.take_over(known) {
+        let (mut untold, supervisor) = (Vec::new(), &self.supervisor);
+        let last = supervisor.clock().outside(supervisor.now());
+        // One that was begun after that was begun right after it.
+        let before = self.clock.since_boot(last + SLACK);
+        for Begun { worker, pid, mut ticket } in self.spawner.take_over(known) {
+            // If it is not there any more, its end is told with that of the others.
+            if !process::is_child(pid) {
+                self.hold(pid, &mut ticket, before);
+            }
             self.children.insert(pid, ticket);
             if self.supervisor.fleet().worker(worker).is_some_and(|worker| worker.phase().pid().is_none()) {
                 untold.push((worker, pid));
             }
         }
         untold
+    }
+
+    /// Holds a worker that is no child of ours, if it is there.
+    fn hold(&mut self, pid: Pid, ticket: &mut Ticket, before: u64) {
+        if self.adopted.is_none() {
+            self.adopted =
+                self.watch_adopted().inspect_err(|error| error!("workers cannot be watched: {error}")).ok();
+        }
+        if let Some(adopted) = &self.adopted {
+            adopted.hold(pid, ticket, before);
+        }
+    }
+
+    fn watch_adopted(&self) -> io::Result<Adopted> {
+        Adopted::new(self.poll.registry(), ADOPTED)
     }
 
     /// What was ordered and not done. Of the first of them it is not known; what is answered is asked for again.
@@ -127,11 +199,14 @@ impl Shell<'_> {
     /// Workers that are there no more and whose end nobody has seen, and clients that are gone.
     fn tell_of_the_gone(&mut self) {
         let believed: Vec<Pid> = self.supervisor.fleet().index().pids.keys().copied().collect();
-        for pid in believed.into_iter().filter(|pid| !process::is_child(*pid)) {
+        for pid in believed {
+            let ticket = self.children.get(&pid);
+            if process::is_child(pid) || ticket.is_some_and(|ticket| ticket.held().is_some()) {
+                continue;
+            }
             let ticket = self.children.remove(&pid);
-            let error = ticket.and_then(|ticket| self.spawner.outcome(ticket));
-            self.control.disown(pid);
-            self.tell(EventKind::Exited { pid, status: ExitStatus::Unknown, error, orphans: false });
+            let orphans = Adopted::bury(pid, &self.children);
+            self.lost(pid, ExitStatus::Unknown, ticket, orphans);
         }
         let waiting: BTreeSet<_> = self.supervisor.waiting().values().copied().collect();
         for client in waiting {

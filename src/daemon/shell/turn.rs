@@ -8,10 +8,15 @@ use super::{EVENTS, Shell};
 use crate::{
     daemon::{
         notify::Notify,
-        process,
-        token::{CONTROL, LISTENERS, NOTIFY, SIGNALS, TERMINAL, WATCH},
+        process::{self, Adopted, Ticket},
+        token::{ADOPTED, CONTROL, LISTENERS, NOTIFY, SIGNALS, TERMINAL, WATCH},
     },
-    fsm::{event::EventKind, time::Millis, worker::PhaseTag},
+    fsm::{
+        event::{EventKind, ExitStatus},
+        id::Pid,
+        time::Millis,
+        worker::PhaseTag,
+    },
 };
 use log::{debug, error, info};
 use mio::Events;
@@ -33,6 +38,8 @@ const ROUNDS: usize = 20;
 impl Shell<'_> {
     pub(super) fn sleep(&mut self, events: &mut Events) {
         self.looked = false;
+        self.control.entrust();
+        self.see_to_keeper();
         let (freed, calm) = self.control.take_freed();
         self.slack.add(freed);
         self.slack.settle(calm);
@@ -44,6 +51,7 @@ impl Shell<'_> {
             self.manager.due(),
             self.sockets.due(),
             self.trial_due(),
+            self.keeper_due(),
         ];
         let wake = [decision, self.control.next_deadline()].into_iter().chain(rooms);
         let timeout = if !self.to_start.is_empty() || self.has_more() || self.signals.note() {
@@ -106,7 +114,7 @@ impl Shell<'_> {
             self.reap(events);
         }
         if self.leftovers.due().is_some_and(|time| time <= now) {
-            self.leftovers.look(&self.clock, &self.sockets, &self.children);
+            self.leftovers.look(&self.clock, &self.sockets, &self.children, self.keeper.pid());
         }
     }
 
@@ -126,7 +134,8 @@ impl Shell<'_> {
             match event.token() {
                 SIGNALS | TERMINAL => self.take_signals(),
                 WATCH => self.control.look(self.clock.now()),
-                CONTROL => {}
+                // Looked at in every turn.
+                CONTROL | ADOPTED => {}
                 LISTENERS => self.sockets.stir(self.clock.now()),
                 NOTIFY => self.notify.iter_mut().for_each(Notify::stir),
                 _ => self.control.note(event),
@@ -191,6 +200,10 @@ impl Shell<'_> {
     pub(super) fn reap(&mut self, events: &mut Events) {
         while let Some(ended) = process::ended() {
             let (pid, status) = (ended.pid, ended.status);
+            if self.keeper_has_ended(pid) {
+                ended.reap();
+                continue;
+            }
             if self
                 .supervisor
                 .fleet()
@@ -200,24 +213,42 @@ impl Shell<'_> {
                 self.hear_out(events);
             }
             self.slack.add(WORKER);
-            let (error, orphans) = match self.children.remove(&pid) {
-                Some(ticket) => {
-                    self.leftovers.expect(self.clock.now());
-                    self.refused.forget(pid);
-                    self.statuses.remove(&pid);
-                    self.control.disown(pid);
-                    let orphans = ended.bury(&self.children);
-                    (self.spawner.outcome(ticket), orphans)
-                }
+            let ticket = self.children.remove(&pid);
+            let orphans = match &ticket {
+                Some(_) => ended.bury(&self.children),
                 None => {
                     ended.reap();
-                    (None, false)
+                    false
                 }
             };
-            if error.is_some_and(|error| error.is_shortage()) {
-                self.control.spare_descriptors();
-            }
-            self.tell(EventKind::Exited { pid, status, error, orphans });
+            self.lost(pid, status, ticket, orphans);
         }
+        if let Some(adopted) = &mut self.adopted {
+            for ended in adopted.ended(&self.children) {
+                let (pid, status) = (ended.pid, ended.status);
+                let ticket = self.children.remove(&pid);
+                self.slack.add(WORKER);
+                let orphans = Adopted::bury(pid, &self.children);
+                self.lost(pid, status, ticket, orphans);
+            }
+            if !Adopted::is_needed(&self.children) {
+                self.adopted = None;
+            }
+        }
+    }
+
+    /// A process has ended, of which that is the ticket if it was a worker.
+    pub(super) fn lost(&mut self, pid: Pid, status: ExitStatus, ticket: Option<Ticket>, orphans: bool) {
+        let error = ticket.and_then(|ticket| {
+            self.leftovers.expect(self.clock.now());
+            self.refused.forget(pid);
+            self.statuses.remove(&pid);
+            self.control.disown(pid);
+            self.spawner.outcome(ticket)
+        });
+        if error.is_some_and(|error| error.is_shortage()) {
+            self.control.spare_descriptors();
+        }
+        self.tell(EventKind::Exited { pid, status, error, orphans });
     }
 }

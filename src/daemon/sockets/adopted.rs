@@ -3,13 +3,13 @@
 use super::{
     super::{
         kept::{Held, HeldListener, Store},
-        listen::{Listener, Maker, Mended, Rights},
+        listen::{ListenOptions, Listener, Maker, Mended, Rights},
     },
     Bound, Sockets, Unusable, Wanted, address, listen_options, rights,
 };
 use crate::{
-    cli::daemon::Options,
-    fsm::{id::ListenerId, time::Time},
+    cli::{bind::BindSpec, daemon::Options},
+    fsm::{event::EventKind, id::ListenerId, time::Time},
 };
 use std::collections::BTreeMap;
 
@@ -17,33 +17,78 @@ impl Sockets {
     /// They are ours for good, whoever had them before.
     pub(crate) fn settle(&mut self) {
         self.bound.values_mut().for_each(|bound| bound.listener.settle());
+        self.gone.iter_mut().for_each(Listener::settle);
+        for gone in self.gone.drain(..) {
+            log::info!("not listening on {} any more", gone.address());
+        }
     }
 
-    /// The sockets that whoever was here before has bound, and those that are still to be.
+    /// Gives back what has a place in the file system, and closes all.
+    pub(crate) fn give_back(&mut self) {
+        self.bound.clear();
+    }
+
+    /// Binds all that are not.
+    ///
+    /// # Errors
+    /// Which cannot be, and why.
+    pub(crate) fn bind_the_rest(&mut self) -> Result<(), String> {
+        let rest: Vec<ListenerId> = self.wanted.keys().copied().filter(|id| !self.is_bound(*id)).collect();
+        for listener in rest {
+            if let EventKind::BindFailed { listener, errno } = self.bind(listener) {
+                return Err(self.trouble(listener, errno));
+            }
+        }
+        Ok(())
+    }
+
+    /// The sockets that whoever was here before has bound, for its options, and those that are still to be.
     ///
     /// # Errors
     /// If one is missing, or one that is to be bound makes no sense here.
-    pub(crate) fn adopt(options: &Options, held: &Held, store: &mut Store) -> Result<Self, Unusable> {
+    pub(crate) fn adopt(
+        options: &Options,
+        before: &Options,
+        held: &Held,
+        store: &mut Store,
+    ) -> Result<Self, Unusable> {
         let missing = |why: String| Unusable::ForNow(format!("a socket of the workers: {why}"));
         let handed = held.listeners.values().filter(|listener| listener.handed).count();
         let (mut wanted, mut bound) = (BTreeMap::new(), BTreeMap::new());
+        let id =
+            |position: usize| ListenerId(u32::try_from(handed.saturating_add(position)).unwrap_or(u32::MAX));
+        // Where each of those is now that were bound before, by what it was then.
+        let mut places = BTreeMap::new();
         for (position, spec) in options.binds.iter().enumerate() {
-            let listener = ListenerId(u32::try_from(handed.saturating_add(position)).unwrap_or(u32::MAX));
+            let listener = id(position);
+            let same = |(old, then): &(usize, &BindSpec)| {
+                then.endpoint == spec.endpoint && !places.contains_key(&id(*old))
+            };
+            if let Some((old, _)) = before.binds.iter().enumerate().find(same) {
+                places.insert(id(old), listener);
+            }
             let name = spec.name.as_ref().map(|name| name.as_str().to_owned());
-            let is_bound = held.listeners.contains_key(&listener);
+            let is_bound =
+                places.iter().any(|(old, now)| *now == listener && held.listeners.contains_key(old));
             // What cannot be found out any more is as it was when it was bound.
             let rights =
                 rights(spec).or_else(|why| if is_bound { Ok(Rights::default()) } else { Err(why) })?;
             let options = listen_options(spec, options, rights);
             wanted.insert(listener, (options, name));
         }
-        let mut all = BTreeMap::new();
-        for (listener, HeldListener { handed, name, file }) in &held.listeners {
+        let (mut all, mut gone) = (BTreeMap::new(), Vec::new());
+        for (old, HeldListener { handed, name, file }) in &held.listeners {
             let maker = if *handed { Maker::Other } else { Maker::Us };
-            let (options, _) = wanted.remove(listener).unwrap_or_default();
+            let listener = if *handed { Some(old) } else { places.get(old) };
+            let is_wanted = listener.and_then(|listener| wanted.remove(listener));
+            let (options, name) = is_wanted.unwrap_or((ListenOptions::default(), name.clone()));
             let fd = store.take(file.fd).map_err(missing)?;
             let socket = Listener::adopt(fd, file.identity(), options, maker).map_err(missing)?;
-            all.insert(*listener, Wanted { address: socket.address().clone(), options, name: name.clone() });
+            let Some(listener) = listener else {
+                gone.push(socket);
+                continue;
+            };
+            all.insert(*listener, Wanted { address: socket.address().clone(), options, name });
             // What event loops do was told when they did it.
             bound.insert(*listener, Bound { listener: socket, told: Some(Mended::LeftNonBlocking) });
         }
@@ -56,6 +101,17 @@ impl Sockets {
         }
         let (registry, due, rest, journal) = (None, None, Time(0), None);
         let handed = BTreeMap::new();
-        Ok(Self { wanted: all, handed, bound, refusal: None, sure: false, registry, due, rest, journal })
+        Ok(Self {
+            wanted: all,
+            handed,
+            bound,
+            gone,
+            refusal: None,
+            sure: false,
+            registry,
+            due,
+            rest,
+            journal,
+        })
     }
 }

@@ -119,6 +119,12 @@ impl Supervisor {
         Ok(Self::assemble(parts))
     }
 
+    /// The same machine with other numbers, as a start with another command line has them. How many workers there are to
+    /// be stays, until a command says otherwise; and so do the sockets that are bound.
+    pub fn reconfigure(&mut self, config: Config) {
+        self.fleet.reconfigure(config);
+    }
+
     /// Makes impossible events notices in debug builds too, for tests that send them on purpose.
     #[must_use]
     pub fn lenient(mut self) -> Self {

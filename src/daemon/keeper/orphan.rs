@@ -1,0 +1,267 @@
+//! The keeper when nobody supervises: watches the workers, says so to whoever asks, and hands everything over to a new
+//! supervisor.
+
+use super::{
+    super::{
+        deposit,
+        journal::{self, Journal, STARTS_AT},
+        kept::{Held, Kept, Store},
+        memory::Memory,
+        pidfd::PidFd,
+        place::{Identity, Place},
+        process,
+    },
+    Manner,
+    visitors::{Asked, Visitors},
+};
+use crate::{
+    fsm::{
+        id::{ClientId, Pid},
+        journal::KEPT,
+    },
+    protocol::words,
+};
+use log::{error, info, warn};
+use nix::{
+    libc,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::{
+        signal::{SigSet, Signal},
+        signalfd::{SfdFlags, SignalFd},
+        socket::{UnixAddr, getsockname},
+    },
+};
+use std::{
+    collections::BTreeMap,
+    convert::Infallible,
+    ffi::OsStr,
+    fs,
+    io::Read as _,
+    os::{
+        fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd},
+        unix::net::{UnixListener, UnixStream},
+    },
+    path::{Path, PathBuf},
+    rc::Rc,
+};
+
+/// What a new start says to whoever listens on its control socket, as the whole of a request.
+pub(crate) const TAKE_OVER: &str = "{\"command\":\"take-over\"}";
+
+/// How long, in milliseconds, workers that are to end with their supervisor may take before they are killed, beyond what
+/// the kernel has told them.
+const END_AT_LAST: u16 = 10_000;
+
+/// Nobody supervises.
+struct Orphan {
+    memory: Rc<Memory>,
+    held: Held,
+    store: Store,
+    workers: BTreeMap<Pid, PidFd>,
+    supervisor: Pid,
+    signals: Option<SignalFd>,
+}
+
+/// Sees to what is there until somebody takes over, or nothing is left.
+pub(super) fn serve(memory: &Rc<Memory>, store: Store, supervisor: Pid, manner: Manner) -> Infallible {
+    process::let_interrupt_in();
+    let orders: SigSet = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT].into_iter().collect();
+    // What came while there was a supervisor was meant for that.
+    process::forget(&orders);
+    let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
+    let text = journal::read_in(memory.clone()).map(|found| found.text);
+    let held = text.and_then(|text| {
+        let kept = text.lines().filter_map(|line| line.strip_prefix(KEPT));
+        let mut held = Held::read(kept, text.lines().last().is_some_and(|line| line.starts_with(KEPT)))
+            .map_err(|why| why.message)?;
+        let answered = journal::word(memory, journal::head::ANSWERED);
+        held.doubtful = held.doubtful.filter(|(request, _)| request.0 != answered);
+        Ok(held)
+    });
+    let held = held.unwrap_or_else(|why| {
+        error!("the supervisor (pid {supervisor}) is gone, and nobody can take over from it: {why}");
+        Held::default()
+    });
+    let hold = |pid| Some((pid, process::held(pid, u64::MAX)?));
+    let workers = process::begun(memory, STARTS_AT).into_iter().filter_map(hold).collect();
+    let signals = SignalFd::with_flags(&orders, flags).ok();
+    let mut orphan = Orphan { memory: memory.clone(), held, store, workers, supervisor, signals };
+    if manner.ends_workers {
+        orphan.end_workers();
+    } else {
+        orphan.keep_open();
+    }
+    orphan.tidy();
+    process::leave(0)
+}
+
+impl Orphan {
+    /// The kernel has told all workers to go. Whatever of their groups is left in the end is killed.
+    fn end_workers(&mut self) {
+        // Nobody is to find a service that ends.
+        self.tidy();
+        self.store = Store::default();
+        let groups: Vec<Pid> = self.workers.keys().copied().collect();
+        while !self.workers.is_empty() {
+            let mut waiting: Vec<PollFd<'_>> = self.workers.values().map(watched).collect();
+            let woken = poll(&mut waiting, PollTimeout::from(END_AT_LAST));
+            drop(waiting);
+            self.workers.retain(|_, worker| !worker.has_ended());
+            if woken == Ok(0) {
+                for worker in self.workers.values() {
+                    let _ = worker.signal(libc::SIGKILL);
+                }
+            }
+        }
+        let none = process::Children::new();
+        for group in groups {
+            process::Adopted::bury(group, &none);
+        }
+    }
+
+    /// Waits for a new supervisor, until no worker is left.
+    fn keep_open(&mut self) {
+        self.workers.retain(|_, worker| !worker.has_ended());
+        if self.workers.is_empty() {
+            return;
+        }
+        warn!(
+            "the supervisor (pid {}) is gone, and {} on without one; start it again with the same command line \
+             to have it take over, or stop them with `einhyrningsinsctl die`",
+            self.supervisor,
+            self.serving()
+        );
+        let Some(listener) = self.door() else { return self.watch_only() };
+        let mut visitors = Visitors::new(self.supervisor);
+        while !self.workers.is_empty() {
+            let timeout = visitors.timeout();
+            let mut waiting: Vec<PollFd<'_>> = self.workers.values().map(watched).collect();
+            waiting
+                .extend(self.signals.as_ref().map(|signals| PollFd::new(signals.as_fd(), PollFlags::POLLIN)));
+            waiting.push(PollFd::new(listener.as_fd(), PollFlags::POLLIN));
+            waiting.extend(visitors.watched());
+            let _ = poll(&mut waiting, timeout);
+            drop(waiting);
+            self.workers.retain(|_, worker| !worker.has_ended());
+            if self.signal_has_come() {
+                self.become_supervisor(&visitors);
+            }
+            visitors.accept(&listener);
+            while let Some(asked) = visitors.next(&self.serving()) {
+                match asked {
+                    Asked::Stop => self.become_supervisor(&visitors),
+                    Asked::TakeOver(stream) => {
+                        if self.hand_over(&stream, &mut visitors) {
+                            process::leave(0);
+                        }
+                    }
+                }
+            }
+        }
+        info!("the last worker has ended, and there is no supervisor to replace it: the service has ended");
+    }
+
+    /// Without a control socket nobody can ask.
+    fn watch_only(&mut self) {
+        while !self.workers.is_empty() {
+            let mut waiting: Vec<PollFd<'_>> = self.workers.values().map(watched).collect();
+            let _ = poll(&mut waiting, PollTimeout::NONE);
+            drop(waiting);
+            self.workers.retain(|_, worker| !worker.has_ended());
+        }
+    }
+
+    fn serving(&self) -> String {
+        let count = self.workers.len();
+        let workers = words::count(u32::try_from(count).unwrap_or(u32::MAX), "worker");
+        format!("{workers} {}", if count == 1 { "serves" } else { "serve" })
+    }
+
+    /// The control socket. From here on those who connect are told that it is this process which listens.
+    fn door(&self) -> Option<UnixListener> {
+        let (_, file) = self.held.door.as_ref()?;
+        let listener = UnixListener::from(self.store.0.get(&file.fd)?.try_clone().ok()?);
+        let _ = nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::MAXALLOWABLE);
+        Some(listener)
+    }
+
+    fn signal_has_come(&self) -> bool {
+        let waits = |signals: &SignalFd| {
+            let mut waiting = [PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+            poll(&mut waiting, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+        };
+        self.signals.as_ref().is_some_and(waits)
+    }
+
+    /// Notes in the journal whose connections wait for a supervisor.
+    fn note(&self, visitors: &Visitors) -> Vec<RawFd> {
+        let journal = Journal::found(self.memory.clone());
+        if let Some((_, client)) = self.held.doubtful {
+            // That would be forgotten when something is written behind it.
+            journal.keep(&Kept::Cut { client, cut: true });
+        }
+        let mut noted = Vec::new();
+        for (number, held) in (self.held.next.0..).zip(visitors.parked()) {
+            noted.push(held.fd);
+            journal.keep(&Kept::Client { client: ClientId(number), held });
+        }
+        noted
+    }
+
+    /// Executes the program, which takes over in this process. Returns only if that fails.
+    fn become_supervisor(&self, visitors: &Visitors) {
+        info!("told to stop the service, the keeper takes the supervisor's place for that");
+        self.note(visitors);
+        process::arm(&self.memory, Vec::new());
+        let errno = process::go_on_as(OsStr::new("/proc/self/exe"));
+        error!("the keeper cannot become a supervisor: {}", errno.desc());
+    }
+
+    /// Hands everything over to a new supervisor. Answers whether that has begun its work.
+    fn hand_over(&self, stream: &UnixStream, visitors: &mut Visitors) -> bool {
+        let noted = self.note(visitors);
+        let link = stream.as_fd().try_clone_to_owned();
+        let journal = self.memory.file().map(|file| file.as_raw_fd());
+        let (Ok(link), Some(journal)) = (link, journal) else { return false };
+        let all = [journal].into_iter().chain(self.store.0.keys().copied()).chain(noted);
+        let sent = stream.set_nonblocking(false).is_ok()
+            && all.into_iter().all(|fd| deposit::send(&link, fd, Some(fd)).is_ok())
+            && deposit::send(&link, RawFd::MAX, None).is_ok();
+        // Until it has begun, or has ended without.
+        let begun = sent && matches!((&*stream).read(&mut [0]), Ok(1));
+        if !begun {
+            warn!("a new supervisor has ended before it had taken over");
+            visitors.dismiss(stream);
+        }
+        begun
+    }
+
+    /// Removes what is in the file system of what nobody needs any more, as a supervisor does at its end.
+    fn tidy(&self) {
+        let places = self.held.door.iter().chain(&self.held.pidfile);
+        for (path, file) in places {
+            remove(PathBuf::from(path.clone().text()), file.identity());
+        }
+        for listener in self.held.listeners.values().filter(|listener| !listener.handed) {
+            if let Some(path) = self.store.0.get(&listener.file.fd).and_then(path_of) {
+                remove(path, listener.file.identity());
+            }
+        }
+    }
+}
+
+fn watched(worker: &PidFd) -> PollFd<'_> {
+    PollFd::new(worker.as_fd(), PollFlags::POLLIN)
+}
+
+fn remove(path: PathBuf, identity: Identity) {
+    // Who listens there is not asked if there is nothing.
+    if fs::symlink_metadata(&path).is_ok() {
+        Place::adopt(path, identity, ()).release();
+    }
+}
+
+fn path_of(socket: &OwnedFd) -> Option<PathBuf> {
+    let address: UnixAddr = getsockname(socket.as_raw_fd()).ok()?;
+    address.path().map(Path::to_path_buf)
+}

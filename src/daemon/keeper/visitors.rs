@@ -1,0 +1,240 @@
+//! Who comes to the control socket while nobody supervises.
+//!
+//! What is said is looked at and left where it is, unless it is answered here: a supervisor that comes finds it.
+
+use super::{
+    super::{clock::monotonic, kept::HeldClient, process},
+    orphan::TAKE_OVER,
+};
+use crate::{
+    fsm::{event::Command, id::Pid},
+    protocol::{Envelope, Operation, ReplyTo, Request, decode},
+};
+use log::{debug, warn};
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout},
+    sys::socket::{MsgFlags, getsockopt, recv, sockopt::PeerCredentials},
+    unistd::geteuid,
+};
+use std::{
+    io::{Read as _, Write as _},
+    os::{
+        fd::{AsFd as _, AsRawFd as _},
+        unix::net::{UnixListener, UnixStream},
+    },
+    time::Duration,
+};
+
+/// How many may be there. The one that came first makes room for the next, unless it waits for a supervisor.
+const MOST: usize = 64;
+const MOST_PARKED: usize = 1_000;
+
+/// How much of a line is looked at. What asks for something that is answered here is shorter.
+const LOOKED_AT: usize = 16 * 1024;
+
+/// How soon, in milliseconds, a line is looked at again that is not complete.
+const AGAIN: u16 = 50;
+
+/// How often that is done.
+const LOOKS: u32 = 200;
+
+/// Somebody.
+struct Visitor {
+    stream: UnixStream,
+    held: HeldClient,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// It may say something.
+    Listened,
+    /// It has begun to, and was looked at so often.
+    Begun(u32),
+    /// What it has said is for a supervisor.
+    Parked,
+    Gone,
+}
+
+/// What the keeper does more about than answering.
+pub(super) enum Asked {
+    Stop,
+    TakeOver(UnixStream),
+}
+
+/// All of them.
+pub(super) struct Visitors {
+    all: Vec<Visitor>,
+    supervisor: Pid,
+    since: Duration,
+}
+
+impl Visitors {
+    pub(super) fn new(supervisor: Pid) -> Self {
+        Self { all: Vec::new(), supervisor, since: monotonic() }
+    }
+
+    /// How long to wait at most for the next word of anybody.
+    pub(super) fn timeout(&self) -> PollTimeout {
+        let begun = self.all.iter().any(|visitor| matches!(visitor.state, State::Begun(_)));
+        if begun { PollTimeout::from(AGAIN) } else { PollTimeout::NONE }
+    }
+
+    /// Those of whom an event tells.
+    pub(super) fn watched(&self) -> impl Iterator<Item = PollFd<'_>> {
+        let listened = self.all.iter().filter(|visitor| visitor.state == State::Listened);
+        listened.map(|visitor| PollFd::new(visitor.stream.as_fd(), PollFlags::POLLIN))
+    }
+
+    /// Lets in whoever has come.
+    pub(super) fn accept(&mut self, listener: &UnixListener) {
+        while let Ok((stream, _)) = listener.accept() {
+            let peer = match getsockopt(&stream, PeerCredentials) {
+                Ok(peer) => peer,
+                Err(errno) => {
+                    warn!("control socket: nobody knows who connected: {}; refused", errno.desc());
+                    continue;
+                }
+            };
+            let (user, mine) = (peer.uid(), geteuid().as_raw());
+            if stream.set_nonblocking(true).is_err() {
+                continue;
+            }
+            let pid = Pid(u32::try_from(peer.pid()).unwrap_or_default());
+            let fd = stream.as_raw_fd();
+            let held = HeldClient { fd, pid, user, group: process::group_of(pid), reports: false };
+            let mut visitor = Visitor { stream, held, state: State::Listened };
+            if user != 0 && user != mine {
+                warn!("control socket: refused process {pid} of user {user}");
+                visitor.say(&Envelope::refused(format!(
+                    "user {user} may not control this service; root and user {mine} may"
+                )));
+                continue;
+            }
+            self.make_room();
+            self.all.push(visitor);
+        }
+    }
+
+    fn make_room(&mut self) {
+        let parked = self.all.iter().filter(|visitor| visitor.state == State::Parked).count();
+        let others = self.all.len().saturating_sub(parked);
+        let goes = |visitor: &Visitor| {
+            if parked >= MOST_PARKED {
+                visitor.state == State::Parked
+            } else {
+                visitor.state != State::Parked
+            }
+        };
+        if (others >= MOST || parked >= MOST_PARKED)
+            && let Some(first) = self.all.iter().position(goes)
+        {
+            self.all.remove(first);
+        }
+    }
+
+    /// Answers those who have said something. Returns what is not for this room to do. `serving` says who serves.
+    pub(super) fn next(&mut self, serving: &str) -> Option<Asked> {
+        let (supervisor, since) = (self.supervisor, self.since);
+        let lapsed = monotonic().saturating_sub(since).as_secs();
+        let hint = format!(
+            "nobody supervises this service: the supervisor (pid {supervisor}) is gone since {lapsed} s, and {serving} \
+             on without it; start it again with the same command line to have it take over, or `die` stops the service"
+        );
+        let mut asked = None;
+        for visitor in &mut self.all {
+            asked = visitor.look(&hint);
+            if asked.is_some() {
+                break;
+            }
+        }
+        self.all.retain(|visitor| visitor.state != State::Gone);
+        asked
+    }
+
+    /// Those who wait for a supervisor.
+    pub(super) fn parked(&self) -> impl Iterator<Item = HeldClient> {
+        self.all.iter().filter(|visitor| visitor.state == State::Parked).map(|visitor| visitor.held.clone())
+    }
+
+    /// One that was to take over is gone.
+    pub(super) fn dismiss(&mut self, stream: &UnixStream) {
+        let fd = stream.as_raw_fd();
+        self.all.retain(|visitor| visitor.stream.as_raw_fd() != fd);
+    }
+}
+
+impl Visitor {
+    /// Looks at what it has said, and answers that if it can be answered.
+    fn look(&mut self, hint: &str) -> Option<Asked> {
+        let looks = match self.state {
+            State::Listened => 0,
+            State::Begun(looks) => looks,
+            State::Parked | State::Gone => return None,
+        };
+        let mut text = vec![0; LOOKED_AT];
+        let length =
+            match recv(self.stream.as_raw_fd(), &mut text, MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT) {
+                Ok(0) => {
+                    self.state = State::Gone;
+                    return None;
+                }
+                Ok(length) => length,
+                Err(Errno::EAGAIN | Errno::EINTR) => return None,
+                Err(_) => {
+                    self.state = State::Gone;
+                    return None;
+                }
+            };
+        text.truncate(length);
+        let Some(end) = text.iter().position(|byte| *byte == b'\n') else {
+            if length == LOOKED_AT || looks >= LOOKS {
+                self.say(&Envelope::refused(hint));
+                self.state = State::Gone;
+            } else {
+                self.state = State::Begun(looks.saturating_add(1));
+            }
+            return None;
+        };
+        self.state = State::Listened;
+        let line = text.get(..end).unwrap_or_default();
+        if line == TAKE_OVER.as_bytes() {
+            self.consume(end.saturating_add(1));
+            return self.stream.try_clone().ok().map(Asked::TakeOver);
+        }
+        let reply_to = match decode(line) {
+            Ok(Request { operation: Operation::Ack { .. } | Operation::Ping { .. }, .. }) => {
+                self.state = State::Parked;
+                return None;
+            }
+            Ok(Request { operation: Operation::Machine(Command::Die { .. }), .. }) => {
+                self.state = State::Parked;
+                return Some(Asked::Stop);
+            }
+            Ok(Request { reply_to, .. }) => reply_to,
+            Err(refusal) => refusal.reply_to,
+        };
+        debug!("process {} is told that nobody supervises", self.held.pid);
+        self.consume(end.saturating_add(1));
+        self.answer(reply_to, hint);
+        None
+    }
+
+    fn answer(&mut self, reply_to: ReplyTo, hint: &str) {
+        self.say(&Envelope::refused(hint).answering(reply_to));
+    }
+
+    fn consume(&mut self, length: usize) {
+        let mut text = vec![0; length];
+        // It was there a moment ago.
+        let _ = self.stream.read_exact(&mut text);
+    }
+
+    fn say(&mut self, envelope: &Envelope) {
+        // Who does not read short lines is not waited for.
+        if self.stream.write_all(envelope.encode().as_bytes()).is_err() {
+            self.state = State::Gone;
+        }
+    }
+}

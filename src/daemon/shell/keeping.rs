@@ -1,0 +1,135 @@
+//! The keeper, as far as the loop has to do with it: there is one, as long as there can be.
+
+use super::Shell;
+use crate::{
+    daemon::{
+        deposit::Deposit,
+        journal::HANDOVER,
+        keeper::{Keeper, Manner},
+        kept::Kept,
+    },
+    fsm::{
+        id::Pid,
+        time::{Millis, Time},
+    },
+};
+use log::{debug, error, info, warn};
+use std::{env, os::unix::process::CommandExt as _, process::Command};
+
+/// How soon another is made.
+const AGAIN: Millis = Millis(1_000);
+
+/// The keeper, and when to see to it.
+#[derive(Debug)]
+pub(super) struct Keeping {
+    keeper: Option<Keeper>,
+    /// Whether that is of whoever was here before.
+    is_old: bool,
+    /// Not before that.
+    earliest: Time,
+    /// Whether it was told that there can be none.
+    told: bool,
+}
+
+impl Keeping {
+    pub(super) fn new(before: Option<Keeper>) -> Self {
+        Self { is_old: before.is_some(), keeper: before, earliest: Time(0), told: false }
+    }
+
+    /// What is kept of it.
+    pub(super) fn kept(&self) -> Option<Kept> {
+        self.keeper.as_ref().map(Keeper::kept)
+    }
+
+    /// Which process it is.
+    pub(super) fn pid(&self) -> Option<Pid> {
+        self.keeper.as_ref().map(Keeper::pid)
+    }
+}
+
+impl Shell<'_> {
+    fn lacks_keeper(&self) -> bool {
+        let Keeping { keeper, is_old, .. } = &self.keeper;
+        let wanted = !self.options.no_keeper && self.journal.memory().file().is_some();
+        wanted && (keeper.is_none() || *is_old || self.journal.deposit_has_failed())
+    }
+
+    /// When to see to the keeper.
+    pub(super) fn keeper_due(&self) -> Option<Time> {
+        self.lacks_keeper().then_some(self.keeper.earliest)
+    }
+
+    /// Makes a keeper if there is none, or none that is any good, and it is time.
+    pub(super) fn see_to_keeper(&mut self) {
+        if !self.lacks_keeper() || self.clock.now() < self.keeper.earliest {
+            return;
+        }
+        self.make_keeper();
+    }
+
+    // Not part of each turn: it takes room on the stack.
+    #[cold]
+    #[inline(never)]
+    fn make_keeper(&mut self) {
+        self.keeper.earliest = self.clock.now() + AGAIN;
+        let mut deposit = Deposit::of(|put| self.keep(put, false));
+        for (client, fd) in self.control.entrust_all() {
+            deposit.entrust(client, fd);
+        }
+        let manner = Manner { ends_workers: self.options.kill_children_on_exit };
+        match Keeper::start(&self.journal.memory(), &mut deposit, manner) {
+            Ok(keeper) => {
+                self.journal.deposit_in(Some(deposit));
+                self.journal.keep(&keeper.kept());
+                self.keeper.is_old = false;
+                if let Some(before) = self.keeper.keeper.replace(keeper) {
+                    before.dismiss();
+                }
+                self.keeper.told = false;
+            }
+            Err(errno) => {
+                if !std::mem::replace(&mut self.keeper.told, true) {
+                    warn!(
+                        "no keeper can be made: {}; tried again; until there is one, nobody can take over if this \
+                         process is killed",
+                        errno.desc()
+                    );
+                }
+            }
+        }
+    }
+
+    /// Notes that a process has ended. Answers whether it was the keeper.
+    pub(super) fn keeper_has_ended(&mut self, pid: Pid) -> bool {
+        if self.keeper.pid() != Some(pid) {
+            return false;
+        }
+        warn!("the keeper (pid {pid}) has ended; another takes its place");
+        (self.keeper.keeper, self.keeper.is_old) = (None, false);
+        self.journal.deposit_in(None);
+        true
+    }
+
+    /// Executes this program once more, for a start like any other. Returns the exit status if that fails.
+    pub(super) fn begin_anew(mut self: Box<Self>) -> u8 {
+        info!("the service that was being stopped has ended, and is started");
+        // What belongs to the files is removed by whoever has them.
+        self.sockets.give_back();
+        drop(self.lockfile.take());
+        self.files.put_back();
+        let mut args = env::args_os();
+        let mut program = Command::new("/proc/self/exe");
+        program.arg0(args.next().unwrap_or_default()).args(args).env_remove(HANDOVER);
+        error!("it cannot be started: {}", program.exec());
+        1
+    }
+
+    /// The service has ended in order: nobody is to take it over.
+    pub(super) fn dismiss_keeper(&mut self) {
+        self.journal.deposit_in(None);
+        if let Some(keeper) = self.keeper.keeper.take() {
+            debug!("the keeper (pid {}) is not needed any more", keeper.pid());
+            keeper.dismiss();
+        }
+    }
+}

@@ -1,0 +1,428 @@
+//! The supervisor is killed, and a new start takes everything over; and what the keeper does meanwhile.
+//!
+//! `ENDURANCE_ROUNDS` says how often it is killed under load: without it, a few times.
+
+use crate::{
+    endurance::{PLAN, alone, await_answers, rounds, start},
+    harness::{Connection, Folder, Supervisor, eventually, is_alive, is_ok, number, raw, text, workers_of},
+    load::{Load, get},
+    probe::own_address,
+    tools::{command, descriptors, quiet, refusal, sleepers},
+};
+use nix::sys::signal::{Signal, kill};
+use std::{
+    collections::BTreeSet,
+    fs,
+    net::TcpStream,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+/// Killed, and started again by whoever has started it.
+#[track_caller]
+fn killed(supervisor: &mut Supervisor) {
+    supervisor.kill();
+    supervisor.start_again();
+}
+
+/// The workers of one generation that serves alone, and no others are there.
+#[track_caller]
+fn settled(supervisor: &mut Supervisor) -> BTreeSet<u32> {
+    let pids: BTreeSet<u32> = alone(supervisor).into_iter().collect();
+    let there: BTreeSet<u32> = workers_of(&supervisor.folder).into_iter().collect();
+    assert_eq!(there, pids, "what the kernel knows and what it tells");
+    pids
+}
+
+#[track_caller]
+fn taken_over(supervisor: &mut Supervisor) {
+    supervisor.await_log(&format!("this one (pid {}) goes on from there", supervisor.pid()));
+}
+
+#[test]
+fn killed_again_and_again_under_load_it_loses_no_request_no_worker_and_no_command() {
+    let (mut supervisor, _release, address) = start(&["-r", "2"]);
+    killed(&mut supervisor);
+    let before = quiet(&mut supervisor);
+    let load = Load::start(address, PLAN);
+    await_answers(&load, 5);
+    let mut workers = settled(&mut supervisor);
+    let (rounds, mut upgrades) = (rounds(2), 0);
+    for round in 0..rounds {
+        if round % 5 != 1 {
+            killed(&mut supervisor);
+            let now = settled(&mut supervisor);
+            assert_eq!(now, workers, "round {round}");
+            continue;
+        }
+        // Amid an upgrade, whose client waits.
+        let mut waiting = Connection::open(&supervisor.socket()).expect("a connection");
+        waiting.send(r#"{"command":"upgrade","id":7}"#).expect("it is sent");
+        waiting.line().expect("it has begun");
+        killed(&mut supervisor);
+        let last = waiting.answer().expect("an answer").pop().expect("a line");
+        assert_eq!((text(&last, "outcome"), number(&last, "request_id")), ("upgraded", 7), "{last:?}");
+        let now = settled(&mut supervisor);
+        assert!(now.is_disjoint(&workers), "round {round}");
+        (workers, upgrades) = (now, upgrades + 1);
+        await_answers(&load, 2);
+    }
+    await_answers(&load, 5);
+    let report = load.stop();
+    assert_eq!(report.failures, 0, "{:?}\n{}", report.failed, supervisor.log());
+    eprintln!("{rounds} times, {upgrades} amid an upgrade: {} requests, none failed", report.requests);
+    let all = |map: std::collections::BTreeMap<String, usize>| map.into_values().sum::<usize>();
+    let now = quiet(&mut supervisor);
+    // A worker that was taken over is held by a descriptor.
+    assert!(all(now.clone()) <= all(before.clone()) + 8, "{before:?}\n{now:?}");
+}
+
+#[test]
+fn while_nobody_supervises_the_keeper_says_so_and_leaves_reports_for_whoever_comes() {
+    let mut supervisor = Supervisor::start(&["-n", "2", "-m", "sleep", "600"]);
+    let pids =
+        supervisor.eventually("two are started", |me| Some(me.children()).filter(|pids| pids.len() == 2));
+    let keeper = supervisor.keeper();
+    let dead = supervisor.pid();
+    supervisor.kill();
+    supervisor.await_log(&format!("the supervisor (pid {dead}) is gone, and 2 workers serve on without one"));
+    for words in [&["status"][..], &["upgrade"], &["version"], &["reexec"], &["inc"]] {
+        let said = refusal(&supervisor, words);
+        let hint = format!("nobody supervises this service: the supervisor (pid {dead}) is gone since ");
+        assert!(said.starts_with(&hint) && said.contains("2 workers serve on without it"), "{said}");
+        assert!(said.contains("start it again") && said.contains("`die` stops the service"), "{said}");
+    }
+    let out = supervisor.ctl(&["status"]);
+    assert_eq!(out.status.code(), Some(1));
+    let nonsense = supervisor.request("nonsense").expect("an answer");
+    assert!(!is_ok(&nonsense[0]));
+    // A worker reports.
+    let mut report = Connection::open(&supervisor.socket()).expect("a connection");
+    report.send(&format!(r#"{{"command":"worker:ack","pid":{}}}"#, pids[0])).expect("it is sent");
+    // By the next answer it was looked at.
+    refusal(&supervisor, &["status"]);
+    assert!(is_alive(keeper));
+    supervisor.start_again();
+    let answer = report.line().expect("an answer");
+    // It is not the worker's own word, and refused by who knows that.
+    assert!(text(&answer, "message").contains("cannot speak for worker"), "{answer:?}");
+    taken_over(&mut supervisor);
+    eventually("the old keeper has gone", || (!is_alive(keeper)).then_some(()));
+    assert_ne!(supervisor.keeper(), keeper);
+}
+
+#[test]
+fn whoever_ends_meanwhile_is_replaced_and_no_other_process_is_taken_for_it() {
+    let (mut supervisor, pids) = sleepers(3, &[]);
+    supervisor.kill();
+    kill(raw(pids[1]), Signal::SIGKILL).expect("it is there");
+    eventually("it is gone", || (!is_alive(pids[1])).then_some(()));
+    supervisor.start_again();
+    let now = supervisor.await_healthy(3);
+    assert_eq!((now[0], now[2]), (pids[0], pids[2]));
+    assert_ne!(now[1], pids[1]);
+    // One that was taken over is watched, too, and told to go as any other.
+    kill(raw(pids[0]), Signal::SIGKILL).expect("it is there");
+    supervisor.eventually("it is replaced", |me| {
+        let now = me.healthy();
+        (now.len() == 3 && !now.contains(&pids[0])).then_some(())
+    });
+    supervisor.ctl_ok(&["upgrade"]);
+    assert!(!supervisor.await_healthy(3).contains(&pids[2]));
+    eventually("the last of them has gone", || (!is_alive(pids[2])).then_some(()));
+}
+
+#[test]
+fn with_the_last_worker_the_keeper_goes_and_the_port_is_free() {
+    let folder = Folder::new();
+    let (unix, file) = (folder.join("web"), folder.join("pid"));
+    let bind = format!("unix:{}", unix.display());
+    let (mut supervisor, pids) =
+        sleepers(1, &["-b", "127.0.0.1:0", "-b", &bind, "-e", &file.display().to_string()]);
+    let (address, keeper) = (supervisor.address(0), supervisor.keeper());
+    supervisor.kill();
+    TcpStream::connect(address).expect("somebody listens");
+    assert!(unix.exists() && file.exists() && supervisor.socket().exists());
+    kill(raw(pids[0]), Signal::SIGKILL).expect("it is there");
+    eventually("the keeper has gone", || (!is_alive(keeper)).then_some(()));
+    assert!(!unix.exists() && !file.exists() && !supervisor.socket().exists());
+    TcpStream::connect(address).expect_err("nobody listens");
+    supervisor.start_again();
+    supervisor.await_healthy(1);
+}
+
+#[test]
+fn whichever_way_it_ends_in_order_nothing_is_left() {
+    for how in ["INT", "TERM", "die"] {
+        let (mut supervisor, pids) = sleepers(2, &["-b", "127.0.0.1:0"]);
+        let keeper = supervisor.keeper();
+        match how {
+            "INT" => supervisor.signal(Signal::SIGINT),
+            "TERM" => supervisor.signal(Signal::SIGTERM),
+            _ => assert!(is_ok(&command(&supervisor, &["die"]))),
+        }
+        assert_eq!(supervisor.await_exit(), 0);
+        assert!(!is_alive(keeper) && pids.iter().all(|pid| !is_alive(*pid)), "{how}");
+        assert!(!supervisor.socket().exists(), "{how}");
+    }
+    // What was never up ends as well.
+    let mut supervisor = Supervisor::start(&["-s", "0.01", "-r", "2", "false"]);
+    assert_eq!(supervisor.await_exit(), 1);
+    assert!(!supervisor.socket().exists());
+}
+
+#[test]
+fn without_a_supervisor_it_can_be_stopped_by_command_and_by_signal() {
+    for how in ["die", "TERM"] {
+        let (mut supervisor, pids) = sleepers(2, &["-b", "127.0.0.1:0"]);
+        let keeper = supervisor.keeper();
+        supervisor.kill();
+        if how == "die" {
+            let said = command(&supervisor, &["die"]);
+            assert!(is_ok(&said), "{said:?}");
+        } else {
+            supervisor.await_log("is gone, and");
+            kill(raw(keeper), Signal::SIGTERM).expect("it is there");
+        }
+        eventually("all have gone", || {
+            (!is_alive(keeper) && pids.iter().all(|pid| !is_alive(*pid))).then_some(())
+        });
+        assert!(!supervisor.socket().exists(), "{}", supervisor.log());
+    }
+}
+
+#[test]
+fn what_is_meant_for_the_supervisor_alone_does_not_end_the_keeper() {
+    let (mut supervisor, pids) = sleepers(1, &[]);
+    let keeper = supervisor.keeper();
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR1] {
+        kill(raw(keeper), signal).expect("it is there");
+    }
+    killed(&mut supervisor);
+    assert_eq!(supervisor.await_healthy(1), pids);
+}
+
+#[test]
+fn a_keeper_that_is_killed_is_replaced() {
+    let (mut supervisor, pids) = sleepers(1, &[]);
+    for _ in 0..2 {
+        let keeper = supervisor.keeper();
+        kill(raw(keeper), Signal::SIGKILL).expect("it is there");
+        eventually("it is gone", || (!is_alive(keeper)).then_some(()));
+        assert_ne!(supervisor.keeper(), keeper);
+    }
+    killed(&mut supervisor);
+    assert_eq!(supervisor.await_healthy(1), pids);
+}
+
+#[test]
+fn where_both_are_killed_the_next_start_names_who_has_the_port() {
+    let address = own_address().to_string();
+    let (mut supervisor, pids) = sleepers(1, &["-b", &address]);
+    let keeper = supervisor.keeper();
+    supervisor.signal(Signal::SIGSTOP);
+    kill(raw(keeper), Signal::SIGKILL).expect("it is there");
+    supervisor.kill();
+    supervisor.start_again();
+    assert_eq!(supervisor.await_exit(), 1);
+    let log = supervisor.log();
+    assert!(log.contains(&format!("pid {} (sleep) has it", pids[0])), "{log}");
+}
+
+#[test]
+fn without_a_keeper_there_is_none() {
+    let (mut supervisor, pids) = sleepers(1, &["--no-keeper"]);
+    assert_eq!(crate::harness::children(supervisor.pid()), pids);
+    assert!(!supervisor.log().contains("keeper"));
+    supervisor.kill();
+    assert!(supervisor.request(r#"{"command":"status"}"#).is_err());
+}
+
+#[test]
+fn of_two_that_start_at_once_one_takes_over_and_the_other_says_so() {
+    let (mut supervisor, pids) = sleepers(2, &["-b", "127.0.0.1:0"]);
+    for _ in 0..5 {
+        supervisor.kill();
+        let folder = supervisor.folder.join("ctl");
+        let mut other = Command::new(env!("CARGO_BIN_EXE_einhyrningsins"))
+            .arg("-d")
+            .arg(folder)
+            .args(["-n", "2", "--ack-after", "0", "-b", "127.0.0.1:0", "sleep", "600"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it can be started");
+        supervisor.start_again();
+        // One of them is gone soon.
+        let mut ended = None;
+        supervisor.eventually("one of the two ends", |me| {
+            ended = other.try_wait().expect("it can be waited for");
+            (ended.is_some() || me.has_exited()).then_some(())
+        });
+        if supervisor.has_exited() {
+            // The other one serves.
+            let said = supervisor.log();
+            assert!(said.contains("listens there"), "{said}");
+            assert!(supervisor.request(r#"{"command":"status"}"#).is_ok());
+            kill(raw(other.id()), Signal::SIGKILL).expect("it is there");
+            other.wait().expect("it can be waited for");
+            supervisor.start_again();
+        } else {
+            let out = other.wait_with_output().expect("its words");
+            let said = String::from_utf8_lossy(&out.stderr).into_owned();
+            assert!(
+                ended.is_some_and(|status| status.code() == Some(1)) && said.contains("listens there"),
+                "{said}"
+            );
+        }
+        assert_eq!(supervisor.await_healthy(2), pids);
+    }
+}
+
+#[test]
+fn another_command_line_is_put_in_force() {
+    let (one, two) = (own_address(), own_address());
+    let worker = crate::harness::rust_worker();
+    let line = |number: &'static str, binds: &[String], program: &[&str]| {
+        let mut args = vec!["-m".to_owned(), "-n".into(), number.into()];
+        for bind in binds {
+            args.extend(["-b".to_owned(), bind.clone()]);
+        }
+        args.push("--".into());
+        args.extend(program.iter().map(|word| (*word).to_owned()));
+        args
+    };
+    let bind = |address: std::net::SocketAddr| format!("{address},r,n");
+    let mut supervisor = Supervisor::start(&line("2", &[bind(one)], &[&worker]));
+    let first = supervisor.await_healthy(2);
+    let load = Load::start(one, PLAN);
+    await_answers(&load, 3);
+
+    // More workers, the same otherwise: those that run stay.
+    supervisor.kill();
+    supervisor.start_again_as(&line("3", &[bind(one)], &[&worker]));
+    let now = supervisor.await_healthy(3);
+    assert!(first.iter().all(|pid| now.contains(pid)), "{first:?} {now:?}");
+
+    // Another argument: an upgrade.
+    supervisor.kill();
+    supervisor.start_again_as(&line("3", &[bind(one)], &[&worker, "other"]));
+    supervisor.eventually("all are replaced", |me| {
+        let pids = me.healthy();
+        (pids.len() == 3 && pids.iter().all(|pid| !now.contains(pid))).then_some(())
+    });
+    await_answers(&load, 3);
+
+    // One socket more, before the other.
+    supervisor.kill();
+    supervisor.start_again_as(&line("3", &[bind(two), bind(one)], &[&worker, "other"]));
+    supervisor.await_log("upgrade to generation 3 is complete");
+    await_answers(&load, 3);
+    let report = load.stop();
+    assert_eq!(report.failures, 0, "{:?}\n{}", report.failed, supervisor.log());
+    get(two).expect("it is served");
+
+    // That cannot be had: everything stays as it is.
+    supervisor.kill();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a socket");
+    let third = taken.local_addr().expect("an address");
+    let before = supervisor.log().len();
+    supervisor.start_again_as(&line("3", &[bind(two), bind(one), third.to_string()], &[&worker, "other"]));
+    assert_eq!(supervisor.await_exit(), 1);
+    assert!(supervisor.log()[before..].contains("Address already in use"), "{}", supervisor.log());
+    get(one).expect("it is served");
+
+    // And one fewer, which nobody listens on then.
+    supervisor.start_again_as(&line("3", &[bind(two)], &[&worker, "other"]));
+    supervisor.await_log(&format!("not listening on {one} any more"));
+    supervisor.await_healthy(3);
+    get(two).expect("it is served");
+    supervisor.eventually("the port is closed", |_| TcpStream::connect(one).is_err().then_some(()));
+}
+
+#[test]
+fn a_bad_release_on_another_command_line_is_taken_back() {
+    let (mut supervisor, pids) = sleepers(2, &["-s", "0.01", "-r", "2"]);
+    supervisor.kill();
+    supervisor.start_again_as(&["-n", "2", "--ack-after", "0.2", "-s", "0.01", "-r", "2", "false"]);
+    supervisor.await_log("rolled back");
+    assert_eq!(supervisor.await_healthy(2), pids);
+}
+
+#[test]
+fn killed_while_it_was_stopping_that_is_finished_and_the_service_begins_anew() {
+    let script = "trap '' USR2 TERM; trap 'exit 0' INT; while :; do sleep 0.05; done";
+    let args =
+        ["--ack-after", "0", "--stop-signal", "USR2", "-t", "60", "-b", "127.0.0.1:0", "sh", "-c", script];
+    let mut supervisor = Supervisor::start(&args);
+    let worker = supervisor.await_healthy(1)[0];
+    supervisor.signal(Signal::SIGINT);
+    supervisor.await_log("graceful shutdown");
+    killed(&mut supervisor);
+    taken_over(&mut supervisor);
+    assert!(is_alive(worker));
+    kill(raw(worker), Signal::SIGINT).expect("it is there");
+    supervisor.await_log("is started");
+    let now = supervisor.await_healthy(1);
+    assert_ne!(now, [worker]);
+    kill(raw(now[0]), Signal::SIGKILL).expect("it is there");
+}
+
+#[test]
+fn killed_amid_a_hand_over_nothing_is_lost() {
+    let (mut supervisor, pids) = sleepers(2, &["-b", "127.0.0.1:0"]);
+    let folder = Folder::new();
+    let mark = folder.join("mark");
+    // It is executed, and does not get on.
+    let script = folder.script(
+        "hangs",
+        &format!(
+            "#!/bin/sh\ncase $1 in --check-handover) exec {} \"$@\";; esac\n: >{}\nexec sleep 600\n",
+            env!("CARGO_BIN_EXE_einhyrningsins"),
+            mark.display()
+        ),
+    );
+    let mut waiting = Connection::open(&supervisor.socket()).expect("a connection");
+    waiting.send(&format!(r#"{{"command":"reexec","args":["{script}"]}}"#)).expect("it is sent");
+    eventually("it is executed", || mark.exists().then_some(()));
+    killed(&mut supervisor);
+    let answer = waiting.line().expect("an answer");
+    assert!(!is_ok(&answer), "{answer:?}");
+    assert_eq!(supervisor.await_healthy(2), pids);
+}
+
+#[test]
+fn with_workers_that_end_with_it_the_keeper_sees_to_that() {
+    let script = "trap '' USR2 HUP; (trap '' USR2 TERM HUP; exec sleep 611) & exec sleep 600";
+    let args = ["-k", "-n", "2", "--ack-after", "0", "-b", "127.0.0.1:0", "sh", "-c", script];
+    let mut supervisor = Supervisor::start(&args);
+    let workers = supervisor.await_healthy(2);
+    let (address, keeper) = (supervisor.address(0), supervisor.keeper());
+    let families: Vec<u32> = workers.iter().flat_map(|pid| crate::harness::children(*pid)).collect();
+    supervisor.kill();
+    for worker in &workers {
+        // It ignores what the kernel sends; whoever heeds it is quicker.
+        let _ = kill(raw(*worker), Signal::SIGTERM);
+    }
+    eventually("all have gone", || {
+        let gone = |pid: &u32| !is_alive(*pid);
+        (gone(&keeper) && workers.iter().all(gone) && families.iter().all(gone)).then_some(())
+    });
+    assert!(!supervisor.socket().exists());
+    TcpStream::connect(address).expect_err("nobody listens");
+}
+
+#[test]
+fn neither_does_anything_while_nothing_happens() {
+    let (mut supervisor, _) = sleepers(1, &["-b", "127.0.0.1:0"]);
+    let keeper = supervisor.keeper();
+    let wakes = |pid: u32| crate::tools::status_field(pid, "voluntary_ctxt_switches");
+    quiet(&mut supervisor);
+    let both = [supervisor.pid(), keeper];
+    let before = both.map(wakes);
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(both.map(wakes), before);
+    assert!(descriptors(keeper).values().sum::<usize>() < 20);
+    assert!(fs::read_to_string(format!("/proc/{keeper}/comm")).is_ok_and(|name| name == "einhyrn-keeper\n"));
+}
