@@ -40,6 +40,8 @@ pub enum Key {
     Chdir,
     KillChildrenOnExit,
     NoKeeper,
+    Fdstore,
+    Adopt,
     Nice,
     CommandName,
     SocketPath,
@@ -110,6 +112,12 @@ const WORKERS: &[Opt<Key>] = &[
         "no-keeper",
         "Run no keeper: the small process that lets a new start take everything over if the supervisor is killed.",
     ),
+    Opt::flag(
+        Key::Fdstore,
+        "fdstore",
+        "Have the service manager keep what the keeper would, with the unit's FileDescriptorStoreMax=. From systemd 254 \
+         on, which says that it does, this is so without the option.",
+    ),
     Opt::valued(
         Key::Nice,
         "nice",
@@ -145,6 +153,12 @@ const SOCKETS: &[Opt<Key>] = &[
     .repeats(),
     Opt::flag(Key::Ipv4Only, "ipv4-only", "Listen on IPv4 addresses only.").short('4'),
     Opt::flag(Key::Ipv6Only, "ipv6-only", "Listen on IPv6 addresses only.").short('6'),
+    Opt::flag(
+        Key::Adopt,
+        "adopt",
+        "Where an address is taken by workers whose supervisor is gone, and nobody has kept the socket, take it from \
+         them. Linux wants root for that, CAP_SYS_PTRACE, or 0 in /proc/sys/kernel/yama/ptrace_scope.",
+    ),
     Opt::valued(
         Key::Backlog,
         "backlog",

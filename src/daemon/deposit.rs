@@ -1,5 +1,6 @@
 //! Where the descriptors that the journal names are put, for whoever comes after a supervisor that was killed: with the
-//! [`keeper`](super::keeper), under the numbers that they have here.
+//! [`keeper`](super::keeper), or with a service manager that keeps them, sd_pid_notify_with_fds(3); under the numbers
+//! that they have here.
 //!
 //! Nothing here waits. What cannot be put there is no longer good for anything, and whoever has made it makes another.
 
@@ -11,7 +12,14 @@ use crate::fsm::id::{ClientId, Generation, ListenerId};
 use log::debug;
 use nix::{
     errno::Errno,
-    sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, RecvMsg, recvmsg, sendmsg},
+    fcntl::{FcntlArg, OFlag, fcntl},
+    sys::{
+        socket::{
+            ControlMessage, ControlMessageOwned, MsgFlags, RecvMsg, recvmsg, sendmsg, setsockopt,
+            sockopt::SendTimeout,
+        },
+        time::{TimeVal, TimeValLike as _},
+    },
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -76,10 +84,48 @@ impl Change {
     }
 }
 
+/// How a manager's descriptors are called: this, and their number.
+pub(crate) const PREFIX: &str = "einhyrningsins-";
+
+/// What stands in the place of the number for the one of the journal.
+pub(crate) const JOURNAL: &str = "journal";
+
+/// How long, in milliseconds, a manager may take to take one.
+const PATIENCE: i64 = 100;
+
+/// Who has them.
+#[derive(Debug)]
+pub(crate) enum Way {
+    /// The keeper, at the other end.
+    Keeper(OwnedFd),
+    /// The service manager, at the other end.
+    Manager(OwnedFd),
+}
+
+impl Way {
+    /// Says that a descriptor is to be kept, or is not needed any more.
+    fn say(&self, fd: RawFd, has_it: bool) -> Result<(), Errno> {
+        match self {
+            Self::Keeper(link) => send_to(link, &fd.to_ne_bytes(), has_it.then_some(fd)),
+            Self::Manager(_) => {
+                // What has a name already keeps it, and the one that is sent is forgotten.
+                self.name(&fd.to_string(), None)?;
+                if has_it { self.name(&fd.to_string(), Some(fd)) } else { Ok(()) }
+            }
+        }
+    }
+
+    fn name(&self, name: &str, fd: Option<RawFd>) -> Result<(), Errno> {
+        let (Self::Keeper(link) | Self::Manager(link)) = self;
+        let what = if fd.is_some() { "FDSTORE=1\nFDPOLL=0" } else { "FDSTOREREMOVE=1" };
+        send_to(link, format!("{what}\nFDNAME={PREFIX}{name}").as_bytes(), fd)
+    }
+}
+
 /// What is there, and how it gets there.
 #[derive(Debug)]
 pub(crate) struct Deposit {
-    link: Option<OwnedFd>,
+    link: Option<Way>,
     shelf: BTreeMap<Thing, Vec<RawFd>>,
     /// Whether something that is to be there may not be.
     failed: bool,
@@ -94,8 +140,35 @@ impl Deposit {
     }
 
     /// From here on, whoever is at the other end is told what changes.
-    pub(crate) fn tell(&mut self, link: OwnedFd) {
+    ///
+    /// # Errors
+    /// If that would have to be waited for.
+    pub(crate) fn tell(&mut self, link: Way) -> Result<(), Errno> {
+        match &link {
+            Way::Keeper(end) => drop(fcntl(end, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?),
+            // Its messages queue up, and of the first there are many.
+            Way::Manager(end) => setsockopt(end, SendTimeout, &TimeVal::milliseconds(PATIENCE))?,
+        }
         self.link = Some(link);
+        Ok(())
+    }
+
+    /// Puts everything there, with the journal, behind that descriptor; and takes away what was there `before` and is
+    /// not needed. For a manager, which has nothing yet.
+    pub(crate) fn put_all(&mut self, journal: RawFd, before: &[RawFd]) {
+        let all = self.descriptors();
+        before.iter().filter(|fd| !all.contains(fd)).for_each(|fd| self.send(*fd, false));
+        all.into_iter().for_each(|fd| self.send(fd, true));
+        let sent = self.link.as_ref().map_or(Ok(()), |link| link.name(JOURNAL, Some(journal)));
+        self.failed |= sent.is_err();
+    }
+
+    /// Takes everything away that a manager has.
+    pub(crate) fn take_all(&mut self) {
+        let Some(link @ Way::Manager(_)) = &self.link else { return };
+        // First what all depends on.
+        let _ = link.name(JOURNAL, None);
+        self.descriptors().into_iter().for_each(|fd| self.send(fd, false));
     }
 
     /// The descriptors that are there.
@@ -143,20 +216,28 @@ impl Deposit {
 
     fn send(&mut self, fd: RawFd, has_it: bool) {
         let Some(link) = self.link.as_ref().filter(|_| !self.failed) else { return };
-        let number = fd.to_ne_bytes();
-        let descriptors = [fd];
-        let rights = [ControlMessage::ScmRights(&descriptors)];
-        let attached = if has_it { rights.as_slice() } else { &[] };
-        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-        let sent = loop {
-            match sendmsg::<()>(link.as_raw_fd(), &[IoSlice::new(&number)], attached, flags, None) {
-                Err(Errno::EINTR) => {}
-                sent => break sent,
-            }
-        };
-        if let Err(errno) = sent {
-            debug!("descriptor {fd} cannot be entrusted to the keeper: {}", errno.desc());
+        if let Err(errno) = link.say(fd, has_it) {
+            debug!("descriptor {fd} cannot be entrusted to anybody: {}", errno.desc());
             self.failed = true;
+        }
+    }
+}
+
+/// Sends a message, with a descriptor if one is given. Does not wait, unless the socket has a limit for that.
+fn send_to(link: &OwnedFd, message: &[u8], fd: Option<RawFd>) -> Result<(), Errno> {
+    let descriptors = [fd.unwrap_or_default()];
+    let rights = [ControlMessage::ScmRights(&descriptors)];
+    let attached = if fd.is_some() { rights.as_slice() } else { &[] };
+    loop {
+        match sendmsg::<()>(
+            link.as_raw_fd(),
+            &[IoSlice::new(message)],
+            attached,
+            MsgFlags::MSG_NOSIGNAL,
+            None,
+        ) {
+            Err(Errno::EINTR) => {}
+            sent => return sent.map(drop),
         }
     }
 }
@@ -174,22 +255,7 @@ pub(crate) enum Message {
 
 /// Sends a number, and what it stands for if that is given; waits for room.
 pub(crate) fn send(link: &OwnedFd, number: RawFd, fd: Option<RawFd>) -> Result<(), Errno> {
-    let descriptors = [fd.unwrap_or_default()];
-    let rights = [ControlMessage::ScmRights(&descriptors)];
-    let attached = if fd.is_some() { rights.as_slice() } else { &[] };
-    let number = number.to_ne_bytes();
-    loop {
-        match sendmsg::<()>(
-            link.as_raw_fd(),
-            &[IoSlice::new(&number)],
-            attached,
-            MsgFlags::MSG_NOSIGNAL,
-            None,
-        ) {
-            Err(Errno::EINTR) => {}
-            sent => return sent.map(drop),
-        }
-    }
+    send_to(link, &number.to_ne_bytes(), fd)
 }
 
 /// Waits for the next message.
@@ -261,7 +327,7 @@ mod tests {
         let mut deposit = Deposit::of(|put| put(&door(one)));
         assert_eq!(deposit.descriptors(), BTreeSet::from([one]));
         let (ours, theirs) = pair();
-        deposit.tell(ours);
+        deposit.tell(Way::Keeper(ours)).unwrap();
         deposit.note(&release(two, Some(three)));
         deposit.note(&door(four));
         deposit.entrust(client, one);
@@ -293,7 +359,7 @@ mod tests {
         let (ours, theirs) = pair();
         let file = fs::File::open("/dev/null").unwrap();
         let mut deposit = Deposit::of(|_| {});
-        deposit.tell(ours);
+        deposit.tell(Way::Keeper(ours)).unwrap();
         let many = 100_000;
         let failed = (0..many).find(|_| {
             deposit.entrust(ClientId(1), file.as_raw_fd());

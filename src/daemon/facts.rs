@@ -69,6 +69,16 @@ pub(crate) fn processes() -> impl Iterator<Item = Pid> {
     entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok().map(Pid))
 }
 
+/// Under which number a process has that socket open, if it has, and we may know.
+pub(crate) fn descriptor_of(pid: Pid, socket: u64) -> Option<i32> {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
+    entries.filter_map(Result::ok).find_map(|entry| {
+        let link = fs::read_link(entry.path()).ok()?;
+        (procfs::socket_inode(link.as_os_str().as_bytes())? == socket).then_some(())?;
+        entry.file_name().to_str()?.parse().ok()
+    })
+}
+
 /// The inodes of the sockets that a process has open; none if we may not know.
 pub(crate) fn sockets(pid: Pid) -> impl Iterator<Item = u64> {
     let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten();

@@ -3,6 +3,7 @@
 //! business of ours. To be called once, before anything else is opened.
 
 use super::{
+    deposit::{JOURNAL, PREFIX},
     given::{FIRST_FD, LISTEN_FDNAMES, LISTEN_FDS, LISTEN_PID},
     listen::{Handed, Listener},
     process,
@@ -15,12 +16,41 @@ use crate::{
     },
     protocol::{typed, words},
 };
-use std::{env, ffi::OsString};
+use std::{
+    collections::BTreeMap,
+    env,
+    ffi::OsString,
+    os::fd::{OwnedFd, RawFd},
+};
 
 /// What is taken.
 const ACCEPTED: &str = "TCP and UNIX stream sockets that listen, and UDP and UNIX datagram sockets";
 
-/// Takes them. None is left to whoever is executed later, unless it is given it.
+/// What the manager keeps for a supervisor that has ended otherwise than in order.
+#[derive(Debug)]
+pub(crate) struct Stored {
+    pub(crate) journal: OwnedFd,
+    /// By the numbers that they had.
+    pub(crate) descriptors: BTreeMap<RawFd, OwnedFd>,
+}
+
+/// Takes what is kept, if there is any. What belongs to nothing is closed.
+pub(crate) fn stored() -> Option<Stored> {
+    let names = announced(|name| env::var_os(name), std::process::id()).ok()??;
+    let (mut journal, mut descriptors) = (None, BTreeMap::new());
+    for (fd, name) in (FIRST_FD..).zip(names) {
+        let Some(name) = name.as_deref().and_then(|name| name.strip_prefix(PREFIX)) else { continue };
+        let Ok(taken) = process::adopt_descriptor(fd) else { continue };
+        match name.parse() {
+            Ok(number) => drop(descriptors.insert(number, taken)),
+            Err(_) if name == JOURNAL => journal = Some(taken),
+            Err(_) => {}
+        }
+    }
+    Some(Stored { journal: journal?, descriptors })
+}
+
+/// Takes the sockets. None is left to whoever is executed later, unless it is given it.
 ///
 /// # Errors
 /// If what is said of them is wrong, or one is nothing that workers can share: a line that tells what, where, and
@@ -29,15 +59,19 @@ pub(crate) fn take() -> Result<Vec<Handed>, String> {
     let Some(names) = announced(|name| env::var_os(name), std::process::id())? else {
         return Ok(Vec::new());
     };
-    let taken = process::take_descriptors(FIRST_FD, names.len()).map_err(|(fd, errno)| {
-        let (count, last) = (names.len(), FIRST_FD.saturating_add(fd_count(names.len())).saturating_sub(1));
-        format!(
-            "{LISTEN_FDS}: `{count}` says that descriptors {FIRST_FD} to {last} are open, and {fd} is not: {}; \
-             accepted: as many as there are",
-            words::errno(errno)
-        )
-    })?;
-    let handed = (FIRST_FD..).zip(taken).zip(names).map(|((number, fd), name)| {
+    let count = names.len();
+    // What is stored was taken before.
+    let is_stored = |name: &Option<String>| name.as_deref().is_some_and(|name| name.starts_with(PREFIX));
+    let sockets = (FIRST_FD..).zip(names).filter(|(_, name)| !is_stored(name));
+    let handed = sockets.map(|(number, name)| {
+        let fd = process::adopt_descriptor(number).map_err(|errno| {
+            let last = FIRST_FD.saturating_add(fd_count(count)).saturating_sub(1);
+            format!(
+                "{LISTEN_FDS}: `{count}` says that descriptors {FIRST_FD} to {last} are open, and {number} is not: {}; \
+                 accepted: as many as there are",
+                words::errno(errno)
+            )
+        })?;
         let called = words::called(name.as_deref());
         let listener = Listener::handed(fd).map_err(|why| {
             format!("{LISTEN_FDS}: descriptor {number}{called} {why}; accepted: {ACCEPTED}")

@@ -42,8 +42,8 @@ pub(crate) enum Protocol {
     Udp,
 }
 
-/// Who listens where `address` cannot be bound, in words; `None` if that cannot be found out.
-pub(crate) fn of_address(address: SocketAddr, protocol: Protocol) -> Option<String> {
+/// The sockets that listen where `address` cannot be bound, by their inodes.
+pub(crate) fn at_address(address: SocketAddr, protocol: Protocol) -> BTreeSet<u64> {
     // Sockets that listen, or for messages: those that are not connected.
     let (tables, state) = match protocol {
         Protocol::Tcp => (["/proc/self/net/tcp", "/proc/self/net/tcp6"], "0A"),
@@ -58,18 +58,46 @@ pub(crate) fn of_address(address: SocketAddr, protocol: Protocol) -> Option<Stri
             (same_port && overlap(found.ip(), address.ip())).then_some(inode)
         }));
     }
-    named(&listening)
+    listening
 }
 
-/// Who listens on the UNIX socket that is called so: a path, or `@` and an abstract name.
-pub(crate) fn of_unix(name: &str) -> Option<String> {
+/// The UNIX sockets that listen and are called so, by their inodes: a path, or `@` and an abstract name.
+pub(crate) fn at_unix(name: &str) -> BTreeSet<u64> {
     let text = fs::read("/proc/self/net/unix").unwrap_or_default();
     let lines = text.split(|byte| *byte == b'\n').map(String::from_utf8_lossy);
-    named(&lines.filter_map(|line| read_unix(&line, name)).collect())
+    lines.filter_map(|line| read_unix(&line, name)).collect()
 }
 
-/// The processes that have one of these sockets, in words.
-fn named(sockets: &BTreeSet<u64>) -> Option<String> {
+/// The variable by which a worker knows its supervisor.
+const SUPERVISOR: &str = "EINHORN_MASTER_PID";
+
+/// The supervisor of a process that is a worker, as far as that can be seen.
+pub(crate) fn supervisor_of(worker: Pid) -> Option<Pid> {
+    std::str::from_utf8(&facts::variable(worker, SUPERVISOR)?).ok()?.parse().ok().map(Pid)
+}
+
+/// Whether a process is there, and no zombie.
+pub(crate) fn is_there(pid: Pid) -> bool {
+    facts::kin(pid).is_some()
+}
+
+/// What can be done about workers that have a socket and no supervisor any more: a clause with `; ` in front, or nothing.
+fn what_to_do(holders: &[Holder]) -> String {
+    let orphan = |holder: &Holder| supervisor_of(holder.pid).filter(|supervisor| !is_there(*supervisor));
+    let Some(supervisor) = holders.first().and_then(orphan) else { return String::new() };
+    if !holders.iter().all(|holder| orphan(holder) == Some(supervisor)) {
+        return String::new();
+    }
+    let pids: Vec<String> = holders.iter().map(|holder| holder.pid.to_string()).collect();
+    format!(
+        ", without their supervisor (pid {supervisor}), which is gone; `kill {}` ends them, and --adopt takes the socket \
+         from them",
+        pids.join(" ")
+    )
+}
+
+/// The processes that have one of these sockets, in words; `None` if that cannot be found out.
+pub(crate) fn named(sockets: &BTreeSet<u64>) -> Option<String> {
     let holders = holders(sockets, |_| true);
     if holders.is_empty() {
         return None;
@@ -79,7 +107,7 @@ fn named(sockets: &BTreeSet<u64>) -> Option<String> {
     let more = holders.len().saturating_sub(NAMED);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     let verb = if holders.len() == 1 { "has" } else { "have" };
-    Some(format!("{named}{more} {verb} it"))
+    Some(format!("{named}{more} {verb} it{}", what_to_do(&holders)))
 }
 
 /// The inode of a socket of that name that listens, from a line of `/proc/net/unix`: after three fields there

@@ -211,6 +211,13 @@ impl Journal {
         self.0.borrow_mut().deposit = deposit;
     }
 
+    /// Nobody is to take over any more.
+    pub(crate) fn forget_deposit(&self) {
+        if let Some(mut deposit) = self.0.borrow_mut().deposit.take() {
+            deposit.take_all();
+        }
+    }
+
     /// Sees to it that a client has its answer from whoever takes over after a kill. Answers whether anybody would.
     pub(crate) fn entrust(&self, client: ClientId, fd: RawFd) -> bool {
         let mut book = self.0.borrow_mut();

@@ -3,7 +3,7 @@
 //! Specified in `fsm-spec/handover.md`.
 
 use super::{
-    deposit::{self, Deposit, Message},
+    deposit::{self, Deposit, Message, Way},
     kept::Kept,
     memory::Memory,
     process,
@@ -32,8 +32,10 @@ const NAME: &str = "einhyrn-keeper";
 #[derive(Debug)]
 pub(crate) struct Keeper {
     pid: Pid,
-    /// As long as this end is open, there is a supervisor. Whoever tells what is to be kept has a copy.
-    link: OwnedFd,
+    /// As long as this end is open, there is a supervisor. It belongs to whoever tells what is to be kept.
+    link: RawFd,
+    /// It does not any more.
+    _before: Option<OwnedFd>,
 }
 
 /// How it is when nobody supervises.
@@ -51,23 +53,25 @@ impl Keeper {
     pub(crate) fn start(memory: &Rc<Memory>, deposit: &mut Deposit, manner: Manner) -> Result<Self, Errno> {
         let (ours, theirs) =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
-        let copy = ours.try_clone().map_err(|_| Errno::last())?;
         // The number of our end is in use here, so nothing that is to be kept ever has it.
-        let end = copy.as_raw_fd();
+        let end = ours.as_raw_fd();
         let pid = process::part(|| match keep(memory, &theirs, end, deposit, manner) {})?;
-        deposit.tell(copy);
+        if let Err(errno) = deposit.tell(Way::Keeper(ours)) {
+            process::end(pid);
+            return Err(errno);
+        }
         debug!("pid {pid} is the keeper: it has what is needed to go on if this process is killed");
-        Ok(Self { pid, link: ours })
+        Ok(Self { pid, link: end, _before: None })
     }
 
     /// The one of whoever was here before.
     pub(crate) fn adopt(pid: Pid, link: OwnedFd) -> Self {
-        Self { pid, link }
+        Self { pid, link: link.as_raw_fd(), _before: Some(link) }
     }
 
     /// What is kept of it.
     pub(crate) fn kept(&self) -> Kept {
-        Kept::Keeper { pid: self.pid, fd: self.link.as_raw_fd() }
+        Kept::Keeper { pid: self.pid, fd: self.link }
     }
 
     /// Which process it is.

@@ -10,6 +10,7 @@
 //! for us to assume.
 
 pub(crate) use handed::Handed;
+pub(crate) use orphaned::Taken;
 pub(crate) use unix::Rights;
 
 use super::{
@@ -33,6 +34,7 @@ use nix::{
     },
 };
 use std::{
+    collections::BTreeSet,
     fmt,
     net::{SocketAddr, SocketAddrV4, SocketAddrV6},
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
@@ -151,12 +153,17 @@ impl Address {
 
     /// Who else has it, in words; `None` if that cannot be found out.
     pub(crate) fn holder(&self) -> Option<String> {
+        holders::named(&self.sockets_there())
+    }
+
+    /// The sockets that keep it from being bound, by their inodes.
+    fn sockets_there(&self) -> BTreeSet<u64> {
         match self {
-            Self::Tcp(inet) => holders::of_address(*inet, Protocol::Tcp),
-            Self::Udp(inet) => holders::of_address(*inet, Protocol::Udp),
-            Self::Path(path) => holders::of_unix(&path.to_string_lossy()),
-            Self::Abstract(name) => holders::of_unix(&format!("@{name}")),
-            Self::UnixMessages(at) => at.holder(),
+            Self::Tcp(inet) => holders::at_address(*inet, Protocol::Tcp),
+            Self::Udp(inet) => holders::at_address(*inet, Protocol::Udp),
+            Self::Path(path) => holders::at_unix(&path.to_string_lossy()),
+            Self::Abstract(name) => holders::at_unix(&format!("@{name}")),
+            Self::UnixMessages(at) => at.sockets_there(),
         }
     }
 
@@ -446,6 +453,7 @@ fn inet(name: &SockaddrStorage) -> Option<SocketAddr> {
 }
 
 mod handed;
+mod orphaned;
 #[cfg(test)]
 mod tests;
 mod unix;

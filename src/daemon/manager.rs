@@ -19,16 +19,21 @@ use crate::fsm::{
     notice::Notice,
     time::{Millis, Time},
 };
-use crate::protocol::history::{Entry, Outcome};
+use crate::protocol::{
+    history::{Entry, Outcome},
+    typed,
+};
 use link::Link;
 use log::{debug, warn};
-use std::{env, ffi::OsString, process};
+use std::{env, ffi::OsString, os::fd::OwnedFd, process};
 use view::{Aftermath, View};
 
 /// Where the manager listens.
 const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
 /// How long, in microseconds, it may at most not hear from a service that is alive.
 const WATCHDOG_USEC: &str = "WATCHDOG_USEC";
+/// How many descriptors it keeps for the service.
+const FDSTORE: &str = "FDSTORE";
 /// Whom it expects to hear that from.
 const WATCHDOG_PID: &str = "WATCHDOG_PID";
 
@@ -131,6 +136,17 @@ impl Manager {
             Some((generation, Outcome::Refused { .. })) => Aftermath::Refused(generation),
             _ => Aftermath::None,
         };
+    }
+
+    /// A socket of its own for messages to the manager, if there is one.
+    pub(crate) fn way(&self) -> Option<OwnedFd> {
+        self.0.as_ref()?.link.another().inspect_err(|error| warn!("{NOTIFY_SOCKET}: {error}")).ok()
+    }
+
+    /// Whether it says that it keeps descriptors, as systemd does from version 254 on.
+    pub(crate) fn keeps_descriptors(&self) -> bool {
+        let most = env::var(FDSTORE).ok().and_then(|most| typed::number::<u64>(&most));
+        self.0.is_some() && most.is_some_and(|most| most > 0)
     }
 
     /// When there is something to tell next, if nothing happens before.

@@ -45,6 +45,16 @@ impl PidFd {
 }
 
 impl PidFd {
+    /// A duplicate of what it has open under that number, pidfd_getfd(2).
+    ///
+    /// # Errors
+    /// If it has nothing there, or we may not look into it as a debugger would: ptrace(2).
+    pub(crate) fn duplicate(&self, number: RawFd) -> Result<OwnedFd, Errno> {
+        let number = c_long::from(number);
+        // SAFETY: takes any number, and gives a descriptor of our own or an error.
+        owned(unsafe { libc::syscall(libc::SYS_pidfd_getfd, self.0.as_raw_fd(), number, 0) })
+    }
+
     /// Whether it has ended; it may still be waiting for its parent.
     pub(crate) fn has_ended(&self) -> bool {
         let mut held = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];

@@ -14,7 +14,7 @@
 
 pub(crate) use inherited::{
     FileLimit, Hangup, Waiting, adopt_descriptor, adopt_descriptors, hold_signals_back, let_in_all_but,
-    open_standard_fds, put_back, reset_signals_at_start, settle, take_descriptors,
+    open_standard_fds, put_back, reset_signals_at_start, settle,
 };
 pub(crate) use interrupt::arm_interrupt;
 pub(crate) use memory::Slack;

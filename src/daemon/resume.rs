@@ -20,7 +20,7 @@ use super::{
     process::{self, FileLimit, Hangup, Spawner, Waiting},
     recorder::Recorder,
     release::Releases,
-    shell::{Parts, Shell, Takeover},
+    shell::{Parts, Shell, Start, Takeover},
     signals,
     sockets::{Sockets, Unusable},
     succession::{self, Benefactor},
@@ -61,7 +61,7 @@ enum Heir {
     /// The same process, as another program or anew.
     Same,
     /// Another, after a kill.
-    Other { benefactor: Benefactor, files: FileLimit },
+    Other { benefactor: Option<Benefactor>, stored: Vec<RawFd>, files: FileLimit },
 }
 
 /// What was read in a journal.
@@ -86,8 +86,8 @@ pub(crate) fn run(options: &Options, fd: RawFd) -> ExitCode {
 
 /// Goes on from what a supervisor that was killed has left.
 pub(crate) fn inherit(options: &Options, legacy: succession::Legacy, hangup: Hangup) -> ExitCode {
-    let succession::Legacy { journal, benefactor, files } = legacy;
-    go_on(options, journal, hangup, Heir::Other { benefactor, files })
+    let succession::Legacy { journal, benefactor, stored, files } = legacy;
+    go_on(options, journal, hangup, Heir::Other { benefactor, stored, files })
 }
 
 fn go_on(options: &Options, file: OwnedFd, hangup: Hangup, heir: Heir) -> ExitCode {
@@ -115,7 +115,8 @@ fn go_on(options: &Options, file: OwnedFd, hangup: Hangup, heir: Heir) -> ExitCo
     };
     let mut own: Vec<RawFd> = memory.file().map(|file| file.as_raw_fd()).into_iter().collect();
     legacy.succeed(heir);
-    own.extend(legacy.takeover.kept.as_ref().map(Benefactor::fd));
+    let benefactor = legacy.takeover.start.as_ref().and_then(|start| start.benefactor.as_ref());
+    own.extend(benefactor.map(Benefactor::fd));
     let store = process::adopt_descriptors(&legacy.held.descriptors(), &own);
     let copies = if legacy.held.successor.is_some() { store.copies() } else { Vec::new() };
     log::init(level(&legacy.held), options.syslog);
@@ -217,8 +218,7 @@ fn read(found: Found) -> Result<Legacy, String> {
         successor: held.successor.clone(),
         version: writer.version.clone(),
         killed: writer.pid.filter(|pid| pid.0 != std::process::id()),
-        kept: None,
-        differences: Differences::default(),
+        start: None,
     };
     Ok(Legacy {
         supervisor: resumed.supervisor,
@@ -233,8 +233,9 @@ fn read(found: Found) -> Result<Legacy, String> {
 impl Legacy {
     /// Whoever goes on is that one.
     fn succeed(&mut self, heir: Heir) {
-        if let Heir::Other { benefactor, files } = heir {
-            (self.takeover.kept, self.files) = (Some(benefactor), files);
+        if let Heir::Other { benefactor, stored, files } = heir {
+            self.takeover.start = Some(Start { benefactor, stored, differences: Differences::default() });
+            self.files = files;
         }
         if self.takeover.killed.is_some() {
             // Nobody takes over on command any more, and the keeper is not our child.
@@ -265,17 +266,15 @@ fn assemble(
         Unusable::Option(why) | Unusable::ForNow(why) => why,
     })?;
     sockets.watch(registry()?);
-    let is_another = takeover.kept.is_some() && supervisor.life().is_running();
     let mut level = level(&held);
-    if is_another {
+    if let Some(start) = takeover.start.as_mut().filter(|_| supervisor.life().is_running()) {
         sockets.bind_the_rest()?;
-        let differences = Differences::between(before, options);
-        if differences.verbosity {
+        start.differences = Differences::between(before, options);
+        if start.differences.verbosity {
             level = called::level(options.verbosity);
             log::set_level(level);
         }
         supervisor.reconfigure(called::config(options, sockets.count()));
-        takeover.differences = differences;
     }
     sockets.note_in(journal.clone());
     let (path, file) = held.door.clone().ok_or("there is no control socket")?;

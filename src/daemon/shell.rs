@@ -10,7 +10,7 @@ mod takeover;
 mod turn;
 mod workers;
 
-pub(crate) use takeover::Takeover;
+pub(crate) use takeover::{Start, Takeover};
 
 use super::{
     clock::Monotonic,
@@ -201,13 +201,9 @@ impl<'a> Shell<'a> {
                 self.tell(EventKind::Start);
             }
             Some(mut before) => {
-                if let Some(kept) = before.kept.take() {
-                    self.begins_anew = self.supervisor.life().shutdown().is_some();
-                    // Before anything is done that the keeper from before would not know of.
-                    self.see_to_keeper();
-                    kept.begun();
-                }
-                self.take_over(before);
+                let start = before.start.take();
+                let differences = start.map(|start| self.succeed(start)).unwrap_or_default();
+                self.take_over(before, differences);
             }
         }
         self.start_workers();

@@ -54,6 +54,8 @@ pub(crate) struct Sockets {
     bound: BTreeMap<ListenerId, Bound>,
     /// Those of whoever was here before that nobody wants any more.
     gone: Vec<Listener>,
+    /// Whether one may be taken from workers that have it and no supervisor.
+    adopts: bool,
     /// Why the last one could not be bound, where there is more to say than the system does.
     refusal: Option<(ListenerId, String)>,
     /// Whether nothing can have happened to them since they were last looked at.
@@ -130,8 +132,20 @@ impl Sockets {
         }
         let (handed, bound) = (taken, BTreeMap::new());
         let (registry, due, rest, journal) = (None, None, Time(0), None);
-        let gone = Vec::new();
-        Ok(Self { wanted, handed, bound, gone, refusal: None, sure: true, registry, due, rest, journal })
+        let (gone, adopts) = (Vec::new(), options.adopt);
+        Ok(Self {
+            wanted,
+            handed,
+            bound,
+            gone,
+            adopts,
+            refusal: None,
+            sure: true,
+            registry,
+            due,
+            rest,
+            journal,
+        })
     }
 
     /// Notes in the journal what is bound from here on.
@@ -174,7 +188,10 @@ impl Sockets {
         };
         let socket = match self.handed.remove(&listener) {
             Some(socket) => Ok(socket),
-            None => wanted.address.bind(wanted.options),
+            None => wanted.address.bind(wanted.options).or_else(|refused| {
+                let from_others = self.adopts && refused.errno == Errno(EADDRINUSE);
+                if from_others { adopted::take(&wanted.address, wanted.options) } else { Err(refused) }
+            }),
         };
         match socket {
             Ok(socket) => {

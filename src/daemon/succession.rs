@@ -1,12 +1,16 @@
-//! What a supervisor that was killed has left behind, from the keeper that has it: found by the control socket, before a
-//! new start does anything that others see.
+//! What a supervisor that was killed has left behind, from whoever has it: the service manager, which hands it to the one
+//! that it starts, or the keeper, which is found by the control socket. All of it is before a new start does anything
+//! that others see.
 
 use super::{
     deposit::{self, Message},
+    handed::{self, Stored},
+    journal,
     keeper::TAKE_OVER,
     process::{self, FileLimit},
     socket_calls,
 };
+use crate::fsm::journal::{Until, resume};
 use log::{debug, warn};
 use nix::{
     errno::Errno,
@@ -57,51 +61,66 @@ impl Benefactor {
 pub(crate) struct Legacy {
     /// The descriptor of the journal. All others are under the numbers that are named there.
     pub(crate) journal: OwnedFd,
-    pub(crate) benefactor: Benefactor,
+    /// The keeper, if that had it.
+    pub(crate) benefactor: Option<Benefactor>,
+    /// What the service manager has, by number.
+    pub(crate) stored: Vec<RawFd>,
     pub(crate) files: FileLimit,
 }
 
-/// Asks whoever listens at the path of the control socket for what a supervisor has left there, if it is a keeper. To be
-/// called before anything is opened.
+/// What there is from the service manager, or from whoever listens at the path of the control socket, if it is a keeper.
+/// To be called before anything is opened.
 ///
 /// # Errors
 /// If there is something, and it cannot be taken over.
 pub(crate) fn find(path: &Path) -> Result<Option<Legacy>, String> {
-    if !fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket()) {
-        return Ok(None);
-    }
-    let Some(stream) = connect(path) else { return Ok(None) };
-    let files = FileLimit::raise();
-    let Some(mut all) = ask(stream)? else { return Ok(None) };
+    let found = match handed::stored() {
+        Some(Stored { journal, descriptors }) if is_of_use(&journal) => {
+            Some(All { journal, descriptors, stream: None })
+        }
+        // The service has ended in order.
+        Some(Stored { .. }) => None,
+        None => ask_who_listens(path)?,
+    };
+    let Some(All { journal, descriptors, stream }) = found else { return Ok(None) };
     let failed = |errno: Errno| {
         format!("what the supervisor before this one has left cannot be taken over: {}", errno.desc())
     };
-    let above = all.descriptors.keys().max().copied().unwrap_or_default().saturating_add(1);
-    let stream = raised(OwnedFd::from(all.stream), above).map_err(failed)?;
+    let files = FileLimit::raise();
+    let stored = if stream.is_some() { Vec::new() } else { descriptors.keys().copied().collect() };
+    let above = descriptors.keys().max().copied().unwrap_or_default().saturating_add(1);
     // First all of them out of the way, then each to its place.
-    let mut journal = None;
+    let journal = raised(journal, above).map_err(failed)?;
+    let stream = stream.map(|stream| raised(stream.into(), above)).transpose().map_err(failed)?;
     let raise = |(number, fd)| Ok((number, raised(fd, above)?));
-    let raised: Vec<(RawFd, OwnedFd)> = std::mem::take(&mut all.descriptors)
-        .into_iter()
-        .map(raise)
-        .collect::<Result<_, Errno>>()
-        .map_err(failed)?;
-    for (number, fd) in raised {
-        let settled = process::settle(fd, number).map_err(failed)?;
-        if number == all.journal {
-            journal = Some(settled);
-        } else {
-            // Whoever reads the journal finds it by its number.
-            let _ = settled.into_raw_fd();
-        }
+    let descriptors: Result<Vec<_>, Errno> = descriptors.into_iter().map(raise).collect();
+    for (number, fd) in descriptors.map_err(failed)? {
+        // Whoever reads the journal finds it by its number.
+        let _ = process::settle(fd, number).map_err(failed)?.into_raw_fd();
     }
-    let journal = journal.ok_or("what the supervisor before this one has left has no journal")?;
-    Ok(Some(Legacy { journal, benefactor: Benefactor(UnixStream::from(stream)), files }))
+    let benefactor = stream.map(|stream| Benefactor(UnixStream::from(stream)));
+    Ok(Some(Legacy { journal, benefactor, stored, files }))
+}
+
+/// Whether somebody is still to go on from it.
+fn is_of_use(journal: &OwnedFd) -> bool {
+    let text = journal.try_clone().ok().and_then(|file| journal::read(file).ok()).map(|found| found.text);
+    let resumed = text.as_ref().and_then(|text| resume(text, Until::Last).ok());
+    resumed.is_some_and(|resumed| !resumed.supervisor.life().is_done())
 }
 
 fn raised(fd: OwnedFd, above: RawFd) -> Result<OwnedFd, Errno> {
     let number = fcntl(&fd, FcntlArg::F_DUPFD_CLOEXEC(above))?;
     Ok(socket_calls::received(number))
+}
+
+/// Asks whoever listens there, if anybody.
+fn ask_who_listens(path: &Path) -> Result<Option<All>, String> {
+    let is_socket = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
+    match is_socket.then(|| connect(path)).flatten() {
+        Some(stream) => ask(stream),
+        None => Ok(None),
+    }
 }
 
 /// Connects to whoever listens there, if that is one of ours and can be heard at once.
@@ -121,9 +140,9 @@ fn connect(path: &Path) -> Option<UnixStream> {
 
 /// All that was handed over.
 struct All {
-    stream: UnixStream,
-    journal: RawFd,
+    journal: OwnedFd,
     descriptors: BTreeMap<RawFd, OwnedFd>,
+    stream: Option<UnixStream>,
 }
 
 /// Asks for everything; `None` if it is no keeper that listens there.
@@ -137,8 +156,11 @@ fn ask(mut stream: UnixStream) -> Result<Option<All>, String> {
     loop {
         match deposit::receive(&link) {
             Ok(Message::Put(number, fd)) => {
-                journal.get_or_insert(number);
-                descriptors.insert(number, fd);
+                if journal.is_none() {
+                    journal = Some(fd);
+                } else {
+                    descriptors.insert(number, fd);
+                }
             }
             Ok(Message::Bare(RawFd::MAX)) => break,
             // That is the beginning of a line, of a supervisor that lives, or of a keeper that is not ours.
@@ -158,5 +180,5 @@ fn ask(mut stream: UnixStream) -> Result<Option<All>, String> {
         warn!("the keeper has handed nothing over");
         return Ok(None);
     };
-    Ok(Some(All { stream, journal, descriptors }))
+    Ok(Some(All { journal, descriptors, stream: Some(stream) }))
 }

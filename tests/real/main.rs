@@ -46,6 +46,7 @@ mod progress;
 mod readme;
 mod replay;
 mod reports;
+mod restarted;
 mod saturated;
 mod scarce;
 mod servers;

@@ -30,7 +30,7 @@ exec env -i PATH="$PATH" container=test SYSTEMD_LOG_TARGET=null SYSTEMD_UNIT_PAT
 "#;
 
 /// A worker that serves.
-fn serving() -> String {
+pub(crate) fn serving() -> String {
     format!("#!/bin/sh\nexec {}\n", rust_worker())
 }
 
@@ -40,7 +40,7 @@ fn waiting(go: &Path) -> String {
 }
 
 /// A systemd of the test's own, that ends with all it has started.
-struct Systemd {
+pub(crate) struct Systemd {
     outside: Child,
     inside: u32,
     group: PathBuf,
@@ -50,7 +50,7 @@ struct Systemd {
 impl Systemd {
     /// Starts one, with the README's units, changed by the lines of `tuning` for the service, and with a program
     /// for the workers. Nothing, and why, if that cannot be done here.
-    fn boot(tuning: &str, worker: impl FnOnce(&Folder) -> String) -> Option<Self> {
+    pub(crate) fn boot(tuning: &str, worker: impl FnOnce(&Folder) -> String) -> Option<Self> {
         let tools =
             [("unshare", "--version"), ("nsenter", "--version"), ("mount", "--version"), ("curl", "-V")];
         if let Some((missing, _)) = tools.iter().find(|(tool, version)| !have(tool, &[version])) {
@@ -119,7 +119,7 @@ impl Systemd {
     }
 
     /// Runs a program in there.
-    fn run(&self, words: &[&str]) -> Output {
+    pub(crate) fn run(&self, words: &[&str]) -> Output {
         let mut command = Command::new("nsenter");
         command.args(["-t", &self.inside.to_string()]).args(ENTER).args(words).stdin(Stdio::null());
         command.output().expect("nsenter can be run")
@@ -127,7 +127,7 @@ impl Systemd {
 
     /// The same, with what it printed, if it succeeds.
     #[track_caller]
-    fn ok(&self, words: &[&str]) -> String {
+    pub(crate) fn ok(&self, words: &[&str]) -> String {
         let output = self.run(words);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{words:?}: {said}\n{}", self.log());
@@ -135,12 +135,12 @@ impl Systemd {
     }
 
     /// What systemd knows of the service by that name.
-    fn shows(&self, property: &str) -> String {
+    pub(crate) fn shows(&self, property: &str) -> String {
         out(&self.run(&["systemctl", "show", "app.service", "--value", "-p", property])).trim_end().to_owned()
     }
 
     #[track_caller]
-    fn await_shown(&self, property: &str, value: &str) {
+    pub(crate) fn await_shown(&self, property: &str, value: &str) {
         let mut last = String::new();
         let deadline = Instant::now() + Duration::from_secs(20);
         while last != value {
@@ -150,7 +150,7 @@ impl Systemd {
     }
 
     /// What the supervisor has said.
-    fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.folder.join("log")).unwrap_or_default()
     }
 

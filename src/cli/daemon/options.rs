@@ -79,6 +79,10 @@ pub struct Options {
     pub kill_children_on_exit: bool,
     /// Whether nobody has what is needed to take over if the supervisor is killed.
     pub no_keeper: bool,
+    /// Whether a service manager has it in place of a keeper, also if it does not say that it would.
+    pub fdstore: bool,
+    /// Whether a socket may be taken from workers whose supervisor is gone.
+    pub adopt: bool,
     /// How nice the supervisor and its workers are to be, if that was said.
     pub nice: Option<Nice>,
     /// Variables to remove from the workers' environment.
@@ -194,6 +198,8 @@ fn resolve(typed: &Typed<Key>) -> Result<Options, UsageError> {
         reexec_as: typed.value(Key::ReexecAs, |value| value.path("a program"))?,
         kill_children_on_exit: typed.has(Key::KillChildrenOnExit),
         no_keeper: typed.has(Key::NoKeeper),
+        fdstore: typed.has(Key::Fdstore),
+        adopt: typed.has(Key::Adopt),
         nice: typed.value(Key::Nice, Nice::read)?,
         drop_env: typed.values(Key::DropEnvVar).map(Value::variable).collect::<Result<_, _>>()?,
         drop_env_later: Vec::new(),

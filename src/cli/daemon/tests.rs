@@ -63,6 +63,8 @@ fn the_defaults_are_those_of_the_core() {
         lockfile: None,
         kill_children_on_exit: false,
         no_keeper: false,
+        fdstore: false,
+        adopt: false,
         nice: None,
         drop_env: vec![],
         drop_env_later: vec![],
@@ -114,7 +116,12 @@ fn sample(key: Key) -> (&'static str, &'static str) {
         Key::CommandName => ("prog", "web"),
         Key::Nice => ("prog", "1:2"),
         Key::Ipv4Only | Key::Ipv6Only | Key::Manual | Key::Verbose | Key::Quiet | Key::Syslog => ("prog", ""),
-        Key::CommandSocketAsFd | Key::ExitOnFailure | Key::KillChildrenOnExit | Key::NoKeeper => ("prog", ""),
+        Key::CommandSocketAsFd
+        | Key::ExitOnFailure
+        | Key::KillChildrenOnExit
+        | Key::NoKeeper
+        | Key::Fdstore
+        | Key::Adopt => ("prog", ""),
         Key::Help | Key::Version | Key::UpgradeCheck => ("prog", ""),
     }
 }
@@ -137,7 +144,7 @@ fn values_are_understood() {
     let given = options(
         "-n 10000 -r1 -t 0.5 --stop-signal sigquit -s0 -l 16 --max-unacked 3 --max-upgrade-additional 2 \
          --syslog -v -d ./s -g --trace t --drop-env-var A --drop-env-var B --ack-after 0 \
-         --chdir w --exit-on-failure -c web -e p -f l --reexec-as r -k --no-keeper --nice -5:5",
+         --chdir w --exit-on-failure -c web -e p -f l --reexec-as r -k --no-keeper --fdstore --adopt --nice -5:5",
     );
     let expected = Options {
         number: 10_000,
@@ -154,6 +161,8 @@ fn values_are_understood() {
         lockfile: Some(PathBuf::from("l")),
         kill_children_on_exit: true,
         no_keeper: true,
+        fdstore: true,
+        adopt: true,
         nice: Some(Nice { supervisor: -5, worker: Some(5) }),
         drop_env: vec!["A".into(), "B".into()],
         drop_env_later: vec![],

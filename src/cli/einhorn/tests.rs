@@ -63,6 +63,8 @@ fn the_defaults_are_einhorns() {
         lockfile: None,
         kill_children_on_exit: false,
         no_keeper: false,
+        fdstore: false,
+        adopt: false,
         nice: None,
         drop_env: vec![],
         drop_env_later: vec![],

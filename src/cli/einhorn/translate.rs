@@ -108,6 +108,8 @@ fn resolve(
         command_name: name,
         reexec_as: program_to_reexec(typed).map(|value| value.text.into()),
         no_keeper: false,
+        fdstore: false,
+        adopt: false,
         kill_children_on_exit: typed.has(Key::KillChildrenOnExit),
         nice: typed.value(Key::Nice, nice)?,
         drop_env: Vec::new(),

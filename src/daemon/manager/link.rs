@@ -11,6 +11,7 @@ use std::{
     ffi::{OsStr, OsString},
     io::{self, ErrorKind},
     os::{
+        fd::OwnedFd,
         linux::net::SocketAddrExt as _,
         unix::{
             ffi::OsStrExt as _,
@@ -43,6 +44,13 @@ impl Link {
         let socket = UnixDatagram::unbound()?;
         socket.set_nonblocking(true)?;
         Ok(Self { socket, address, waiting: VecDeque::new(), retry: None, pause: FIRST, told: false })
+    }
+
+    /// A socket that is connected to the same.
+    pub(super) fn another(&self) -> io::Result<OwnedFd> {
+        let socket = UnixDatagram::unbound()?;
+        socket.connect_addr(&self.address)?;
+        Ok(socket.into())
     }
 
     /// When to try again, if something waits.

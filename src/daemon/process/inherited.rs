@@ -216,24 +216,8 @@ impl FileLimit {
     }
 }
 
-/// Takes descriptors that whoever started the supervisor has left open for it, from one number on. No program
-/// that is executed later has them by accident.
-///
-/// # Errors
-/// The first that is not open.
-pub(crate) fn take_descriptors(first: RawFd, count: usize) -> Result<Vec<OwnedFd>, (RawFd, Errno)> {
-    let take = |fd: RawFd| {
-        // SAFETY: fcntl takes any number. By Rust's rules nobody else here has one that this process has not
-        // opened itself, and it has opened nothing yet but 0 to 2.
-        let done = unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
-        Sys::result(done).map_err(|found| (fd, errno(found)))?;
-        // SAFETY: it is open, and as above nobody owns it.
-        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-    };
-    (first..).take(count).map(take).collect()
-}
-
-/// A descriptor that whoever was here before has left.
+/// Takes a descriptor that whoever started the supervisor has left open for it, or whoever was here before. No program that
+/// is executed later has it by accident.
 ///
 /// # Errors
 /// If it is not open.
@@ -241,8 +225,12 @@ pub(crate) fn adopt_descriptor(fd: RawFd) -> Result<OwnedFd, Errno> {
     if fd <= libc::STDERR_FILENO {
         return Err(errno(Sys::EBADF));
     }
-    let taken = take_descriptors(fd, 1).map_err(|(_, errno)| errno)?;
-    taken.into_iter().next().ok_or_else(|| errno(Sys::EBADF))
+    // SAFETY: fcntl takes any number. By Rust's rules nobody else here has one that this process has not
+    // opened itself.
+    let done = unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+    Sys::result(done).map_err(errno)?;
+    // SAFETY: it is open, and as above nobody owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// Those that whoever was here before has left, as far as they are open, but for those that are `taken` already. All

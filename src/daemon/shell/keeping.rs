@@ -3,7 +3,7 @@
 use super::Shell;
 use crate::{
     daemon::{
-        deposit::Deposit,
+        deposit::{Deposit, Way},
         journal::HANDOVER,
         keeper::{Keeper, Manner},
         kept::Kept,
@@ -14,7 +14,14 @@ use crate::{
     },
 };
 use log::{debug, error, info, warn};
-use std::{env, os::unix::process::CommandExt as _, process::Command};
+use std::{
+    env,
+    os::{
+        fd::{AsRawFd as _, RawFd},
+        unix::process::CommandExt as _,
+    },
+    process::Command,
+};
 
 /// How soon another is made.
 const AGAIN: Millis = Millis(1_000);
@@ -23,6 +30,10 @@ const AGAIN: Millis = Millis(1_000);
 #[derive(Debug)]
 pub(super) struct Keeping {
     keeper: Option<Keeper>,
+    /// Whether a service manager has everything, in place of a keeper.
+    stored: bool,
+    /// What a service manager had before, by number.
+    found: Vec<RawFd>,
     /// Whether that is of whoever was here before.
     is_old: bool,
     /// Not before that.
@@ -33,7 +44,13 @@ pub(super) struct Keeping {
 
 impl Keeping {
     pub(super) fn new(before: Option<Keeper>) -> Self {
-        Self { is_old: before.is_some(), keeper: before, earliest: Time(0), told: false }
+        let (stored, found) = (false, Vec::new());
+        Self { is_old: before.is_some(), keeper: before, stored, found, earliest: Time(0), told: false }
+    }
+
+    /// A service manager has those.
+    pub(super) fn found(&mut self, stored: Vec<RawFd>) {
+        self.found = stored;
     }
 
     /// What is kept of it.
@@ -49,9 +66,15 @@ impl Keeping {
 
 impl Shell<'_> {
     fn lacks_keeper(&self) -> bool {
-        let Keeping { keeper, is_old, .. } = &self.keeper;
-        let wanted = !self.options.no_keeper && self.journal.memory().file().is_some();
-        wanted && (keeper.is_none() || *is_old || self.journal.deposit_has_failed())
+        let Keeping { keeper, stored, is_old, .. } = &self.keeper;
+        let is_missing = (keeper.is_none() && !stored) || *is_old || self.journal.deposit_has_failed();
+        // Without workers there is nothing that would go on.
+        is_missing && self.wants_keeper() && self.code.is_none() && !self.children.is_empty()
+    }
+
+    /// Whether anybody could go on with what a keeper has.
+    pub(super) fn wants_keeper(&self) -> bool {
+        !self.options.no_keeper && self.journal.memory().file().is_some()
     }
 
     /// When to see to the keeper.
@@ -70,21 +93,29 @@ impl Shell<'_> {
     // Not part of each turn: it takes room on the stack.
     #[cold]
     #[inline(never)]
-    fn make_keeper(&mut self) {
+    pub(super) fn make_keeper(&mut self) {
         self.keeper.earliest = self.clock.now() + AGAIN;
         let mut deposit = Deposit::of(|put| self.keep(put, false));
         for (client, fd) in self.control.entrust_all() {
             deposit.entrust(client, fd);
         }
+        if self.options.fdstore || self.manager.keeps_descriptors() {
+            match self.store(deposit) {
+                Ok(()) => return,
+                Err(back) => deposit = back,
+            }
+        }
         let manner = Manner { ends_workers: self.options.kill_children_on_exit };
         match Keeper::start(&self.journal.memory(), &mut deposit, manner) {
             Ok(keeper) => {
-                self.journal.deposit_in(Some(deposit));
-                self.journal.keep(&keeper.kept());
-                self.keeper.is_old = false;
+                let kept = keeper.kept();
+                // Before its connection is closed, by which it would know that there is no supervisor.
                 if let Some(before) = self.keeper.keeper.replace(keeper) {
                     before.dismiss();
                 }
+                self.journal.deposit_in(Some(deposit));
+                self.journal.keep(&kept);
+                self.keeper.is_old = false;
                 self.keeper.told = false;
             }
             Err(errno) => {
@@ -97,6 +128,25 @@ impl Shell<'_> {
                 }
             }
         }
+    }
+
+    /// Has the service manager keep everything, if there is one that takes it.
+    fn store(&mut self, mut deposit: Deposit) -> Result<(), Deposit> {
+        let memory = self.journal.memory();
+        let (Some(way), Some(journal)) = (self.manager.way(), memory.file()) else {
+            if !std::mem::replace(&mut self.keeper.told, true) {
+                warn!("--fdstore: there is no service manager (NOTIFY_SOCKET); a keeper is run instead");
+            }
+            return Err(deposit);
+        };
+        if deposit.tell(Way::Manager(way)).is_err() {
+            return Err(deposit);
+        }
+        deposit.put_all(journal.as_raw_fd(), &self.keeper.found);
+        self.keeper.stored = true;
+        self.keeper.found.clear();
+        self.journal.deposit_in(Some(deposit));
+        Ok(())
     }
 
     /// Notes that a process has ended. Answers whether it was the keeper.
@@ -126,7 +176,7 @@ impl Shell<'_> {
 
     /// The service has ended in order: nobody is to take it over.
     pub(super) fn dismiss_keeper(&mut self) {
-        self.journal.deposit_in(None);
+        self.journal.forget_deposit();
         if let Some(keeper) = self.keeper.keeper.take() {
             debug!("the keeper (pid {}) is not needed any more", keeper.pid());
             keeper.dismiss();

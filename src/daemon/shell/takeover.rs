@@ -25,7 +25,7 @@ use crate::{
 };
 use log::{error, info, warn};
 use nix::errno::Errno;
-use std::{collections::BTreeSet, io, process as this};
+use std::{collections::BTreeSet, io, os::fd::RawFd, process as this};
 
 /// How long after the last that is known of them workers may have been made.
 const SLACK: Millis = Millis(5_000);
@@ -47,26 +47,25 @@ pub(crate) struct Takeover {
     pub(crate) version: String,
     /// The supervisor that was killed, if it was.
     pub(crate) killed: Option<Pid>,
-    /// Who has kept everything until now, and waits to be told that we have begun.
-    pub(crate) kept: Option<Benefactor>,
-    /// In what its command line was another.
+    /// What comes of having been started, rather than executed.
+    pub(crate) start: Option<Start>,
+}
+
+/// A start that takes over.
+#[derive(Debug)]
+pub(crate) struct Start {
+    /// The keeper that has had everything until now, and waits to be told that we have begun.
+    pub(crate) benefactor: Option<Benefactor>,
+    /// What the service manager has, by number.
+    pub(crate) stored: Vec<RawFd>,
+    /// In what the command line was another before.
     pub(crate) differences: Differences,
 }
 
 impl Shell<'_> {
-    pub(super) fn take_over(&mut self, before: Takeover) {
-        let Takeover {
-            actions,
-            done,
-            left_out,
-            crash,
-            successor,
-            returned,
-            version,
-            killed,
-            kept: _,
-            differences,
-        } = before;
+    pub(super) fn take_over(&mut self, before: Takeover, differences: Differences) {
+        let Takeover { actions, done, left_out, crash, successor, returned, version, killed, start: _ } =
+            before;
         let spawned = self.adopt_children();
         // They find everybody in their place now.
         process::let_in_all_but(&signals::of_terminals());
@@ -115,6 +114,21 @@ impl Shell<'_> {
         self.leftovers.expect(self.clock.now());
         self.journal.way_back(None);
         self.compact();
+    }
+
+    /// Takes the place of a supervisor that was killed, before anything is done that whoever has had everything until now
+    /// would not know of. Returns what is to be put in force later.
+    pub(super) fn succeed(&mut self, start: Start) -> Differences {
+        let Start { benefactor, stored, differences } = start;
+        self.begins_anew = self.supervisor.life().shutdown().is_some();
+        self.keeper.found(stored);
+        if self.wants_keeper() {
+            self.make_keeper();
+        }
+        if let Some(benefactor) = benefactor {
+            benefactor.begun();
+        }
+        differences
     }
 
     /// Puts in force what the command line says otherwise than the one before.

@@ -3,7 +3,7 @@
 use super::{
     super::{
         kept::{Held, HeldListener, Store},
-        listen::{ListenOptions, Listener, Maker, Mended, Rights},
+        listen::{Address, ListenOptions, Listener, Maker, Mended, Refused, Rights, Taken},
     },
     Bound, Sockets, Unusable, Wanted, address, listen_options, rights,
 };
@@ -11,7 +11,19 @@ use crate::{
     cli::{bind::BindSpec, daemon::Options},
     fsm::{event::EventKind, id::ListenerId, time::Time},
 };
+use log::warn;
 use std::collections::BTreeMap;
+
+/// Takes a socket from workers that have it and no supervisor, and says so.
+pub(super) fn take(address: &Address, options: ListenOptions) -> Result<Listener, Refused> {
+    let Taken { listener, holders } = address.take(options)?;
+    let pids: Vec<String> = holders.iter().map(|holder| holder.pid.to_string()).collect();
+    warn!(
+        "{address} was taken from workers without a supervisor, which serve there, too; `kill {}` ends them",
+        pids.join(" ")
+    );
+    Ok(listener)
+}
 
 impl Sockets {
     /// They are ours for good, whoever had them before.
@@ -106,6 +118,7 @@ impl Sockets {
             handed,
             bound,
             gone,
+            adopts: options.adopt,
             refusal: None,
             sure: false,
             registry,
