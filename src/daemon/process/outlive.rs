@@ -63,12 +63,7 @@ pub(crate) fn arm(memory: &Rc<Memory>, before: Vec<OsString>) {
     };
     let mut arguments: Vec<_> = env::args_os().map(&mut add).collect();
     let ours = OsString::from(format!("{VARIABLE}={}:{}", process::id(), file.as_raw_fd()));
-    let all = env::vars_os().filter(|(name, _)| name != VARIABLE).map(|(mut name, value)| {
-        name.push("=");
-        name.push(value);
-        name
-    });
-    let mut environment: Vec<_> = all.chain([ours]).map(&mut add).collect();
+    let mut environment: Vec<_> = inherited().chain([add(ours)]).collect();
     let mut before: Vec<_> = before.into_iter().map(&mut add).collect();
     before.push(ptr::null());
     arguments.push(ptr::null());
@@ -90,6 +85,21 @@ pub(crate) fn arm(memory: &Rc<Memory>, before: Vec<OsString>) {
         }
         process::abort();
     }));
+}
+
+/// The variables that we were started with, but for ours. They are where the kernel has put them: nobody changes them.
+fn inherited() -> impl Iterator<Item = *const c_char> {
+    unsafe extern "C" {
+        static environ: *const *const c_char;
+    }
+    // SAFETY: the C library's, and nobody else changes it: an array that ends with a null pointer, if there is any.
+    let text = |at| unsafe { environ.as_ref().and_then(|all| ptr::from_ref(all).add(at).read().as_ref()) };
+    let is_ours = |text: &c_char| {
+        // SAFETY: each pointer leads to a string that ends.
+        let text = unsafe { CStr::from_ptr(text) }.to_bytes();
+        text.strip_prefix(VARIABLE.as_bytes()).is_some_and(|value| value.starts_with(b"="))
+    };
+    (0..).map_while(text).filter(move |text| !is_ours(text)).map(ptr::from_ref)
 }
 
 fn next() -> Option<&'static Next> {
