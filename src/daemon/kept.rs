@@ -204,7 +204,9 @@ record! {
     pub struct HeldListener {
         /// Whether a service manager has handed it over, and what it is called.
         pub handed: bool,
-        pub name: Option<String>;
+        pub name: Option<String>,
+        /// Whether O_NONBLOCK is set, as asked for or by a worker.
+        pub nonblocking: Option<bool>;
         pub file: File,
     }
 }

@@ -307,6 +307,11 @@ impl Listener {
         &self.address
     }
 
+    /// Whether O_NONBLOCK was asked for.
+    pub(crate) fn is_to_be_nonblocking(&self) -> bool {
+        self.options.nonblocking
+    }
+
     /// Who has made it.
     pub(crate) fn maker(&self) -> Maker {
         self.maker

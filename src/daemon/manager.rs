@@ -124,13 +124,15 @@ impl Manager {
     }
 
     /// What was told already by whoever was here before follows from how things stand, and the aftermath from what came of
-    /// the last generation.
-    pub(crate) fn take_over(&mut self, supervisor: &Supervisor, last: Option<&Entry>) {
+    /// the last generation. If the process is another, nothing was told of it.
+    pub(crate) fn take_over(&mut self, supervisor: &Supervisor, last: Option<&Entry>, is_another: bool) {
         let Some(talk) = &mut self.0 else { return };
         let life = supervisor.life();
-        talk.ready = life == Life::Up || life.shutdown().is_some();
-        talk.reloading = supervisor.rollout().is_some();
-        talk.stopping = life.shutdown().is_some() || life.is_done();
+        if !is_another {
+            talk.ready = life == Life::Up || life.shutdown().is_some();
+            talk.reloading = supervisor.rollout().is_some();
+            talk.stopping = life.shutdown().is_some() || life.is_done();
+        }
         talk.aftermath = match last.map(|entry| (entry.generation, entry.outcome)) {
             Some((generation, Outcome::RolledBack { .. })) => Aftermath::TakenBack(generation),
             Some((generation, Outcome::Refused { .. })) => Aftermath::Refused(generation),

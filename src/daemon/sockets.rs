@@ -155,9 +155,7 @@ impl Sockets {
 
     /// All that is kept here.
     pub(crate) fn keep(&self, put: &mut dyn FnMut(&Kept)) {
-        self.bound
-            .iter()
-            .for_each(|(listener, bound)| put(&kept(*listener, self.name(*listener), &bound.listener)));
+        self.bound.iter().for_each(|(listener, bound)| put(&kept(*listener, self.name(*listener), bound)));
     }
 
     /// Whether one is bound.
@@ -204,10 +202,11 @@ impl Sockets {
                 if let Some(registry) = &self.registry {
                     watch(registry, &socket);
                 }
+                let bound = Bound { listener: socket, told: None };
                 if let Some(journal) = &self.journal {
-                    journal.keep(&kept(listener, wanted.name.clone(), &socket));
+                    journal.keep(&kept(listener, wanted.name.clone(), &bound));
                 }
-                self.bound.insert(listener, Bound { listener: socket, told: None });
+                self.bound.insert(listener, bound);
                 EventKind::Bound { listener }
             }
             Err(Refused { errno, why }) => {
@@ -289,18 +288,18 @@ impl Sockets {
             return;
         }
         self.sure = true;
-        for (id, Bound { listener, told }) in &mut self.bound {
-            for mended in listener.mend(in_use) {
-                let anew = *told != Some(mended) || mended == Mended::Listens;
-                let level = if anew { level(mended) } else { Level::Debug };
-                log!(level, "{}", what(listener.address(), mended));
-                *told = Some(mended);
+        for (id, bound) in &mut self.bound {
+            for mended in bound.listener.mend(in_use) {
+                let is_news = bound.told != Some(mended);
+                let level = if is_news || mended == Mended::Listens { level(mended) } else { Level::Debug };
+                log!(level, "{}", what(bound.listener.address(), mended));
+                bound.told = Some(mended);
                 if let (Mended::BoundAnew, Some(registry)) = (mended, &self.registry) {
-                    watch(registry, listener);
+                    watch(registry, &bound.listener);
                 }
-                if let (Mended::BoundAnew, Some(journal)) = (mended, &self.journal) {
+                if let (true, Some(journal)) = (is_news || mended == Mended::BoundAnew, &self.journal) {
                     let name = self.wanted.get(id).and_then(|wanted| wanted.name.clone());
-                    journal.keep(&kept(*id, name, listener));
+                    journal.keep(&kept(*id, name, bound));
                 }
             }
         }
@@ -347,10 +346,11 @@ impl Sockets {
 }
 
 /// What is kept of a socket.
-fn kept(listener: ListenerId, name: Option<String>, socket: &Listener) -> Kept {
+fn kept(listener: ListenerId, name: Option<String>, Bound { listener: socket, told }: &Bound) -> Kept {
     let file = File::new(socket.as_fd().as_raw_fd(), socket.identity().unwrap_or_default());
     let handed = socket.maker() == Maker::Other;
-    Kept::Listener { listener, held: HeldListener { handed, name, file } }
+    let nonblocking = socket.is_to_be_nonblocking() || *told == Some(Mended::LeftNonBlocking);
+    Kept::Listener { listener, held: HeldListener { handed, name, nonblocking: Some(nonblocking), file } }
 }
 
 /// Has an event tell when the listening on a socket ends, epoll(7): that is told of any file, whatever else one asks

@@ -307,7 +307,7 @@ fn the_watchdog_leaves_a_healthy_supervisor_alone_and_restarts_one_that_is_stopp
 }
 
 /// What services are locked into by those who take their units seriously; systemd.exec(5).
-const LOCKED_IN: &str = "ExecStart=\nExecStart=/usr/local/bin/einhyrningsins -d /run/app/control -n 4 \
+const LOCKED_IN: &str = "NonBlocking=no\nExecStart=\nExecStart=/usr/local/bin/einhyrningsins -d /run/app/control -n 4 \
     --ack-timeout 3 -- /srv/app/current/server\nProtectSystem=strict\nNoNewPrivileges=yes\nProtectProc=invisible\n\
     ProcSubset=pid\nPrivateDevices=yes\nProtectKernelTunables=yes\nProtectControlGroups=yes\n\
     RestrictNamespaces=yes\nLockPersonality=yes\nMemoryDenyWriteExecute=yes\nRestrictRealtime=yes\n\

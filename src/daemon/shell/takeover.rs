@@ -107,7 +107,7 @@ impl Shell<'_> {
             self.code = Some(code);
         }
         let last = self.releases.history().last().cloned();
-        self.manager.take_over(&self.supervisor, last.as_ref());
+        self.manager.take_over(&self.supervisor, last.as_ref(), killed.is_some());
         if self.supervisor.unseen().next().is_some() {
             self.lookout.expect(self.clock.now());
         }

@@ -12,7 +12,11 @@ use crate::{
     fsm::{event::EventKind, id::ListenerId, time::Time},
 };
 use log::warn;
-use std::collections::BTreeMap;
+use nix::{
+    errno::Errno,
+    fcntl::{FcntlArg, OFlag, fcntl},
+};
+use std::{collections::BTreeMap, os::fd::OwnedFd};
 
 /// Takes a socket from workers that have it and no supervisor, and says so.
 pub(super) fn take(address: &Address, options: ListenOptions) -> Result<Listener, Refused> {
@@ -23,6 +27,11 @@ pub(super) fn take(address: &Address, options: ListenOptions) -> Result<Listener
         pids.join(" ")
     );
     Ok(listener)
+}
+
+fn set_nonblocking(fd: &OwnedFd) -> Result<(), Errno> {
+    let flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL)?);
+    fcntl(fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK)).map(drop)
 }
 
 impl Sockets {
@@ -89,12 +98,16 @@ impl Sockets {
             wanted.insert(listener, (options, name));
         }
         let (mut all, mut gone) = (BTreeMap::new(), Vec::new());
-        for (old, HeldListener { handed, name, file }) in &held.listeners {
+        for (old, HeldListener { handed, name, nonblocking, file }) in &held.listeners {
             let maker = if *handed { Maker::Other } else { Maker::Us };
             let listener = if *handed { Some(old) } else { places.get(old) };
             let is_wanted = listener.and_then(|listener| wanted.remove(listener));
             let (options, name) = is_wanted.unwrap_or((ListenOptions::default(), name.clone()));
             let fd = store.take(file.fd).map_err(missing)?;
+            if *nonblocking == Some(true) {
+                // Whoever has it in common with us may have cleared it, as systemd does at each start.
+                set_nonblocking(&fd).map_err(|errno| missing(errno.desc().to_owned()))?;
+            }
             let socket = Listener::adopt(fd, file.identity(), options, maker).map_err(missing)?;
             let Some(listener) = listener else {
                 gone.push(socket);
