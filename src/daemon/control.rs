@@ -6,12 +6,11 @@
 
 use super::{
     claim::Claim,
-    client::{Client, InFlight, Peer, Purpose},
+    client::{InFlight, Peer, Purpose},
     crowd::{Crowd, Room},
     door::Door,
     journal::Journal,
     kept::Kept,
-    process,
     refused::{Refusal, Sent},
     reserve::{self, can_be_had, is_kept_back},
     token::FIRST_CLIENT,
@@ -23,20 +22,17 @@ use crate::{
     },
     protocol::{Envelope, Operation, ReplyTo, Request, decode},
 };
-use log::{debug, warn};
+use log::debug;
 use mio::{Interest, Registry, Token, event::Event, net::UnixStream};
-use nix::{
-    sys::socket::{getsockopt, sockopt::PeerCredentials},
-    unistd::geteuid,
-};
 use std::{
     collections::BTreeMap,
     io::{self, ErrorKind},
     net::Shutdown,
-    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
     path::Path,
 };
 
+mod admission;
 mod keeping;
 mod reports;
 
@@ -161,7 +157,7 @@ impl Control {
 
     fn put_back(&mut self, now: Time) {
         // Whoever connected before that would be lost with the old listener.
-        self.accept(now);
+        self.accept(now, true);
         self.door.mend(now);
         self.journal.keep(&self.door.kept());
     }
@@ -205,7 +201,9 @@ impl Control {
     }
 
     /// Takes new connections.
-    pub(crate) fn accept(&mut self, now: Time) {
+    ///
+    /// If workers are to report, each is entrusted before anything of it is read: a worker says it once.
+    pub(crate) fn accept(&mut self, now: Time, reports: bool) {
         self.backlog = false;
         self.accept_again = None;
         self.crowd.pass(now);
@@ -216,10 +214,13 @@ impl Control {
             }
             match self.door.accept() {
                 Ok(stream) => {
+                    let entrusted = reports && self.journal.entrust(self.crowd.coming(), stream.as_raw_fd());
                     if is_kept_back(&stream) {
                         self.room = self.crowd.len().clamp(CLIENTS_MIN, CLIENTS_MAX);
                     }
-                    self.admit(stream);
+                    let refused = self.admit(stream, entrusted);
+                    // The keeper may have it, too.
+                    let _ = refused.map(|stream| stream.shutdown(Shutdown::Both));
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -256,32 +257,6 @@ impl Control {
                 return false;
             }
         }
-    }
-
-    fn admit(&mut self, mut stream: UnixStream) {
-        let peer = match getsockopt(&stream, PeerCredentials) {
-            Ok(credentials) => credentials,
-            Err(error) => return warn!("control socket: nobody knows who connected: {error}; refused"),
-        };
-        let mine = geteuid().as_raw();
-        if peer.uid() != 0 && peer.uid() != mine {
-            warn!("control socket: refused process {} of user {}", peer.pid(), peer.uid());
-            let refusal = Envelope::refused(format!(
-                "user {} may not control this supervisor; root and user {mine} may",
-                peer.uid()
-            ));
-            // If the line does not fit into an empty socket buffer, it is not worth waiting for.
-            let _ = io::Write::write(&mut stream, refusal.encode().as_bytes());
-            return;
-        }
-        let id = match self.watch(&mut stream) {
-            Ok(id) => id,
-            Err(error) => return warn!("control socket: a connection cannot be watched: {error}; refused"),
-        };
-        let pid = Pid(u32::try_from(peer.pid()).unwrap_or_default());
-        // Asked now, since by the time it is heard it may have ended: not everybody waits for an answer.
-        let peer = Peer { pid, user: peer.uid(), group: process::group_of(pid) };
-        self.enter(id, Client::new(stream, peer, Purpose::Requests));
     }
 
     /// Sees to it that events of a connection are told of, under a name of its own.

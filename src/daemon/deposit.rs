@@ -273,9 +273,12 @@ pub(crate) fn receive(link: &OwnedFd) -> Result<Message, Errno> {
             Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno),
             Ok(message) => {
-                let attached = message.cmsgs()?.find_map(|control| match control {
-                    ControlMessageOwned::ScmRights(fds) => fds.into_iter().next(),
-                    _ => None,
+                let attached = message.cmsgs()?.find_map(|control| {
+                    if let ControlMessageOwned::ScmRights(fds) = control {
+                        fds.into_iter().next()
+                    } else {
+                        None
+                    }
                 });
                 break (message.bytes, attached);
             }

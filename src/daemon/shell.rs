@@ -207,7 +207,6 @@ impl<'a> Shell<'a> {
             }
         }
         self.start_workers();
-        self.see_to_keeper();
         self.reap(&mut events);
         while self.code.is_none() {
             self.record();
@@ -260,7 +259,7 @@ impl<'a> Shell<'a> {
         }
     }
 
-    fn serve(&mut self, asked: Asked) {
+    pub(super) fn serve(&mut self, asked: Asked) {
         let Asked { client, request, peer, operation } = asked;
         let answer = match operation {
             Operation::Ack { pid } => {

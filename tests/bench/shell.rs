@@ -419,12 +419,26 @@ impl Running {
 
     fn workers(&self) -> io::Result<Vec<u32>> {
         let list = self.proc(&format!("task/{}/children", self.child.id()))?;
-        list.split_whitespace().map(|word| word.parse().map_err(io::Error::other)).collect()
+        let all: io::Result<Vec<u32>> =
+            list.split_whitespace().map(|word| word.parse().map_err(io::Error::other)).collect();
+        Ok(all?.into_iter().filter(|pid| !is_keeper(*pid)).collect())
     }
 
-    /// PSS in MiB.
+    /// The supervisor and its keeper.
+    fn processes(&self) -> io::Result<Vec<u32>> {
+        let own = self.child.id();
+        let list = self.proc(&format!("task/{own}/children"))?;
+        let all = list.split_whitespace().filter_map(|word| word.parse().ok());
+        Ok([own].into_iter().chain(all.filter(|pid| is_keeper(*pid))).collect())
+    }
+
+    /// PSS in MiB, with the keeper.
     fn size(&self) -> io::Result<f64> {
-        Ok(self.number("smaps_rollup", "Pss:")? / 1024.0)
+        let each = |pid: u32| {
+            let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+            number(&text, "Pss:")
+        };
+        Ok(self.processes()?.into_iter().map(each).sum::<io::Result<f64>>()? / 1024.0)
     }
 
     fn wakes(&self) -> io::Result<f64> {
@@ -432,10 +446,7 @@ impl Running {
     }
 
     fn number(&self, file: &str, name: &str) -> io::Result<f64> {
-        let text = self.proc(file)?;
-        let line = text.lines().find_map(|line| line.strip_prefix(name));
-        let word = line.and_then(|rest| rest.split_whitespace().next());
-        word.and_then(|word| word.parse().ok()).ok_or_else(|| io::Error::other(format!("no {name}")))
+        number(&self.proc(file)?, name)
     }
 
     fn connect(&self) -> io::Result<UnixStream> {
@@ -467,4 +478,16 @@ impl Drop for Running {
         }
         let _ = fs::remove_file(&self.socket);
     }
+}
+
+/// The number behind a name, in a file of proc(5).
+fn number(text: &str, name: &str) -> io::Result<f64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    let word = line.and_then(|rest| rest.split_whitespace().next());
+    word.and_then(|word| word.parse().ok()).ok_or_else(|| io::Error::other(format!("no {name}")))
+}
+
+/// Whether a process is the keeper, which is no worker.
+fn is_keeper(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "einhyrn-keeper\n")
 }

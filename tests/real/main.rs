@@ -51,6 +51,7 @@ mod saturated;
 mod scarce;
 mod servers;
 mod setback;
+mod severed;
 mod shared;
 mod shutdown;
 mod smoke;

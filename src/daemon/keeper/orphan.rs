@@ -133,6 +133,9 @@ impl Orphan {
         );
         let Some(listener) = self.door() else { return self.watch_only() };
         let mut visitors = Visitors::new(self.supervisor);
+        for stream in self.unnamed() {
+            visitors.admit(stream);
+        }
         while !self.workers.is_empty() {
             let timeout = visitors.timeout();
             let mut waiting: Vec<PollFd<'_>> = self.workers.values().map(watched).collect();
@@ -159,6 +162,13 @@ impl Orphan {
             }
         }
         info!("the last worker has ended, and there is no supervisor to replace it: the service has ended");
+    }
+
+    /// The connections that were accepted a moment before the end, and of which nothing is noted yet.
+    fn unnamed(&mut self) -> Vec<UnixStream> {
+        let named = self.held.descriptors();
+        let unnamed: Vec<RawFd> = self.store.0.keys().copied().filter(|fd| !named.contains(fd)).collect();
+        unnamed.into_iter().filter_map(|fd| self.store.take(fd).ok().map(UnixStream::from)).collect()
     }
 
     /// Without a control socket nobody can ask.

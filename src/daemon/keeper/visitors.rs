@@ -90,31 +90,34 @@ impl Visitors {
     /// Lets in whoever has come.
     pub(super) fn accept(&mut self, listener: &UnixListener) {
         while let Ok((stream, _)) = listener.accept() {
-            let peer = match getsockopt(&stream, PeerCredentials) {
-                Ok(peer) => peer,
-                Err(errno) => {
-                    warn!("control socket: nobody knows who connected: {}; refused", errno.desc());
-                    continue;
-                }
-            };
-            let (user, mine) = (peer.uid(), geteuid().as_raw());
-            if stream.set_nonblocking(true).is_err() {
-                continue;
-            }
-            let pid = Pid(u32::try_from(peer.pid()).unwrap_or_default());
-            let fd = stream.as_raw_fd();
-            let held = HeldClient { fd, pid, user, group: process::group_of(pid), reports: false };
-            let mut visitor = Visitor { stream, held, state: State::Listened };
-            if user != 0 && user != mine {
-                warn!("control socket: refused process {pid} of user {user}");
-                visitor.say(&Envelope::refused(format!(
-                    "user {user} may not control this service; root and user {mine} may"
-                )));
-                continue;
-            }
-            self.make_room();
-            self.all.push(visitor);
+            self.admit(stream);
         }
+    }
+
+    /// Lets in one that has connected.
+    pub(super) fn admit(&mut self, stream: UnixStream) {
+        let peer = match getsockopt(&stream, PeerCredentials) {
+            Ok(peer) => peer,
+            Err(errno) => {
+                return warn!("control socket: nobody knows who connected: {}; refused", errno.desc());
+            }
+        };
+        let (user, mine) = (peer.uid(), geteuid().as_raw());
+        if stream.set_nonblocking(true).is_err() {
+            return;
+        }
+        let pid = Pid(u32::try_from(peer.pid()).unwrap_or_default());
+        let fd = stream.as_raw_fd();
+        let held = HeldClient { fd, pid, user, group: process::group_of(pid), reports: false };
+        let mut visitor = Visitor { stream, held, state: State::Listened };
+        if user != 0 && user != mine {
+            warn!("control socket: refused process {pid} of user {user}");
+            return visitor.say(&Envelope::refused(format!(
+                "user {user} may not control this service; root and user {mine} may"
+            )));
+        }
+        self.make_room();
+        self.all.push(visitor);
     }
 
     fn make_room(&mut self) {

@@ -26,6 +26,9 @@ use std::{
 /// How soon another is made.
 const AGAIN: Millis = Millis(1_000);
 
+/// When the first is: not while the workers begin, with which it would share the processors.
+const FIRST: Time = Time(20);
+
 /// The keeper, and when to see to it.
 #[derive(Debug)]
 pub(super) struct Keeping {
@@ -45,7 +48,7 @@ pub(super) struct Keeping {
 impl Keeping {
     pub(super) fn new(before: Option<Keeper>) -> Self {
         let (stored, found) = (false, Vec::new());
-        Self { is_old: before.is_some(), keeper: before, stored, found, earliest: Time(0), told: false }
+        Self { is_old: before.is_some(), keeper: before, stored, found, earliest: FIRST, told: false }
     }
 
     /// A service manager has those.

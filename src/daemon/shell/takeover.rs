@@ -5,6 +5,7 @@ use super::Shell;
 use crate::{
     daemon::{
         called::Differences,
+        control::Asked,
         kept::Successor,
         process::{self, Adopted, Begun, Ticket},
         program::spawn_error,
@@ -279,10 +280,24 @@ impl Shell<'_> {
 
     /// Requests of which the machine knows nothing: they were lost on their way to it, or left out.
     fn refuse_the_unknown(&mut self, but: Option<RequestId>) {
-        for (request, _) in self.control.unanswered() {
-            if Some(request) != but && !self.supervisor.waiting().contains_key(&request) {
-                let why = "the supervisor has failed while it was at this, and is there again; nothing is known of it:                            ask for `status` before you ask again";
-                self.tell_client(request, Envelope::refused(why));
+        for (request, client) in self.control.unanswered() {
+            if Some(request) == but || self.supervisor.waiting().contains_key(&request) {
+                continue;
+            }
+            let Some((line, peer)) = self.control.asked(request) else { continue };
+            match decode(&line) {
+                // A worker says it once, and saying it twice does no harm.
+                Ok(Request {
+                    operation: operation @ (Operation::Ack { .. } | Operation::Ping { .. }),
+                    ..
+                }) => {
+                    self.serve(Asked { client, request, peer, operation });
+                }
+                _ => {
+                    let why = "the supervisor has failed while it was at this, and is there again; nothing is known of \
+                               it: ask for `status` before you ask again";
+                    self.tell_client(request, Envelope::refused(why));
+                }
             }
         }
     }

@@ -13,7 +13,7 @@ use crate::{
     },
     fsm::{
         event::{EventKind, ExitStatus},
-        id::Pid,
+        id::{Pid, WorkerId},
         time::Millis,
         worker::PhaseTag,
     },
@@ -99,7 +99,7 @@ impl Shell<'_> {
         let listen = due || self.deaf || !events.is_empty();
         self.reap(events);
         if listen || self.control.has_more() {
-            self.control.accept(now);
+            self.control.accept(now, self.awaits_reports());
         }
         self.take_requests();
         self.take_notifications();
@@ -119,6 +119,13 @@ impl Shell<'_> {
         if self.leftovers.due().is_some_and(|time| time <= now) {
             self.leftovers.look(&self.clock, &self.sockets, &self.children, self.keeper.pid());
         }
+    }
+
+    /// Whether workers are to say that they are ready.
+    fn awaits_reports(&self) -> bool {
+        let (first, last) = (WorkerId(0), WorkerId(u64::MAX));
+        let pending = (PhaseTag::PendingAck, first)..=(PhaseTag::PendingAck, last);
+        self.supervisor.fleet().index().phases.range(pending).next().is_some()
     }
 
     /// Whether there is something to take in that no event will tell of.
@@ -157,7 +164,7 @@ impl Shell<'_> {
             }
             let all = events.iter().count() < EVENTS;
             self.note(events);
-            self.control.accept(self.clock.now());
+            self.control.accept(self.clock.now(), true);
             self.take_requests();
             self.take_notifications();
             if all && !self.has_more() {
