@@ -5,7 +5,10 @@ use super::{
     place::{self, Identity, Place, PlaceError},
 };
 use mio::net::UnixListener;
-use nix::sys::stat::Mode;
+use nix::sys::{
+    socket::{Backlog, listen as listen_on},
+    stat::Mode,
+};
 use std::{
     fmt, io,
     os::{
@@ -33,6 +36,12 @@ impl Claim {
     pub(crate) fn adopt(path: PathBuf, identity: Identity, socket: OwnedFd) -> Self {
         let listener = UnixListener::from_std(net::UnixListener::from(socket));
         Self { place: Place::adopt(path, identity, listener) }
+    }
+
+    /// From here on those who connect are told that it is this process which listens, unix(7).
+    pub(crate) fn listen_anew(&self) {
+        // Fails for no reason that matters: it listens.
+        let _ = listen_on(self.listener(), Backlog::MAXALLOWABLE);
     }
 
     /// What is kept of it.

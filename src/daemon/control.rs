@@ -105,6 +105,8 @@ pub(crate) struct Control {
     inherited: BTreeMap<Pid, ClientId>,
     requests: BTreeMap<RequestId, ClientId>,
     next_request: RequestId,
+    /// What was reported to whoever was here before.
+    reports: Vec<(Peer, Operation)>,
     /// Those that wait before this one are entrusted.
     entrusted: RequestId,
     /// Connections may be waiting that no event will tell of again.
@@ -129,6 +131,7 @@ impl Control {
             inherited: BTreeMap::new(),
             requests: BTreeMap::new(),
             next_request: RequestId(1),
+            reports: Vec::new(),
             entrusted: RequestId(1),
             backlog: false,
             accept_again: None,

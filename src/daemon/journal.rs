@@ -56,6 +56,8 @@ pub(super) mod head {
     /// Where the journal ended at the last crash, how much was done of that, and how often in a row it was so.
     pub(crate) const PLACE: usize = 88;
     pub(crate) const PLACE_DONE: usize = 1176;
+    /// The process of the keeper that was made last.
+    pub(crate) const KEEPER: usize = 1184;
     pub(crate) const TIMES: usize = 96;
     /// What the last crash was: the signal, the address it was about, where the program was, who sent it.
     pub(crate) const SIGNAL: usize = 104;

@@ -4,6 +4,7 @@
 
 use super::{
     deposit::{self, Deposit, Message, Way},
+    journal::{self, head},
     kept::Kept,
     memory::Memory,
     process,
@@ -87,6 +88,8 @@ impl Keeper {
 
 /// The keeper's whole life.
 fn keep(memory: &Rc<Memory>, link: &OwnedFd, end: RawFd, deposit: &Deposit, manner: Manner) -> Infallible {
+    // Whichever was made before is one no more, should both be left.
+    journal::set(memory, head::KEEPER, u64::from(std::process::id()));
     process::call_itself(NAME);
     let supervisor = process::parent();
     let Some(journal) = memory.file().map(|file| file.as_raw_fd()) else { process::leave(1) };

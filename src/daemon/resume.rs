@@ -16,6 +16,7 @@ use super::{
     log,
     manager::Manager,
     notify::Notify,
+    pidfd::PidFd,
     pidfile::Pidfile,
     process::{self, FileLimit, Hangup, Spawner, Waiting},
     recorder::Recorder,
@@ -31,8 +32,10 @@ use crate::{
     fsm::{
         Supervisor,
         action::Action,
+        id::Pid,
         journal::{KEPT, Until, resume},
         text::Record as _,
+        time::Millis,
         trace::Line,
     },
     protocol::words,
@@ -40,11 +43,12 @@ use crate::{
 use ::log::{LevelFilter, error};
 use mio::Poll;
 use std::{
+    collections::BTreeMap,
     env,
     ffi::{OsStr, OsString},
     io::{self, Write as _},
     os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd},
-    path::{Path, PathBuf},
+    path::Path,
     process::ExitCode,
 };
 
@@ -156,7 +160,8 @@ fn found(fd: RawFd) -> Result<Found, String> {
 
 fn refuse(why: &str) -> ExitCode {
     // Nobody is left to tell if standard error is closed.
-    let _ = writeln!(io::stderr(), "{}: the hand-over has failed: {why}", COMMAND_LINE.program);
+    let line = format!("{}: the hand-over has failed: {why}\n", COMMAND_LINE.program);
+    let _ = io::stderr().write_all(line.as_bytes());
     ExitCode::FAILURE
 }
 
@@ -219,6 +224,7 @@ fn read(found: Found) -> Result<Legacy, String> {
         version: writer.version.clone(),
         killed: writer.pid.filter(|pid| pid.0 != std::process::id()),
         start: None,
+        held: BTreeMap::new(),
     };
     Ok(Legacy {
         supervisor: resumed.supervisor,
@@ -243,6 +249,31 @@ impl Legacy {
             self.takeover.returned = None;
         }
     }
+}
+
+/// How long after the last that is known of them workers may have been made.
+const SLACK: Millis = Millis(5_000);
+
+/// The workers of a supervisor that was killed, as far as they are there.
+///
+/// # Errors
+/// If one of them cannot be held: nobody would know of its end, and it is not to be started twice.
+fn hold_workers(
+    supervisor: &Supervisor,
+    clock: &Monotonic,
+    journal: &Journal,
+) -> Result<BTreeMap<Pid, PidFd>, String> {
+    // One that was begun after that was begun right after it.
+    let last = supervisor.clock().outside(supervisor.now());
+    let before = clock.since_boot(last + SLACK);
+    let hold = |pid| match process::held(pid, before) {
+        Ok(held) => held.map(|held| Ok((pid, held))),
+        Err(errno) => Some(Err(format!(
+            "pid {pid}, which is a worker, cannot be held: {}; a descriptor is needed for each (`ulimit -Hn`)",
+            errno.desc()
+        ))),
+    };
+    process::begun(&journal.memory(), STARTS_AT).into_iter().filter_map(hold).collect()
 }
 
 #[inline(never)]
@@ -280,6 +311,9 @@ fn assemble(
     let (path, file) = held.door.clone().ok_or("there is no control socket")?;
     let socket = store.take(file.fd).map_err(|why| format!("control socket: {why}"))?;
     let claim = Claim::adopt(path.text().into(), file.identity(), socket);
+    if takeover.killed.is_some() {
+        claim.listen_anew();
+    }
     let mut control = Control::new(claim, registry()?, journal.clone()).map_err(failed("control socket"))?;
     control.take_over(&held, &mut store)?;
     let notify = match held.notify {
@@ -300,9 +334,18 @@ fn assemble(
     if let Some(missing) = supervisor.pinned().iter().find(|generation| !releases.has(**generation)) {
         return Err(format!("the program of generation {missing} is not there"));
     }
-    let lockfile = held.lockfile.map(|fd| store.take(fd)).transpose()?.map(Lockfile::adopt);
+    if takeover.killed.is_some() {
+        takeover.held = hold_workers(&supervisor, &clock, &journal)?;
+    }
+    let mut lockfile = held.lockfile.map(|fd| store.take(fd)).transpose()?.map(Lockfile::adopt);
+    if before.lockfile != options.lockfile {
+        lockfile = options.lockfile.as_deref().map(Lockfile::lock).transpose()?;
+    }
     let pidfile = held.pidfile.clone().map(|(path, file)| store.take(file.fd).map(|fd| (path, file, fd)));
     let pidfile = pidfile.transpose()?;
+    // The number in it is another's.
+    let anew = takeover.killed.is_some().then(|| options.pidfile.as_deref().map(Pidfile::write)).flatten();
+    let anew = anew.transpose()?;
     let keeper = held.keeper.and_then(|(pid, fd)| Some(Keeper::adopt(pid, store.take(fd).ok()?)));
     let recorder = options.trace.as_deref().and_then(|path| {
         let opened = Recorder::reopen(path, takeover.crash.is_some() || takeover.killed.is_some());
@@ -333,17 +376,15 @@ fn assemble(
     let mut shell = Shell::new(parts).map(Box::new).map_err(failed("signals cannot be caught"))?;
     // Nothing can fail any more, and the files are ours.
     shell.settle();
-    if let Some((path, file, fd)) = pidfile {
-        let path = PathBuf::from(path.text());
-        let mut pidfile = Pidfile::adopt(path.clone(), file.identity(), fd);
-        if takeover.killed.is_some() {
-            // The number in it is another's.
-            match Pidfile::write(&path).and_then(Pidfile::published) {
-                Ok(anew) => pidfile = anew,
-                Err(why) => error!("{why}"),
-            }
+    let pidfile = pidfile.map(|(path, file, fd)| Pidfile::adopt(path.text().into(), file.identity(), fd));
+    if takeover.killed.is_none() {
+        pidfile.into_iter().for_each(|pidfile| shell.keep_pidfile(pidfile));
+    } else if let Some(anew) = anew {
+        // In the place of the one before, if that is the same.
+        match anew.published() {
+            Ok(anew) => shell.keep_pidfile(anew),
+            Err(why) => error!("{why}"),
         }
-        shell.keep_pidfile(pidfile);
     }
     Ok((shell, takeover))
 }

@@ -21,7 +21,8 @@ static TAKEN: Mutex<BTreeSet<RawFd>> = Mutex::new(BTreeSet::new());
 
 /// The environment of this process.
 pub(super) fn environment() -> Environment<impl Fn(&str) -> Option<OsString>> {
-    Environment { variable: |name: &str| env::var_os(name), parent: parent_id() }
+    let is_there = |pid| Path::new(&format!("/proc/{pid}")).exists();
+    Environment { variable: |name: &str| env::var_os(name), parent: parent_id(), is_there }
 }
 
 /// What the supervisor wrote into the environment, read through a function so that tests need not
@@ -29,12 +30,16 @@ pub(super) fn environment() -> Environment<impl Fn(&str) -> Option<OsString>> {
 pub(super) struct Environment<L> {
     variable: L,
     parent: u32,
+    /// Whether there is a process of that number.
+    is_there: fn(u32) -> bool,
 }
 
 impl<L: Fn(&str) -> Option<OsString>> Environment<L> {
     pub(super) fn supervised(&self) -> Result<(), Error> {
         let supervisor = (self.variable)("EINHORN_MASTER_PID");
-        if supervisor.as_deref().and_then(number::<u32>) == Some(self.parent) {
+        let pid = supervisor.as_deref().and_then(number::<u32>);
+        // One that was killed since it has made this process is taken over from, and with it this process.
+        if pid.is_some_and(|pid| pid == self.parent || !(self.is_there)(pid)) {
             return Ok(());
         }
         Err(Error::NotSupervised { supervisor, parent: self.parent })
@@ -125,12 +130,15 @@ mod tests {
                 pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value))
             },
             parent: 41,
+            is_there: |pid| pid != 43,
         }
     }
 
     #[test]
     fn only_the_child_of_the_named_supervisor_is_supervised() {
         assert!(given(&[("EINHORN_MASTER_PID", "41")]).supervised().is_ok());
+        // Gone since.
+        assert!(given(&[("EINHORN_MASTER_PID", "43")]).supervised().is_ok());
         for other in ["42", "", "4 1", "-41", "x"] {
             assert!(given(&[("EINHORN_MASTER_PID", other)]).supervised().is_err(), "{other:?}");
         }

@@ -32,6 +32,7 @@ pub(crate) fn is_free(path: &Path) -> bool {
 /// Waits until a supervisor that was killed is gone.
 #[track_caller]
 pub(crate) fn kill_supervisor(supervisor: &mut Supervisor) {
+    supervisor.await_keeper();
     supervisor.signal(Signal::SIGKILL);
     supervisor.eventually("it is gone", |me| me.has_exited().then_some(()));
 }

@@ -117,8 +117,14 @@ impl Supervisor {
         Self { child, folder, args, exited: None }
     }
 
-    /// Ends it by KILL, which leaves everything as it is.
+    /// Ends it by KILL, which leaves everything as it is, once somebody has that.
     pub(crate) fn kill(&mut self) {
+        self.await_keeper();
+        self.kill_at_once();
+    }
+
+    /// The same whatever there is.
+    pub(crate) fn kill_at_once(&mut self) {
         self.signal(Signal::SIGKILL);
         self.exited = Some(self.child.wait().expect("it can be waited for"));
     }
@@ -133,6 +139,14 @@ impl Supervisor {
         self.args = args.iter().map(|arg| arg.as_ref().to_owned()).collect();
         self.child = command(&self.folder, &self.args).spawn().expect("the supervisor can be started");
         self.exited = None;
+    }
+
+    /// Waits until it has a keeper, unless it is to have none.
+    #[track_caller]
+    pub(crate) fn await_keeper(&mut self) {
+        if !self.args.iter().any(|arg| arg == "--no-keeper") {
+            self.keeper();
+        }
     }
 
     /// The keeper, as long as there is a supervisor.

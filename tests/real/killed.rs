@@ -4,7 +4,9 @@
 
 use crate::{
     endurance::{PLAN, alone, await_answers, rounds, start},
-    harness::{Connection, Folder, Supervisor, eventually, is_alive, is_ok, number, raw, text, workers_of},
+    harness::{
+        CLIENT, Connection, Folder, Supervisor, eventually, is_alive, is_ok, number, raw, text, workers_of,
+    },
     load::{Load, get},
     probe::own_address,
     tools::{command, descriptors, quiet, refusal, sleepers},
@@ -78,10 +80,9 @@ fn killed_again_and_again_under_load_it_loses_no_request_no_worker_and_no_comman
 }
 
 #[test]
-fn while_nobody_supervises_the_keeper_says_so_and_leaves_reports_for_whoever_comes() {
+fn while_nobody_supervises_the_keeper_says_so() {
     let mut supervisor = Supervisor::start(&["-n", "2", "-m", "sleep", "600"]);
-    let pids =
-        supervisor.eventually("two are started", |me| Some(me.children()).filter(|pids| pids.len() == 2));
+    supervisor.eventually("two are started", |me| (me.children().len() == 2).then_some(()));
     let keeper = supervisor.keeper();
     let dead = supervisor.pid();
     supervisor.kill();
@@ -96,19 +97,79 @@ fn while_nobody_supervises_the_keeper_says_so_and_leaves_reports_for_whoever_com
     assert_eq!(out.status.code(), Some(1));
     let nonsense = supervisor.request("nonsense").expect("an answer");
     assert!(!is_ok(&nonsense[0]));
-    // A worker reports.
-    let mut report = Connection::open(&supervisor.socket()).expect("a connection");
-    report.send(&format!(r#"{{"command":"worker:ack","pid":{}}}"#, pids[0])).expect("it is sent");
-    // By the next answer it was looked at.
-    refusal(&supervisor, &["status"]);
     assert!(is_alive(keeper));
     supervisor.start_again();
-    let answer = report.line().expect("an answer");
-    // It is not the worker's own word, and refused by who knows that.
-    assert!(text(&answer, "message").contains("cannot speak for worker"), "{answer:?}");
     taken_over(&mut supervisor);
     eventually("the old keeper has gone", || (!is_alive(keeper)).then_some(()));
     assert_ne!(supervisor.keeper(), keeper);
+}
+
+#[test]
+fn what_workers_report_meanwhile_is_noted_for_whoever_comes() {
+    let folder = Folder::new();
+    let (go, done) = (folder.join("go"), folder.join("done."));
+    let worker = folder.script(
+        "worker",
+        &format!(
+            "#!/bin/sh\nwhile [ ! -e {} ]; do sleep 0.02; done\n\
+             {CLIENT} -d \"$EINHORN_SOCK_PATH\" worker:ack $$ >/dev/null && : >{}$$ && exec sleep 600\n",
+            go.display(),
+            done.display()
+        ),
+    );
+    let mut supervisor = Supervisor::start_in(folder, &["-n", "2", "-m", "--", &worker], |_| {});
+    let pids =
+        supervisor.eventually("two are started", |me| Some(me.children()).filter(|pids| pids.len() == 2));
+    supervisor.keeper();
+    supervisor.kill();
+    supervisor.await_log("is gone, and 2 workers serve on");
+    fs::write(&go, "").expect("a file can be written");
+    let reported = |pid: &u32| fs::exists(format!("{}{pid}", done.display())).unwrap_or(false);
+    eventually("both have reported, and were answered", || pids.iter().all(reported).then_some(()));
+    supervisor.start_again();
+    assert_eq!(supervisor.await_healthy(2), pids);
+}
+
+#[test]
+fn the_files_of_another_command_line_are_made_and_those_of_the_one_before_are_gone() {
+    let folder = Folder::new();
+    let file = |name: &str| folder.join(name).display().to_string();
+    let (one, two, lock) = (file("one"), file("two"), file("lock"));
+    let (mut supervisor, pids) = sleepers(1, &["-e", &one]);
+    supervisor.keeper();
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    killed(&mut supervisor);
+    taken_over(&mut supervisor);
+    assert_eq!(read(&one), format!("{}\n", supervisor.pid()));
+    supervisor.kill();
+    supervisor.start_again_as(&["--ack-after", "0", "-e", &two, "-f", &lock, "sleep", "600"]);
+    taken_over(&mut supervisor);
+    assert_eq!(read(&two), format!("{}\n", supervisor.pid()));
+    assert!(!fs::exists(&one).expect("the folder is there"));
+    let mut other = Supervisor::start(&["-f", &lock, "sleep", "600"]);
+    assert_eq!(other.await_exit(), 1);
+    assert!(other.log().contains("holds the lock"), "{}", other.log());
+    assert_eq!(supervisor.healthy().len(), pids.len());
+    // One that is held by another is a reason not to take over.
+    supervisor.kill();
+    let held = file("held");
+    let mut holder = Supervisor::start(&["-f", &held, "sleep", "600"]);
+    holder.await_healthy(1);
+    supervisor.start_again_as(&["--ack-after", "0", "-f", &held, "sleep", "600"]);
+    assert_eq!(supervisor.await_exit(), 1);
+    supervisor.start_again_as(&["--ack-after", "0", "sleep", "600"]);
+    supervisor.await_healthy(1);
+}
+
+#[test]
+fn whoever_waits_for_the_end_waits_for_that_of_the_one_that_has_taken_over() {
+    let (mut supervisor, _) = sleepers(1, &[]);
+    supervisor.keeper();
+    killed(&mut supervisor);
+    supervisor.await_healthy(1);
+    let said = supervisor.ctl_ok(&["die", "--wait"]);
+    assert!(said.contains(&format!("pid {}", supervisor.pid())), "{said}");
+    assert_eq!(supervisor.await_exit(), 0);
 }
 
 #[test]
@@ -222,7 +283,7 @@ fn where_both_are_killed_the_next_start_names_who_has_the_port() {
     let keeper = supervisor.keeper();
     supervisor.signal(Signal::SIGSTOP);
     kill(raw(keeper), Signal::SIGKILL).expect("it is there");
-    supervisor.kill();
+    supervisor.kill_at_once();
     supervisor.start_again();
     assert_eq!(supervisor.await_exit(), 1);
     let log = supervisor.log();

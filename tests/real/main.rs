@@ -10,6 +10,7 @@
 )]
 
 mod another;
+mod bereft;
 mod client;
 mod control;
 mod conventions;

@@ -214,6 +214,7 @@ pub(crate) fn descriptors(pid: u32) -> BTreeMap<String, usize> {
 #[track_caller]
 pub(crate) fn quiet(supervisor: &mut Supervisor) -> BTreeMap<String, usize> {
     let socket = supervisor.socket().display().to_string();
+    supervisor.await_keeper();
     supervisor.eventually("nobody is connected, and it is idle", |me| {
         (connected(&socket) == 0 && state(me.pid())? == "S").then_some(())
     });

@@ -9,12 +9,12 @@ use super::{
 };
 use crate::{
     fsm::id::{ClientId, RequestId},
-    protocol::{Request, decode},
+    protocol::{Operation, Request, decode},
 };
 use log::debug;
 use mio::net::UnixStream;
 use std::{
-    io,
+    io, mem,
     os::{
         fd::{AsRawFd as _, RawFd},
         unix::net,
@@ -79,7 +79,14 @@ impl Control {
     pub(crate) fn take_over(&mut self, held: &Held, store: &mut Store) -> Result<(), String> {
         for (id, client) in &held.clients {
             // The machine is told of those that are gone.
-            let Ok(stream) = store.take(client.fd) else { continue };
+            let Ok(stream) = store.take(client.fd) else {
+                let peer = Peer { pid: client.pid, user: client.user, group: client.group };
+                let lines = held.requests.values().filter(|(of, _)| of == id);
+                let reports = lines.filter_map(|(_, line)| decode(line).ok()).map(|asked| asked.operation);
+                self.reports
+                    .extend(reports.filter(|it| it.reported().is_some()).map(|report| (peer, report)));
+                continue;
+            };
             if held.cut.contains(id) || held.doubtful.is_some_and(|(_, client)| client == *id) {
                 debug!("control socket: client {id} is let go, since something of it was lost");
                 continue;
@@ -108,6 +115,11 @@ impl Control {
         // Somebody may have connected meanwhile.
         self.backlog = true;
         Ok(())
+    }
+
+    /// What was reported by those who have no connection any more, and of which nobody knows whether it was heard.
+    pub(crate) fn take_reports(&mut self) -> Vec<(Peer, Operation)> {
+        mem::take(&mut self.reports)
     }
 
     /// Sees to it that those who wait have their answer also if the supervisor is killed.

@@ -3,9 +3,10 @@
 
 use super::{
     super::{
+        clock::monotonic,
         deposit,
         journal::{self, Journal, STARTS_AT},
-        kept::{Held, Kept, Store},
+        kept::{Bytes, Held, Kept, Store},
         memory::Memory,
         pidfd::PidFd,
         place::{Identity, Place},
@@ -16,7 +17,7 @@ use super::{
 };
 use crate::{
     fsm::{
-        id::{ClientId, Pid},
+        id::{ClientId, Pid, RequestId},
         journal::KEPT,
     },
     protocol::words,
@@ -32,6 +33,7 @@ use nix::{
     },
 };
 use std::{
+    cell::Cell,
     collections::BTreeMap,
     convert::Infallible,
     ffi::OsStr,
@@ -43,6 +45,7 @@ use std::{
     },
     path::{Path, PathBuf},
     rc::Rc,
+    time::Duration,
 };
 
 /// What a new start says to whoever listens on its control socket, as the whole of a request.
@@ -52,6 +55,10 @@ pub(crate) const TAKE_OVER: &str = "{\"command\":\"take-over\"}";
 /// the kernel has told them.
 const END_AT_LAST: u16 = 10_000;
 
+/// For how long after a new supervisor has ended another keeper of its may show, and how often to look, in milliseconds.
+const UNSURE: Duration = Duration::from_secs(2);
+const DOUBT: u8 = 10;
+
 /// Nobody supervises.
 struct Orphan {
     memory: Rc<Memory>,
@@ -60,6 +67,8 @@ struct Orphan {
     workers: BTreeMap<Pid, PidFd>,
     supervisor: Pid,
     signals: Option<SignalFd>,
+    /// Until when another keeper may show that somebody has made who is gone.
+    doubtful_until: Cell<Option<Duration>>,
 }
 
 /// Sees to what is there until somebody takes over, or nothing is left.
@@ -82,10 +91,12 @@ pub(super) fn serve(memory: &Rc<Memory>, store: Store, supervisor: Pid, manner: 
         error!("the supervisor (pid {supervisor}) is gone, and nobody can take over from it: {why}");
         Held::default()
     });
-    let hold = |pid| Some((pid, process::held(pid, u64::MAX)?));
+    let hold = |pid| Some((pid, process::held(pid, u64::MAX).ok()??));
     let workers = process::begun(memory, STARTS_AT).into_iter().filter_map(hold).collect();
     let signals = SignalFd::with_flags(&orders, flags).ok();
-    let mut orphan = Orphan { memory: memory.clone(), held, store, workers, supervisor, signals };
+    let doubtful_until = Cell::new(None);
+    let memory = memory.clone();
+    let mut orphan = Orphan { memory, held, store, workers, supervisor, signals, doubtful_until };
     if manner.ends_workers {
         orphan.end_workers();
     } else {
@@ -137,7 +148,11 @@ impl Orphan {
             visitors.admit(stream);
         }
         while !self.workers.is_empty() {
-            let timeout = visitors.timeout();
+            if self.is_replaced() {
+                // A new supervisor had made another, and has ended before it could say so. That one has everything.
+                process::leave(0);
+            }
+            let timeout = if self.is_sure() { visitors.timeout() } else { PollTimeout::from(DOUBT) };
             let mut waiting: Vec<PollFd<'_>> = self.workers.values().map(watched).collect();
             waiting
                 .extend(self.signals.as_ref().map(|signals| PollFd::new(signals.as_fd(), PollFlags::POLLIN)));
@@ -181,6 +196,16 @@ impl Orphan {
         }
     }
 
+    /// Whether another keeper was made since.
+    fn is_replaced(&self) -> bool {
+        journal::word(&self.memory, journal::head::KEEPER) != u64::from(std::process::id())
+    }
+
+    /// Whether none can show any more.
+    fn is_sure(&self) -> bool {
+        self.doubtful_until.get().is_none_or(|until| until < monotonic())
+    }
+
     fn serving(&self) -> String {
         let count = self.workers.len();
         let workers = words::count(u32::try_from(count).unwrap_or(u32::MAX), "worker");
@@ -210,10 +235,27 @@ impl Orphan {
             // That would be forgotten when something is written behind it.
             journal.keep(&Kept::Cut { client, cut: true });
         }
-        let mut noted = Vec::new();
-        for (number, held) in (self.held.next.0..).zip(visitors.parked()) {
+        // The numbers of those that are not here may be others' by now.
+        for (client, held) in &self.held.clients {
+            if !self.store.0.contains_key(&held.fd) {
+                journal.keep(&Kept::Left { client: *client });
+            }
+        }
+        let (mut noted, mut client) = (Vec::new(), self.held.next.0);
+        for held in visitors.parked() {
             noted.push(held.fd);
-            journal.keep(&Kept::Client { client: ClientId(number), held });
+            journal.keep(&Kept::Client { client: ClientId(client), held });
+            client = client.saturating_add(1);
+        }
+        for (number, (held, line)) in (self.held.next.1..).zip(visitors.reports()) {
+            let id = ClientId(client);
+            journal.keep(&Kept::Client { client: id, held: held.clone() });
+            journal.keep(&Kept::Request {
+                request: RequestId(number),
+                client: id,
+                line: Bytes(line.clone()),
+            });
+            client = client.saturating_add(1);
         }
         noted
     }
@@ -242,6 +284,7 @@ impl Orphan {
         if !begun {
             warn!("a new supervisor has ended before it had taken over");
             visitors.dismiss(stream);
+            self.doubtful_until.set(Some(monotonic() + UNSURE));
         }
         begun
     }

@@ -1,6 +1,7 @@
 //! Who comes to the control socket while nobody supervises.
 //!
-//! What is said is looked at and left where it is, unless it is answered here: a supervisor that comes finds it.
+//! What is said is looked at and left where it is, unless it is answered here: a supervisor that comes finds it. What
+//! workers report is answered and noted.
 
 use super::{
     super::{clock::monotonic, kept::HeldClient, process},
@@ -29,6 +30,7 @@ use std::{
 /// How many may be there. The one that came first makes room for the next, unless it waits for a supervisor.
 const MOST: usize = 64;
 const MOST_PARKED: usize = 1_000;
+const MOST_REPORTS: usize = 20_000;
 
 /// How much of a line is looked at. What asks for something that is answered here is shorter.
 const LOOKED_AT: usize = 16 * 1024;
@@ -63,16 +65,27 @@ pub(super) enum Asked {
     TakeOver(UnixStream),
 }
 
+/// What was said that is not just answered.
+enum Said {
+    Asked(Asked),
+    /// A worker's report, for whoever takes over.
+    Report(Vec<u8>),
+}
+
+/// What a worker is told that has reported.
+const NOTED: &str = "noted for the next supervisor, since nobody supervises now";
+
 /// All of them.
 pub(super) struct Visitors {
     all: Vec<Visitor>,
+    reports: Vec<(HeldClient, Vec<u8>)>,
     supervisor: Pid,
     since: Duration,
 }
 
 impl Visitors {
     pub(super) fn new(supervisor: Pid) -> Self {
-        Self { all: Vec::new(), supervisor, since: monotonic() }
+        Self { all: Vec::new(), reports: Vec::new(), supervisor, since: monotonic() }
     }
 
     /// How long to wait at most for the next word of anybody.
@@ -147,13 +160,28 @@ impl Visitors {
         );
         let mut asked = None;
         for visitor in &mut self.all {
-            asked = visitor.look(&hint);
-            if asked.is_some() {
-                break;
+            match visitor.look(&hint) {
+                None => {}
+                Some(Said::Report(line)) if self.reports.len() < MOST_REPORTS => {
+                    // Whoever takes over has no connection for it any more.
+                    self.reports.push((HeldClient { fd: -1, ..visitor.held.clone() }, line));
+                }
+                Some(Said::Report(_)) => {
+                    warn!("process {} has reported, and too many have", visitor.held.pid)
+                }
+                Some(Said::Asked(what)) => {
+                    asked = Some(what);
+                    break;
+                }
             }
         }
         self.all.retain(|visitor| visitor.state != State::Gone);
         asked
+    }
+
+    /// What workers have reported, and who has done so.
+    pub(super) fn reports(&self) -> &[(HeldClient, Vec<u8>)] {
+        &self.reports
     }
 
     /// Those who wait for a supervisor.
@@ -170,7 +198,7 @@ impl Visitors {
 
 impl Visitor {
     /// Looks at what it has said, and answers that if it can be answered.
-    fn look(&mut self, hint: &str) -> Option<Asked> {
+    fn look(&mut self, hint: &str) -> Option<Said> {
         let looks = match self.state {
             State::Listened => 0,
             State::Begun(looks) => looks,
@@ -204,16 +232,21 @@ impl Visitor {
         let line = text.get(..end).unwrap_or_default();
         if line == TAKE_OVER.as_bytes() {
             self.consume(end.saturating_add(1));
-            return self.stream.try_clone().ok().map(Asked::TakeOver);
+            return self.stream.try_clone().ok().map(|stream| Said::Asked(Asked::TakeOver(stream)));
         }
         let reply_to = match decode(line) {
-            Ok(Request { operation: Operation::Ack { .. } | Operation::Ping { .. }, .. }) => {
-                self.state = State::Parked;
-                return None;
+            Ok(Request {
+                reply_to,
+                operation: operation @ (Operation::Ack { .. } | Operation::Ping { .. }),
+            }) => {
+                let report = matches!(operation, Operation::Ack { .. }).then(|| line.to_vec());
+                self.consume(end.saturating_add(1));
+                self.say(&Envelope::done(NOTED).answering(reply_to));
+                return report.map(Said::Report);
             }
             Ok(Request { operation: Operation::Machine(Command::Die { .. }), .. }) => {
                 self.state = State::Parked;
-                return Some(Asked::Stop);
+                return Some(Said::Asked(Asked::Stop));
             }
             Ok(Request { reply_to, .. }) => reply_to,
             Err(refusal) => refusal.reply_to,

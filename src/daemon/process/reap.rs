@@ -117,10 +117,8 @@ impl Adopted {
         Ok(Self(poll))
     }
 
-    /// Holds a worker, if the process with its number is that: it is there since before then, in milliseconds since the
-    /// machine was started.
-    pub(crate) fn hold(&self, pid: Pid, ticket: &mut Ticket, before: u64) {
-        let Some(held) = held(pid, before) else { return };
+    /// Holds a worker.
+    pub(crate) fn hold(&self, pid: Pid, held: PidFd, ticket: &mut Ticket) {
         let token = Token(usize::try_from(pid.0).unwrap_or(usize::MAX));
         let fd = held.as_fd().as_raw_fd();
         let watched = self.0.registry().register(&mut SourceFd(&fd), token, Interest::READABLE);
@@ -156,11 +154,23 @@ impl Adopted {
 
 /// A process that is no child of ours, if one has that number and was there before then, in milliseconds since the machine
 /// was started.
-pub(crate) fn held(pid: Pid, before: u64) -> Option<PidFd> {
-    let held = PidFd::open(pid).ok()?;
+///
+/// # Errors
+/// If it may be there, and cannot be held.
+pub(crate) fn held(pid: Pid, before: u64) -> Result<Option<PidFd>, Sys> {
+    let held = match PidFd::open(pid) {
+        Err(Sys::ESRCH) => return Ok(None),
+        opened => opened?,
+    };
     // By now it is held: what is read is about this one, or it has ended.
-    let began = facts::started(pid)?;
-    (began <= before && !held.has_ended()).then_some(held)
+    if held.has_ended() {
+        return Ok(None);
+    }
+    match facts::started(pid) {
+        Some(began) => Ok((began <= before).then_some(held)),
+        None if held.has_ended() => Ok(None),
+        None => Err(Sys::EACCES),
+    }
 }
 
 /// The workers that are stopped, as by SIGSTOP or by a terminal.

@@ -7,6 +7,7 @@ use crate::{
         journal::HANDOVER,
         keeper::{Keeper, Manner},
         kept::Kept,
+        succession::Benefactor,
     },
     fsm::{
         id::Pid,
@@ -27,7 +28,7 @@ use std::{
 const AGAIN: Millis = Millis(1_000);
 
 /// When the first is: not while the workers begin, with which it would share the processors.
-const FIRST: Time = Time(20);
+const FIRST: Time = Time(5);
 
 /// The keeper, and when to see to it.
 #[derive(Debug)]
@@ -37,6 +38,8 @@ pub(super) struct Keeping {
     stored: bool,
     /// What a service manager had before, by number.
     found: Vec<RawFd>,
+    /// The keeper from before, which has everything as it was until it is told that it is not needed.
+    benefactor: Option<Benefactor>,
     /// Whether that is of whoever was here before.
     is_old: bool,
     /// Not before that.
@@ -47,13 +50,28 @@ pub(super) struct Keeping {
 
 impl Keeping {
     pub(super) fn new(before: Option<Keeper>) -> Self {
-        let (stored, found) = (false, Vec::new());
-        Self { is_old: before.is_some(), keeper: before, stored, found, earliest: FIRST, told: false }
+        let (stored, found, benefactor) = (false, Vec::new(), None);
+        Self {
+            is_old: before.is_some(),
+            keeper: before,
+            stored,
+            found,
+            benefactor,
+            earliest: FIRST,
+            told: false,
+        }
     }
 
-    /// A service manager has those.
-    pub(super) fn found(&mut self, stored: Vec<RawFd>) {
-        self.found = stored;
+    /// A service manager has those, or a keeper from before has all, until there is another.
+    pub(super) fn found(&mut self, stored: Vec<RawFd>, benefactor: Option<Benefactor>) {
+        (self.found, self.benefactor) = (stored, benefactor);
+    }
+
+    /// Everything is with somebody who is told of every change.
+    fn is_in_place(&mut self) {
+        if let Some(benefactor) = self.benefactor.take() {
+            benefactor.begun();
+        }
     }
 
     /// What is kept of it.
@@ -98,6 +116,9 @@ impl Shell<'_> {
     #[inline(never)]
     pub(super) fn make_keeper(&mut self) {
         self.keeper.earliest = self.clock.now() + AGAIN;
+        if !self.wants_keeper() {
+            return self.keeper.is_in_place();
+        }
         let mut deposit = Deposit::of(|put| self.keep(put, false));
         for (client, fd) in self.control.entrust_all() {
             deposit.entrust(client, fd);
@@ -120,6 +141,7 @@ impl Shell<'_> {
                 self.journal.keep(&kept);
                 self.keeper.is_old = false;
                 self.keeper.told = false;
+                self.keeper.is_in_place();
             }
             Err(errno) => {
                 if !std::mem::replace(&mut self.keeper.told, true) {
@@ -149,6 +171,7 @@ impl Shell<'_> {
         self.keeper.stored = true;
         self.keeper.found.clear();
         self.journal.deposit_in(Some(deposit));
+        self.keeper.is_in_place();
         Ok(())
     }
 

@@ -7,6 +7,7 @@ use crate::{
         called::Differences,
         control::Asked,
         kept::Successor,
+        pidfd::PidFd,
         process::{self, Adopted, Begun, Ticket},
         program::spawn_error,
         signals,
@@ -19,17 +20,18 @@ use crate::{
         id::{ClientId, Pid, RequestId},
         life::Life,
         signal::Signal,
-        time::Millis,
         worker::Phase,
     },
     protocol::{Envelope, Operation, Request, decode, history::Asker},
 };
 use log::{error, info, warn};
 use nix::errno::Errno;
-use std::{collections::BTreeSet, io, os::fd::RawFd, process as this};
-
-/// How long after the last that is known of them workers may have been made.
-const SLACK: Millis = Millis(5_000);
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    os::fd::RawFd,
+    process as this,
+};
 
 /// What whoever was here before has left, beside what the rooms have taken over.
 #[derive(Debug)]
@@ -48,6 +50,8 @@ pub(crate) struct Takeover {
     pub(crate) version: String,
     /// The supervisor that was killed, if it was.
     pub(crate) killed: Option<Pid>,
+    /// The workers that are there and no children of ours.
+    pub(crate) held: BTreeMap<Pid, PidFd>,
     /// What comes of having been started, rather than executed.
     pub(crate) start: Option<Start>,
 }
@@ -65,9 +69,9 @@ pub(crate) struct Start {
 
 impl Shell<'_> {
     pub(super) fn take_over(&mut self, before: Takeover, differences: Differences) {
-        let Takeover { actions, done, left_out, crash, successor, returned, version, killed, start: _ } =
+        let Takeover { actions, done, left_out, crash, successor, returned, version, killed, held, start: _ } =
             before;
-        let spawned = self.adopt_children();
+        let spawned = self.adopt_children(held);
         // They find everybody in their place now.
         process::let_in_all_but(&signals::of_terminals());
         if let Some(crash) = &crash {
@@ -122,13 +126,8 @@ impl Shell<'_> {
     pub(super) fn succeed(&mut self, start: Start) -> Differences {
         let Start { benefactor, stored, differences } = start;
         self.begins_anew = self.supervisor.life().shutdown().is_some();
-        self.keeper.found(stored);
-        if self.wants_keeper() {
-            self.make_keeper();
-        }
-        if let Some(benefactor) = benefactor {
-            benefactor.begun();
-        }
+        self.keeper.found(stored, benefactor);
+        self.make_keeper();
         differences
     }
 
@@ -148,21 +147,18 @@ impl Shell<'_> {
     }
 
     /// The processes that were made before. Returns those of which the machine does not know yet.
-    fn adopt_children(&mut self) -> Vec<(crate::fsm::id::WorkerId, Pid)> {
+    fn adopt_children(&mut self, mut held: BTreeMap<Pid, PidFd>) -> Vec<(crate::fsm::id::WorkerId, Pid)> {
         let fleet = self.supervisor.fleet();
         let known = |worker, pid| match fleet.worker(worker).map(|worker| worker.phase()) {
             Some(Phase::Spawning { .. }) => true,
             Some(phase) => phase.pid() == Some(pid),
             None => false,
         };
-        let (mut untold, supervisor) = (Vec::new(), &self.supervisor);
-        let last = supervisor.clock().outside(supervisor.now());
-        // One that was begun after that was begun right after it.
-        let before = self.clock.since_boot(last + SLACK);
+        let mut untold = Vec::new();
         for Begun { worker, pid, mut ticket } in self.spawner.take_over(known) {
             // If it is not there any more, its end is told with that of the others.
-            if !process::is_child(pid) {
-                self.hold(pid, &mut ticket, before);
+            if let Some(process) = held.remove(&pid) {
+                self.hold(pid, process, &mut ticket);
             }
             self.children.insert(pid, ticket);
             if self.supervisor.fleet().worker(worker).is_some_and(|worker| worker.phase().pid().is_none()) {
@@ -173,13 +169,13 @@ impl Shell<'_> {
     }
 
     /// Holds a worker that is no child of ours, if it is there.
-    fn hold(&mut self, pid: Pid, ticket: &mut Ticket, before: u64) {
+    fn hold(&mut self, pid: Pid, process: PidFd, ticket: &mut Ticket) {
         if self.adopted.is_none() {
             self.adopted =
                 self.watch_adopted().inspect_err(|error| error!("workers cannot be watched: {error}")).ok();
         }
         if let Some(adopted) = &self.adopted {
-            adopted.hold(pid, ticket, before);
+            adopted.hold(pid, process, ticket);
         }
     }
 
@@ -280,6 +276,12 @@ impl Shell<'_> {
 
     /// Requests of which the machine knows nothing: they were lost on their way to it, or left out.
     fn refuse_the_unknown(&mut self, but: Option<RequestId>) {
+        // The keeper has answered them.
+        for (peer, operation) in self.control.take_reports() {
+            if let Operation::Ack { pid } = operation {
+                self.tell(EventKind::Acked { pid, sender: peer.pid, group: peer.group, request: None });
+            }
+        }
         for (request, client) in self.control.unanswered() {
             if Some(request) == but || self.supervisor.waiting().contains_key(&request) {
                 continue;
