@@ -271,6 +271,7 @@ pub fn proc_text(data: &[u8]) {
     let data = &data[..data.len().min(TEXT_MAX)];
     let letter = procfs::state(data);
     assert!(procfs::kin(data).is_none() || letter.is_some(), "kin without a state");
+    assert!(procfs::started(data).is_none() || letter.is_some(), "a start without a state");
     assert!(procfs::socket_inode(data).is_none_or(|inode| data == format!("socket:[{inode}]").as_bytes()
         || data.starts_with(b"socket:[0")
         || data.starts_with(b"socket:[+")));

@@ -239,6 +239,14 @@ mod tests {
     }
 
     #[test]
+    fn the_start_of_a_process_stands_nineteen_fields_behind_its_state() {
+        let stat = "42 (a) b) S 7 42 1 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0 123456 4096 1";
+        assert_eq!(started(stat.as_bytes()), Some(123_456));
+        assert_eq!(started(b"42 (sh) S 7 42 1 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0"), None);
+        assert_eq!(started(b""), None);
+    }
+
+    #[test]
     fn children_that_were_cut_off_are_left_out() {
         let read = |text: &str| children(text.as_bytes()).map(|pid| pid.0).collect::<Vec<_>>();
         assert_eq!(read("12 345 "), [12, 345]);

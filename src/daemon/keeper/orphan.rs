@@ -67,6 +67,8 @@ struct Orphan {
     workers: BTreeMap<Pid, PidFd>,
     supervisor: Pid,
     signals: Option<SignalFd>,
+    /// The signals that are orders.
+    orders: SigSet,
     /// Until when another keeper may show that somebody has made who is gone.
     doubtful_until: Cell<Option<Duration>>,
 }
@@ -78,25 +80,11 @@ pub(super) fn serve(memory: &Rc<Memory>, store: Store, supervisor: Pid, manner: 
     // What came while there was a supervisor was meant for that.
     process::forget(&orders);
     let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
-    let text = journal::read_in(memory.clone()).map(|found| found.text);
-    let held = text.and_then(|text| {
-        let kept = text.lines().filter_map(|line| line.strip_prefix(KEPT));
-        let mut held = Held::read(kept, text.lines().last().is_some_and(|line| line.starts_with(KEPT)))
-            .map_err(|why| why.message)?;
-        let answered = journal::word(memory, journal::head::ANSWERED);
-        held.doubtful = held.doubtful.filter(|(request, _)| request.0 != answered);
-        Ok(held)
-    });
-    let held = held.unwrap_or_else(|why| {
-        error!("the supervisor (pid {supervisor}) is gone, and nobody can take over from it: {why}");
-        Held::default()
-    });
-    let hold = |pid| Some((pid, process::held(pid, u64::MAX).ok()??));
-    let workers = process::begun(memory, STARTS_AT).into_iter().filter_map(hold).collect();
     let signals = SignalFd::with_flags(&orders, flags).ok();
-    let doubtful_until = Cell::new(None);
-    let memory = memory.clone();
-    let mut orphan = Orphan { memory, held, store, workers, supervisor, signals, doubtful_until };
+    let (memory, doubtful_until) = (memory.clone(), Cell::new(None));
+    let (held, workers) = (Held::default(), BTreeMap::new());
+    let mut orphan = Orphan { memory, held, store, workers, supervisor, signals, orders, doubtful_until };
+    orphan.look();
     if manner.ends_workers {
         orphan.end_workers();
     } else {
@@ -107,6 +95,17 @@ pub(super) fn serve(memory: &Rc<Memory>, store: Store, supervisor: Pid, manner: 
 }
 
 impl Orphan {
+    /// Looks at what is there: in the journal, and of workers. Whoever began to take over may have changed it.
+    fn look(&mut self) {
+        self.held = read(&self.memory).unwrap_or_else(|why| {
+            let supervisor = self.supervisor;
+            error!("the supervisor (pid {supervisor}) is gone, and nobody can take over from it: {why}");
+            Held::default()
+        });
+        let hold = |pid| Some((pid, process::held(pid, u64::MAX).ok()??));
+        self.workers = process::begun(&self.memory, STARTS_AT).into_iter().filter_map(hold).collect();
+    }
+
     /// The kernel has told all workers to go. Whatever of their groups is left in the end is killed.
     fn end_workers(&mut self) {
         // Nobody is to find a service that ends.
@@ -172,6 +171,7 @@ impl Orphan {
                         if self.hand_over(&stream, &mut visitors) {
                             process::leave(0);
                         }
+                        self.look();
                     }
                 }
             }
@@ -267,6 +267,7 @@ impl Orphan {
         process::arm(&self.memory, Vec::new());
         let errno = process::go_on_as(OsStr::new("/proc/self/exe"));
         error!("the keeper cannot become a supervisor: {}", errno.desc());
+        process::forget(&self.orders);
     }
 
     /// Hands everything over to a new supervisor. Answers whether that has begun its work.
@@ -301,6 +302,17 @@ impl Orphan {
             }
         }
     }
+}
+
+/// What the journal says of descriptors.
+fn read(memory: &Rc<Memory>) -> Result<Held, String> {
+    let text = journal::read_in(memory.clone())?.text;
+    let kept = text.lines().filter_map(|line| line.strip_prefix(KEPT));
+    let ends_kept = text.lines().last().is_some_and(|line| line.starts_with(KEPT));
+    let mut held = Held::read(kept, ends_kept).map_err(|why| why.message)?;
+    let answered = journal::word(memory, journal::head::ANSWERED);
+    held.doubtful = held.doubtful.filter(|(request, _)| request.0 != answered);
+    Ok(held)
 }
 
 fn watched(worker: &PidFd) -> PollFd<'_> {
