@@ -25,7 +25,7 @@ fn start(amid: Amid) -> (Supervisor, Vec<u32>, Option<Connection>) {
     let worker = folder.script("worker", "#!/bin/sh\ntrap '' USR2 TERM INT\nwhile :; do sleep 0.1; done\n");
     let silent = folder.script("silent", "#!/bin/sh\nexec sleep 600\n");
     let bind = format!("{},r", own_address());
-    let args = ["-n", "2", "--ack-after", "0.1", "-t", "60", "-b", &bind, "--", &worker];
+    let args = ["-n", "2", "--ack-after", "0.3", "-t", "60", "-b", &bind, "--", &worker];
     let mut supervisor = Supervisor::start_in(folder, &args, |_| {});
     let workers = supervisor.await_healthy(2);
     supervisor.keeper();

@@ -415,7 +415,7 @@ fn a_bad_release_on_another_command_line_is_taken_back() {
 fn killed_while_it_was_stopping_that_is_finished_and_the_service_begins_anew() {
     let script = "trap '' USR2 TERM; trap 'exit 0' INT; while :; do sleep 0.05; done";
     let args =
-        ["--ack-after", "0", "--stop-signal", "USR2", "-t", "60", "-b", "127.0.0.1:0", "sh", "-c", script];
+        ["--ack-after", "0.3", "--stop-signal", "USR2", "-t", "60", "-b", "127.0.0.1:0", "sh", "-c", script];
     let mut supervisor = Supervisor::start(&args);
     let worker = supervisor.await_healthy(1)[0];
     supervisor.signal(Signal::SIGINT);
@@ -456,7 +456,7 @@ fn killed_amid_a_hand_over_nothing_is_lost() {
 #[test]
 fn with_workers_that_end_with_it_the_keeper_sees_to_that() {
     let script = "trap '' USR2 HUP; (trap '' USR2 TERM HUP; exec sleep 611) & exec sleep 600";
-    let args = ["-k", "-n", "2", "--ack-after", "0", "-b", "127.0.0.1:0", "sh", "-c", script];
+    let args = ["-k", "-n", "2", "--ack-after", "0.3", "-b", "127.0.0.1:0", "sh", "-c", script];
     let mut supervisor = Supervisor::start(&args);
     let workers = supervisor.await_healthy(2);
     let (address, keeper) = (supervisor.address(0), supervisor.keeper());

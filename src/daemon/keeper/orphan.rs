@@ -111,7 +111,8 @@ impl Orphan {
         // Nobody is to find a service that ends.
         self.tidy();
         self.store = Store::default();
-        let groups: Vec<Pid> = self.workers.keys().copied().collect();
+        // Of those as well that have ended by now.
+        let groups = process::begun(&self.memory, STARTS_AT);
         while !self.workers.is_empty() {
             let mut waiting: Vec<PollFd<'_>> = self.workers.values().map(watched).collect();
             let woken = poll(&mut waiting, PollTimeout::from(END_AT_LAST));
@@ -168,7 +169,7 @@ impl Orphan {
                 match asked {
                     Asked::Stop => self.become_supervisor(&visitors),
                     Asked::TakeOver(stream) => {
-                        if self.hand_over(&stream, &mut visitors) {
+                        if self.hand_over(&stream, &visitors) {
                             process::leave(0);
                         }
                         self.look();
@@ -242,7 +243,7 @@ impl Orphan {
             }
         }
         let (mut noted, mut client) = (Vec::new(), self.held.next.0);
-        for held in visitors.parked() {
+        for held in visitors.there() {
             noted.push(held.fd);
             journal.keep(&Kept::Client { client: ClientId(client), held });
             client = client.saturating_add(1);
@@ -271,7 +272,7 @@ impl Orphan {
     }
 
     /// Hands everything over to a new supervisor. Answers whether that has begun its work.
-    fn hand_over(&self, stream: &UnixStream, visitors: &mut Visitors) -> bool {
+    fn hand_over(&self, stream: &UnixStream, visitors: &Visitors) -> bool {
         let noted = self.note(visitors);
         let link = stream.as_fd().try_clone_to_owned();
         let journal = self.memory.file().map(|file| file.as_raw_fd());
@@ -284,7 +285,6 @@ impl Orphan {
         let begun = sent && matches!((&*stream).read(&mut [0]), Ok(1));
         if !begun {
             warn!("a new supervisor has ended before it had taken over");
-            visitors.dismiss(stream);
             self.doubtful_until.set(Some(monotonic() + UNSURE));
         }
         begun

@@ -184,15 +184,9 @@ impl Visitors {
         &self.reports
     }
 
-    /// Those who wait for a supervisor.
-    pub(super) fn parked(&self) -> impl Iterator<Item = HeldClient> {
-        self.all.iter().filter(|visitor| visitor.state == State::Parked).map(|visitor| visitor.held.clone())
-    }
-
-    /// One that was to take over is gone.
-    pub(super) fn dismiss(&mut self, stream: &UnixStream) {
-        let fd = stream.as_raw_fd();
-        self.all.retain(|visitor| visitor.stream.as_raw_fd() != fd);
+    /// Those who are there, for a supervisor: each may be about to say something.
+    pub(super) fn there(&self) -> impl Iterator<Item = HeldClient> {
+        self.all.iter().filter(|visitor| visitor.state != State::Gone).map(|visitor| visitor.held.clone())
     }
 }
 
@@ -232,6 +226,7 @@ impl Visitor {
         let line = text.get(..end).unwrap_or_default();
         if line == TAKE_OVER.as_bytes() {
             self.consume(end.saturating_add(1));
+            self.state = State::Gone;
             return self.stream.try_clone().ok().map(|stream| Said::Asked(Asked::TakeOver(stream)));
         }
         let reply_to = match decode(line) {
