@@ -254,10 +254,8 @@ impl Legacy {
 /// How long after the last that is known of them workers may have been made.
 const SLACK: Millis = Millis(5_000);
 
-/// The workers of a supervisor that was killed, as far as they are there.
-///
-/// # Errors
-/// If one of them cannot be held: nobody would know of its end, and it is not to be started twice.
+/// The workers of a supervisor that was killed, as far as they are there. That one cannot be held is an error: nobody would
+/// know of its end, and it is not to be started twice.
 fn hold_workers(
     supervisor: &Supervisor,
     clock: &Monotonic,
@@ -283,13 +281,17 @@ fn assemble(
     mut store: Store,
     hangup: Hangup,
 ) -> Result<(Box<Shell<'_>>, Takeover), String> {
-    let Legacy { mut supervisor, held, mut takeover, clock, journal, files } = legacy;
+    let Legacy { mut supervisor, mut held, mut takeover, clock, journal, files } = legacy;
     let failed = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
     let nice = options.nice.and_then(|nice| nice.worker);
     let spawner = Spawner::new(files, nice, (journal.memory(), STARTS_AT))
         .map_err(|errno| format!("/dev/null cannot be opened: {}", words::errno(errno)))?;
     let poll = Poll::new().map_err(failed("cannot wait for events"))?;
     let registry = || poll.registry().try_clone().map_err(failed("cannot wait for events"));
+    if takeover.killed.is_some() {
+        // Who was killed while it took over may have closed what it did not want, before it had noted that.
+        held.listeners.retain(|_, listener| store.0.contains_key(&listener.file.fd));
+    }
     let before = called::options(held.called.iter().cloned().map(Bytes::text).collect());
     // The words were understood by the version that they were said to.
     let before = before.as_deref().unwrap_or(options);
@@ -337,12 +339,11 @@ fn assemble(
     if takeover.killed.is_some() {
         takeover.held = hold_workers(&supervisor, &clock, &journal)?;
     }
-    let mut lockfile = held.lockfile.map(|fd| store.take(fd)).transpose()?.map(Lockfile::adopt);
-    if before.lockfile != options.lockfile {
+    let mut lockfile = held.lockfile.and_then(|fd| store.take(fd).ok()).map(Lockfile::adopt);
+    if before.lockfile != options.lockfile || lockfile.is_none() {
         lockfile = options.lockfile.as_deref().map(Lockfile::lock).transpose()?;
     }
-    let pidfile = held.pidfile.clone().map(|(path, file)| store.take(file.fd).map(|fd| (path, file, fd)));
-    let pidfile = pidfile.transpose()?;
+    let pidfile = held.pidfile.clone().and_then(|(path, file)| Some((path, file, store.take(file.fd).ok()?)));
     // The number in it is another's.
     let anew = takeover.killed.is_some().then(|| options.pidfile.as_deref().map(Pidfile::write)).flatten();
     let anew = anew.transpose()?;

@@ -31,6 +31,11 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 /// How often a condition is looked at.
 const LOOK: Duration = Duration::from_millis(5);
 
+/// The keeper of a supervisor, if it has one.
+pub(crate) fn keeper_of(supervisor: u32) -> Option<u32> {
+    all_children(supervisor).into_iter().find(|pid| is_keeper(*pid))
+}
+
 /// Waits until `ask` has an answer.
 #[track_caller]
 pub(crate) fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
@@ -151,9 +156,7 @@ impl Supervisor {
 
     /// The keeper, as long as there is a supervisor.
     pub(crate) fn keeper(&mut self) -> u32 {
-        self.eventually("there is a keeper", |me| {
-            all_children(me.pid()).into_iter().find(|pid| is_keeper(*pid))
-        })
+        self.eventually("there is a keeper", |me| keeper_of(me.pid()))
     }
 
     pub(crate) fn pid(&self) -> u32 {

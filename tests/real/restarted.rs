@@ -2,7 +2,7 @@
 //! descriptors, and runit. The supervisor is killed, and nothing is done about it by the test.
 
 use crate::{
-    harness::{CLIENT, Folder, SUPERVISOR, eventually, is_alive, raw, rust_worker, workers_of},
+    harness::{CLIENT, Folder, SUPERVISOR, eventually, is_alive, keeper_of, raw, rust_worker, workers_of},
     systemd::{Systemd, serving},
     tools::{have, out, skip},
 };
@@ -121,6 +121,7 @@ fn runit_starts_it_again_and_it_takes_over() {
     let workers = eventually("two workers are healthy", || two(&runsv));
     for _ in 0..2 {
         let pid = runsv.pid().expect("a pid");
+        eventually("it has a keeper", || keeper_of(pid));
         kill(raw(pid), Signal::SIGKILL).expect("it is there");
         eventually("another is there", || runsv.pid().filter(|now| *now != pid && is_alive(*now)));
         assert_eq!(eventually("it answers", || two(&runsv)), workers);

@@ -29,7 +29,10 @@ use nix::{
     sys::{
         signal::{SigSet, Signal},
         signalfd::{SfdFlags, SignalFd},
-        socket::{UnixAddr, getsockname},
+        socket::{
+            UnixAddr, getsockname, getsockopt,
+            sockopt::{AcceptConn, PeerCredentials},
+        },
     },
 };
 use std::{
@@ -184,7 +187,11 @@ impl Orphan {
     fn unnamed(&mut self) -> Vec<UnixStream> {
         let named = self.held.descriptors();
         let unnamed: Vec<RawFd> = self.store.0.keys().copied().filter(|fd| !named.contains(fd)).collect();
-        unnamed.into_iter().filter_map(|fd| self.store.take(fd).ok().map(UnixStream::from)).collect()
+        let all = unnamed.into_iter().filter_map(|fd| self.store.take(fd).ok());
+        // Whatever else it is, whoever made it has ended before it was noted, and it is made again.
+        let is_connection =
+            |fd: &OwnedFd| getsockopt(fd, PeerCredentials).is_ok() && getsockopt(fd, AcceptConn) == Ok(false);
+        all.filter(is_connection).map(UnixStream::from).collect()
     }
 
     /// Without a control socket nobody can ask.
