@@ -12,7 +12,7 @@ use nix::sys::{
 use std::{
     fmt, io,
     os::{
-        fd::{AsRawFd as _, OwnedFd},
+        fd::{AsFd, AsRawFd as _, OwnedFd},
         unix::net,
     },
     path::{Path, PathBuf},
@@ -36,12 +36,6 @@ impl Claim {
     pub(crate) fn adopt(path: PathBuf, identity: Identity, socket: OwnedFd) -> Self {
         let listener = UnixListener::from_std(net::UnixListener::from(socket));
         Self { place: Place::adopt(path, identity, listener) }
-    }
-
-    /// From here on those who connect are told that it is this process which listens, unix(7).
-    pub(crate) fn listen_anew(&self) {
-        // Fails for no reason that matters: it listens.
-        let _ = listen_on(self.listener(), Backlog::MAXALLOWABLE);
     }
 
     /// What is kept of it.
@@ -75,6 +69,12 @@ impl Claim {
     pub(crate) fn release(&self) {
         self.place.release();
     }
+}
+
+/// From here on those who connect are told that it is this process which listens, unix(7).
+pub(crate) fn listen_anew(listener: &impl AsFd) {
+    // Fails for no reason that matters: it listens.
+    let _ = listen_on(listener, Backlog::MAXALLOWABLE);
 }
 
 fn listen(path: &Path) -> io::Result<UnixListener> {

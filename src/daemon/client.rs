@@ -1,18 +1,27 @@
 //! One connection to the control socket: lines in, lines out, both in bounded memory.
 
-use super::kept::{Buffers, Bytes};
+use super::{
+    kept::{Buffers, Bytes},
+    process,
+};
 use crate::{
     fsm::{
         id::{Pid, RequestId},
         time::{Millis, Time},
     },
-    protocol::{LineBuffer, Overlong, ReplyTo, line::REQUEST_MAX},
+    protocol::{Envelope, LineBuffer, Overlong, ReplyTo, line::REQUEST_MAX},
 };
+use log::warn;
 use mio::net::UnixStream;
-use nix::errno::Errno;
+use nix::{
+    errno::Errno,
+    sys::socket::{getsockopt, sockopt::PeerCredentials},
+    unistd::geteuid,
+};
 use std::{
     io::{self, ErrorKind, Read, Write},
     mem,
+    os::fd::AsFd,
 };
 
 /// How much is read at a time.
@@ -41,6 +50,28 @@ pub(crate) struct Peer {
     pub(crate) user: u32,
     /// The process group that it was in then; none if it had ended already.
     pub(crate) group: Option<Pid>,
+}
+
+impl Peer {
+    /// Who has connected, if he may control that, which is called so. If not, he is told, and so is the log.
+    pub(crate) fn admitted(stream: &mut (impl AsFd + Write), controlled: &str) -> Option<Self> {
+        let peer = getsockopt(stream, PeerCredentials)
+            .inspect_err(|error| warn!("control socket: nobody knows who connected: {error}; refused"))
+            .ok()?;
+        let (user, mine) = (peer.uid(), geteuid().as_raw());
+        if user != 0 && user != mine {
+            warn!("control socket: refused process {} of user {user}", peer.pid());
+            let refusal = Envelope::refused(format!(
+                "user {user} may not control this {controlled}; root and user {mine} may"
+            ));
+            // If the line does not fit into an empty socket buffer, it is not worth waiting for.
+            let _ = stream.write(refusal.encode().as_bytes());
+            return None;
+        }
+        let pid = Pid(u32::try_from(peer.pid()).unwrap_or_default());
+        // Asked now, since by the time it is heard it may have ended: not everybody waits for an answer.
+        Some(Self { pid, user, group: process::group_of(pid) })
+    }
 }
 
 /// A request that has not had its last line yet.

@@ -6,7 +6,7 @@
 
 use super::{
     claim::Claim,
-    client::{InFlight, Peer, Purpose},
+    client::{Client, InFlight, Peer, Purpose},
     crowd::{Crowd, Room},
     door::Door,
     journal::Journal,
@@ -22,7 +22,7 @@ use crate::{
     },
     protocol::{Envelope, Operation, ReplyTo, Request, decode},
 };
-use log::debug;
+use log::{debug, warn};
 use mio::{Interest, Registry, Token, event::Event, net::UnixStream};
 use std::{
     collections::BTreeMap,
@@ -32,7 +32,6 @@ use std::{
     path::Path,
 };
 
-mod admission;
 mod keeping;
 mod reports;
 
@@ -260,6 +259,22 @@ impl Control {
                 return false;
             }
         }
+    }
+
+    /// Makes a client of a connection, or hands it back.
+    fn admit(&mut self, mut stream: UnixStream, entrusted: bool) -> Option<UnixStream> {
+        let Some(peer) = Peer::admitted(&mut stream, "supervisor") else { return Some(stream) };
+        let id = match self.watch(&mut stream) {
+            Ok(id) => id,
+            Err(error) => {
+                warn!("control socket: a connection cannot be watched: {error}; refused");
+                return Some(stream);
+            }
+        };
+        let mut client = Client::new(stream, peer, Purpose::Requests);
+        client.entrusted = entrusted;
+        self.enter(id, client);
+        None
     }
 
     /// Sees to it that events of a connection are told of, under a name of its own.

@@ -35,8 +35,8 @@ pub(crate) struct Keeper {
     pid: Pid,
     /// As long as this end is open, there is a supervisor. It belongs to whoever tells what is to be kept.
     link: RawFd,
-    /// It does not any more.
-    _before: Option<OwnedFd>,
+    /// It belongs to nobody, since the keeper is that of whoever was here before.
+    before: Option<OwnedFd>,
 }
 
 /// How it is when nobody supervises.
@@ -62,12 +62,17 @@ impl Keeper {
             return Err(errno);
         }
         debug!("pid {pid} is the keeper: it has what is needed to go on if this process is killed");
-        Ok(Self { pid, link: end, _before: None })
+        Ok(Self { pid, link: end, before: None })
     }
 
     /// The one of whoever was here before.
     pub(crate) fn adopt(pid: Pid, link: OwnedFd) -> Self {
-        Self { pid, link: link.as_raw_fd(), _before: Some(link) }
+        Self { pid, link: link.as_raw_fd(), before: Some(link) }
+    }
+
+    /// Whether it is that of whoever was here before: nobody tells it anything any more.
+    pub(crate) fn is_old(&self) -> bool {
+        self.before.is_some()
     }
 
     /// What is kept of it.

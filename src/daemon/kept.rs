@@ -282,19 +282,21 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// Puts lines together. `ends_kept` tells whether nothing came behind the last.
+    /// Puts lines together. `ends_kept` tells whether nothing came behind the last, and `answered` which request was answered
+    /// last, so that there is no doubt about it.
     ///
     /// # Errors
     /// If one cannot be read.
     pub(crate) fn read<'t>(
         lines: impl IntoIterator<Item = &'t str>,
         ends_kept: bool,
+        answered: RequestId,
     ) -> Result<Self, BadText> {
         let mut held = Self::default();
         for line in lines {
             held.take(Kept::from_line(line)?);
         }
-        held.doubtful = held.doubtful.filter(|_| ends_kept);
+        held.doubtful = held.doubtful.filter(|(request, _)| ends_kept && *request != answered);
         Ok(held)
     }
 
@@ -435,16 +437,19 @@ mod tests {
             "forgotten generation=2",
             "history generation=1 asked_at=5 program=/bin/a rolled-back cause=aborted generation=1 healthy=1 target=2",
         ];
-        let held = Held::read(lines, true).unwrap();
+        let held = Held::read(lines, true, RequestId(0)).unwrap();
         assert_eq!(held.next, (8, 13));
         assert_eq!(held.descriptors(), BTreeSet::from([5, 8, 9, 12]));
         assert_eq!(held.requests[&RequestId(11)], (ClientId(6), b"{}".to_vec()));
         assert!(held.cut.is_empty() && held.doubtful.is_none());
         assert_eq!(held.releases[&Generation(1)].arguments, [Bytes::of("a"), Bytes::of("b,c")]);
         let answered = lines.into_iter().chain(["answered request=11"]);
-        assert_eq!(Held::read(answered.clone(), true).unwrap().doubtful, Some((RequestId(11), ClientId(6))));
-        assert_eq!(Held::read(answered, false).unwrap().doubtful, None);
-        assert!(Held::read(["client client=x"], true).unwrap_err().message.contains("client"));
+        assert_eq!(
+            Held::read(answered.clone(), true, RequestId(0)).unwrap().doubtful,
+            Some((RequestId(11), ClientId(6)))
+        );
+        assert_eq!(Held::read(answered, false, RequestId(0)).unwrap().doubtful, None);
+        assert!(Held::read(["client client=x"], true, RequestId(0)).unwrap_err().message.contains("client"));
         for line in lines {
             assert_eq!(Kept::from_line(line).unwrap().to_line(), line);
         }

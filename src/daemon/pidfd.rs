@@ -64,10 +64,25 @@ impl PidFd {
     /// How it has ended, where the kernel tells that to others than its parent: since Linux 6.15, and once the parent
     /// knows.
     pub(crate) fn status(&self) -> ExitStatus {
-        // Whoever inherited it, as the first process does, learns of it in this moment, too. Kernels that tell also tell
-        // when that has been.
-        let mut held = [PollFd::new(self.0.as_fd(), PollFlags::empty())];
-        let _ = poll(&mut held, PollTimeout::from(MOMENT));
+        let told = self.told().and_then(|told| {
+            told.or_else(|| {
+                // Whoever inherited it, as the first process does, learns of it in this moment, too. Kernels that tell
+                // also tell when that has been.
+                let mut held = [PollFd::new(self.0.as_fd(), PollFlags::empty())];
+                let _ = poll(&mut held, PollTimeout::from(MOMENT));
+                self.told().flatten()
+            })
+        });
+        let Some(status) = told else { return ExitStatus::Unknown };
+        match status & 0x7f {
+            0 => ExitStatus::Code((status >> 8) & 0xff),
+            signal => ExitStatus::Signal(signal),
+        }
+    }
+
+    /// The status as wait(2) has it, if the parent has it by now; nothing at all where the kernel does not tell of
+    /// processes.
+    fn told(&self) -> Option<Option<c_int>> {
         /// The first version of the kernel's structure, which it asks for and fills in.
         #[repr(C)]
         struct Info {
@@ -82,13 +97,7 @@ impl PidFd {
         let mut info = Info { mask: WITH_STATUS, others: [0; 6], last: 0, status: 0 };
         // SAFETY: the kernel writes no more than the size that is part of the request, which is that of `info`.
         let done = unsafe { libc::ioctl(self.0.as_raw_fd(), GET_INFO as _, &raw mut info) };
-        if done < 0 || info.mask & WITH_STATUS == 0 {
-            return ExitStatus::Unknown;
-        }
-        match info.status & 0x7f {
-            0 => ExitStatus::Code((info.status >> 8) & 0xff),
-            signal => ExitStatus::Signal(signal),
-        }
+        (done >= 0).then(|| (info.mask & WITH_STATUS != 0).then_some(info.status))
     }
 }
 

@@ -23,7 +23,7 @@ pub(crate) use nice::renice;
 pub(crate) use outlive::{arm, forget_the_way_back, go_back, go_on_as, last_fault, returned};
 pub(crate) use part::{end, forget, leave, let_interrupt_in, parent, part};
 pub(crate) use reap::{Adopted, ended, held, is_child, stopped};
-pub(crate) use send::{group_of, number, signal, sweep};
+pub(crate) use send::{clear, group_of, number, signal, sweep};
 pub(crate) use verdicts::{Begun, Ticket, begun};
 
 use super::{

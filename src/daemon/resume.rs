@@ -6,7 +6,7 @@
 
 use super::{
     called::{self, Differences},
-    claim::Claim,
+    claim::{Claim, listen_anew},
     clock::Monotonic,
     control::Control,
     journal::{self, Found, HANDOVER, Journal, STARTS_AT, head, word},
@@ -32,7 +32,7 @@ use crate::{
     fsm::{
         Supervisor,
         action::Action,
-        id::Pid,
+        id::{Pid, RequestId},
         journal::{KEPT, Until, resume},
         text::Record as _,
         time::Millis,
@@ -203,9 +203,9 @@ fn read(found: Found) -> Result<Legacy, String> {
     // What was the end of a supervisor twice is left out: an event that the machine cannot take in, or an action.
     let until = if again && !is_taken_in { Until::BeforeLast } else { Until::Last };
     let resumed = resume(&text, until).map_err(|why| why.to_string())?;
-    let mut held = Held::read(resumed.kept.iter().copied(), resumed.ends_kept).map_err(|why| why.message)?;
-    let answered = word(&memory, head::ANSWERED);
-    held.doubtful = held.doubtful.filter(|(request, _)| request.0 != answered);
+    let answered = RequestId(word(&memory, head::ANSWERED));
+    let held = Held::read(resumed.kept.iter().copied(), resumed.ends_kept, answered);
+    let held = held.map_err(|why| why.message)?;
     let writer = held.writer.clone().ok_or("nobody says who has written it")?;
     let (event, actions) = resumed.last.unzip();
     let actions = actions.unwrap_or_default();
@@ -314,7 +314,7 @@ fn assemble(
     let socket = store.take(file.fd).map_err(|why| format!("control socket: {why}"))?;
     let claim = Claim::adopt(path.text().into(), file.identity(), socket);
     if takeover.killed.is_some() {
-        claim.listen_anew();
+        listen_anew(claim.listener());
     }
     let mut control = Control::new(claim, registry()?, journal.clone()).map_err(failed("control socket"))?;
     control.take_over(&held, &mut store)?;
@@ -398,7 +398,8 @@ fn assemble(
 #[must_use]
 pub fn reads(text: &str) -> bool {
     let Ok(resumed) = resume(text, Until::Last) else { return false };
-    let Ok(_) = Held::read(resumed.kept.iter().copied(), resumed.ends_kept) else { return false };
+    let (kept, none) = (resumed.kept.iter().copied(), RequestId(0));
+    let Ok(_) = Held::read(kept, resumed.ends_kept, none) else { return false };
     for kept in resumed.kept.iter().filter_map(|line| Kept::from_line(line).ok()) {
         assert_eq!(Kept::from_line(&kept.to_line()).as_ref(), Ok(&kept), "written as something else");
     }
@@ -407,7 +408,7 @@ pub fn reads(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::kept::Writer, *};
     use crate::fsm::{
         config::Config,
         event::{Event, EventKind},
@@ -419,8 +420,7 @@ mod tests {
     /// A journal that somebody leaves behind who has carried out so much of what the last event called for.
     fn left(performed: usize) -> Journal {
         let journal = Journal::new(7).unwrap();
-        let writer =
-            super::super::kept::Writer { version: "1.2.3".into(), soft: 256, hard: 1_024, pid: None };
+        let writer = Writer { version: "1.2.3".into(), soft: 256, hard: 1_024, pid: None };
         journal.compact(&Supervisor::new(Config::default()), |put| {
             put(&Kept::Writer { writer: writer.clone() })
         });

@@ -130,22 +130,24 @@ impl Sockets {
             wanted
                 .insert(listener, Wanted { address: address(spec, options)?, options: listen_options, name });
         }
-        let (handed, bound) = (taken, BTreeMap::new());
-        let (registry, due, rest, journal) = (None, None, Time(0), None);
-        let (gone, adopts) = (Vec::new(), options.adopt);
-        Ok(Self {
+        Ok(Self { handed: taken, sure: true, ..Self::of(wanted, options) })
+    }
+
+    /// Those that are wanted, none of which is there yet.
+    fn of(wanted: BTreeMap<ListenerId, Wanted>, options: &Options) -> Self {
+        Self {
             wanted,
-            handed,
-            bound,
-            gone,
-            adopts,
+            handed: BTreeMap::new(),
+            bound: BTreeMap::new(),
+            gone: Vec::new(),
+            adopts: options.adopt,
             refusal: None,
-            sure: true,
-            registry,
-            due,
-            rest,
-            journal,
-        })
+            sure: false,
+            registry: None,
+            due: None,
+            rest: Time(0),
+            journal: None,
+        }
     }
 
     /// Notes in the journal what is bound from here on.

@@ -10,7 +10,7 @@ use crate::{
 use miniserde::json::Value;
 use nix::sys::signal::{Signal, kill};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     env,
     net::SocketAddr,
     sync::atomic::{AtomicBool, Ordering},
@@ -44,6 +44,51 @@ pub(crate) fn start(options: &[&str]) -> (Supervisor, Release, SocketAddr) {
     supervisor.await_healthy(WORKERS);
     let address = supervisor.address(0);
     (supervisor, release, address)
+}
+
+/// Has the supervisor replaced that often under load, by `replace`, every fifth time amid an upgrade whose client waits.
+/// No request fails, the workers stay the same ones but for the upgrades, and those are told. Returns how many
+/// descriptors lead where, before and after. `settled` waits for the workers of one generation that serves alone.
+#[track_caller]
+pub(crate) fn replaced_under_load(
+    (mut supervisor, _release, address): (Supervisor, Release, SocketAddr),
+    rounds: usize,
+    replace: impl Fn(&mut Supervisor),
+    settled: impl Fn(&mut Supervisor) -> BTreeSet<u32>,
+) -> [BTreeMap<String, usize>; 2] {
+    replace(&mut supervisor);
+    let before = quiet(&mut supervisor);
+    let load = Load::start(address, PLAN);
+    await_answers(&load, 5);
+    let (mut workers, mut upgrades) = (settled(&mut supervisor), 0);
+    for round in 0..rounds {
+        if round % 5 != 1 {
+            replace(&mut supervisor);
+            assert_eq!(settled(&mut supervisor), workers, "round {round}");
+            continue;
+        }
+        // Amid an upgrade, whose client waits.
+        let mut waiting = Connection::open(&supervisor.socket()).expect("a connection");
+        waiting.send(r#"{"command":"upgrade","id":7}"#).expect("it is sent");
+        waiting.line().expect("it has begun");
+        replace(&mut supervisor);
+        let last = waiting.answer().expect("an answer").pop().expect("a line");
+        assert_eq!((text(&last, "outcome"), number(&last, "request_id")), ("upgraded", 7), "{last:?}");
+        let now = settled(&mut supervisor);
+        assert!(now.is_disjoint(&workers), "round {round}");
+        (workers, upgrades) = (now, upgrades + 1);
+        await_answers(&load, 2);
+    }
+    await_answers(&load, 5);
+    let report = load.stop();
+    assert_eq!(report.failures, 0, "{:?}\n{}", report.failed, supervisor.log());
+    eprintln!("{rounds} times, {upgrades} amid an upgrade: {} requests, none failed", report.requests);
+    [before, quiet(&mut supervisor)]
+}
+
+/// How many descriptors that are.
+pub(crate) fn all(descriptors: &BTreeMap<String, usize>) -> usize {
+    descriptors.values().sum()
 }
 
 /// The outcome of an upgrade, whether it went well, and how long it took.

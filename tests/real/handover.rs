@@ -4,14 +4,13 @@
 //! `ENDURANCE_ROUNDS` says how often it is replaced under load: without it, a few times.
 
 use crate::{
-    endurance::{PLAN, await_answers, rounds, settled, start},
+    endurance::{PLAN, all, await_answers, replaced_under_load, rounds, settled, start},
     harness::{Connection, Folder, Supervisor, eventually, is_ok, number, raw, text},
     load::{Load, get},
-    tools::{command, have, quiet, skip, sleepers},
+    tools::{command, have, skip, sleepers},
 };
 use nix::sys::signal::{Signal, kill};
 use std::{
-    collections::{BTreeMap, BTreeSet},
     fs,
     os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _, symlink},
     path::Path,
@@ -29,39 +28,9 @@ fn reexec(supervisor: &Supervisor) {
 
 #[test]
 fn replaced_again_and_again_under_load_it_loses_no_request_no_worker_and_no_command() {
-    let (mut supervisor, _release, address) = start(&["-r", "2"]);
-    reexec(&supervisor);
-    let before = quiet(&mut supervisor);
-    let load = Load::start(address, PLAN);
-    await_answers(&load, 5);
-    let mut workers: BTreeSet<u32> = settled(&mut supervisor).into_iter().collect();
-    let (rounds, mut upgrades) = (rounds(1), 0);
-    for round in 0..rounds {
-        if round % 5 != 1 {
-            reexec(&supervisor);
-            let now: BTreeSet<u32> = settled(&mut supervisor).into_iter().collect();
-            assert_eq!(now, workers, "round {round}");
-            continue;
-        }
-        // Amid an upgrade, whose client waits.
-        let mut waiting = Connection::open(&supervisor.socket()).expect("a connection");
-        waiting.send(r#"{"command":"upgrade","id":7}"#).expect("it is sent");
-        waiting.line().expect("it has begun");
-        reexec(&supervisor);
-        let last = waiting.answer().expect("an answer").pop().expect("a line");
-        assert_eq!((text(&last, "outcome"), number(&last, "request_id")), ("upgraded", 7), "{last:?}");
-        let now: BTreeSet<u32> = settled(&mut supervisor).into_iter().collect();
-        assert!(now.is_disjoint(&workers), "round {round}");
-        (workers, upgrades) = (now, upgrades + 1);
-        await_answers(&load, 2);
-    }
-    await_answers(&load, 5);
-    let report = load.stop();
-    assert_eq!(report.failures, 0, "{:?}\n{}", report.failed, supervisor.log());
-    eprintln!("{rounds} times, {upgrades} amid an upgrade: {} requests, none failed", report.requests);
-    let all = |map: BTreeMap<String, usize>| map.into_values().sum::<usize>();
-    let now = quiet(&mut supervisor);
-    assert_eq!(all(now.clone()), all(before.clone()), "{before:?}\n{now:?}");
+    let settled = |me: &mut Supervisor| settled(me).into_iter().collect();
+    let [before, now] = replaced_under_load(start(&["-r", "2"]), rounds(1), |me| reexec(me), settled);
+    assert_eq!(all(&now), all(&before), "{before:?}\n{now:?}");
 }
 
 /// A service of one worker in Rust, and its address.

@@ -3,10 +3,8 @@
 //! `ENDURANCE_ROUNDS` says how often it is killed under load: without it, a few times.
 
 use crate::{
-    endurance::{PLAN, alone, await_answers, rounds, start},
-    harness::{
-        CLIENT, Connection, Folder, Supervisor, eventually, is_alive, is_ok, number, raw, text, workers_of,
-    },
+    endurance::{PLAN, all, alone, await_answers, replaced_under_load, rounds, start},
+    harness::{CLIENT, Connection, Folder, Supervisor, eventually, is_alive, is_ok, raw, workers_of},
     load::{Load, get},
     probe::own_address,
     tools::{command, descriptors, quiet, refusal, sleepers},
@@ -43,40 +41,9 @@ fn taken_over(supervisor: &mut Supervisor) {
 
 #[test]
 fn killed_again_and_again_under_load_it_loses_no_request_no_worker_and_no_command() {
-    let (mut supervisor, _release, address) = start(&["-r", "2"]);
-    killed(&mut supervisor);
-    let before = quiet(&mut supervisor);
-    let load = Load::start(address, PLAN);
-    await_answers(&load, 5);
-    let mut workers = settled(&mut supervisor);
-    let (rounds, mut upgrades) = (rounds(2), 0);
-    for round in 0..rounds {
-        if round % 5 != 1 {
-            killed(&mut supervisor);
-            let now = settled(&mut supervisor);
-            assert_eq!(now, workers, "round {round}");
-            continue;
-        }
-        // Amid an upgrade, whose client waits.
-        let mut waiting = Connection::open(&supervisor.socket()).expect("a connection");
-        waiting.send(r#"{"command":"upgrade","id":7}"#).expect("it is sent");
-        waiting.line().expect("it has begun");
-        killed(&mut supervisor);
-        let last = waiting.answer().expect("an answer").pop().expect("a line");
-        assert_eq!((text(&last, "outcome"), number(&last, "request_id")), ("upgraded", 7), "{last:?}");
-        let now = settled(&mut supervisor);
-        assert!(now.is_disjoint(&workers), "round {round}");
-        (workers, upgrades) = (now, upgrades + 1);
-        await_answers(&load, 2);
-    }
-    await_answers(&load, 5);
-    let report = load.stop();
-    assert_eq!(report.failures, 0, "{:?}\n{}", report.failed, supervisor.log());
-    eprintln!("{rounds} times, {upgrades} amid an upgrade: {} requests, none failed", report.requests);
-    let all = |map: std::collections::BTreeMap<String, usize>| map.into_values().sum::<usize>();
-    let now = quiet(&mut supervisor);
+    let [before, now] = replaced_under_load(start(&["-r", "2"]), rounds(2), killed, settled);
     // A worker that was taken over is held by a descriptor.
-    assert!(all(now.clone()) <= all(before.clone()) + 8, "{before:?}\n{now:?}");
+    assert!(all(&now) <= all(&before) + 8, "{before:?}\n{now:?}");
 }
 
 #[test]

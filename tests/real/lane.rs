@@ -18,7 +18,7 @@ mod tracer;
 use crate::{
     harness::{CLIENT, Connection, Folder, Supervisor, is_ok, raw, rust_worker},
     probe::{processes_of, start_through},
-    tools::{BROKEN, Release, descriptors, skip, state, ticks},
+    tools::{BROKEN, Release, descriptors, skip, state, strace_is_possible, ticks},
 };
 use calls::{Case, Uses};
 use nix::sys::signal::{Signal, kill};
@@ -354,7 +354,7 @@ fn only(case: &Case) {
 
 #[test]
 fn whatever_system_call_fails_the_service_goes_on() {
-    if !tracer::is_possible() {
+    if !strace_is_possible() {
         return skip("there is no strace that can make system calls fail, or it may not");
     }
     match env::var("FAULT_LANE").ok().as_deref() {
@@ -375,7 +375,7 @@ fn asked_in_vain(case: &str) -> (Stage, Tracer, Connection) {
 
 #[test]
 fn an_answer_that_cannot_be_sent_is_sent_when_there_is_memory_again() {
-    if !tracer::is_possible() {
+    if !strace_is_possible() {
         return skip("there is no strace that can make system calls fail, or it may not");
     }
     for case in ["serve:sendto:ENOBUFS:1", "serve:sendto:ENOMEM:1+"] {
@@ -389,7 +389,7 @@ fn an_answer_that_cannot_be_sent_is_sent_when_there_is_memory_again() {
 
 #[test]
 fn a_client_to_which_nothing_can_be_sent_for_long_is_hung_up_on() {
-    if !tracer::is_possible() {
+    if !strace_is_possible() {
         return skip("there is no strace that can make system calls fail, or it may not");
     }
     let (_stage, tracer, mut connection) = asked_in_vain("serve:sendto:ENOMEM:1+");

@@ -5,15 +5,15 @@
 
 use crate::{
     endurance::rounds,
-    harness::{Connection, Supervisor, eventually, is_alive, is_ok, raw, rust_worker, text, workers_of},
+    harness::{Connection, Supervisor, is_alive, is_ok, raw, rust_worker, text, workers_of},
     load::get,
-    tools::{have, skip},
+    tools::{skip, strace, strace_is_possible},
 };
 use nix::sys::signal::{Signal, kill};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{self, File},
-    process::{Child, Command, Stdio},
+    fs,
+    process::Child,
 };
 
 const WORKERS: usize = 2;
@@ -29,25 +29,12 @@ fn start() -> Supervisor {
 
 /// Has strace look at the supervisor, or do that to it.
 fn trace(supervisor: &Supervisor, inject: Option<&str>) -> Child {
-    let said = supervisor.folder.join("said");
-    let mut command = Command::new("strace");
-    command.args(["-I2", "-o"]).arg(supervisor.folder.join("seen"));
-    if let Some(inject) = inject {
-        command.args(["-e", &format!("inject={inject}")]);
-    }
-    let mut child = command
-        .args(["-p", &supervisor.pid().to_string()])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(File::create(&said).expect("a file can be made"))
-        .spawn()
-        .expect("strace can be run");
-    eventually("strace is attached", || {
-        // It does so at once where the call is the one that the supervisor sleeps in.
-        let ended = child.try_wait().expect("it can be waited for").is_some();
-        assert!(!ended || inject.is_some(), "strace has ended");
-        (ended || fs::read_to_string(&said).is_ok_and(|text| text.contains("attached"))).then_some(())
-    });
+    let seen = supervisor.folder.join("seen").display().to_string();
+    let mut words = ["strace", "-I2", "-o", &seen].map(str::to_owned).to_vec();
+    words.extend(inject.iter().flat_map(|inject| ["-e".to_owned(), format!("inject={inject}")]));
+    let (child, is_attached) = strace(&words, supervisor.pid(), &supervisor.folder.join("said"));
+    // It ends at once where the call is the one that the supervisor sleeps in.
+    assert!(is_attached || inject.is_some(), "strace has ended");
     child
 }
 
@@ -95,9 +82,7 @@ fn calls() -> Vec<(String, usize)> {
 
 #[test]
 fn at_whichever_system_call_of_an_upgrade_it_is_killed_the_next_start_goes_on() {
-    if !have("strace", &["-D", "-o", "/dev/null", "-e", "inject=getpid:signal=0:when=1", "true"])
-        && !have("strace", &["-D", "-o", "/dev/null", "-e", "inject=getpid:error=EPERM:when=1", "true"])
-    {
+    if !strace_is_possible() {
         return skip("there is no strace that can do this, or it may not");
     }
     let calls = calls();

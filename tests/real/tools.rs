@@ -1,6 +1,6 @@
 //! What several themes need besides the harness: worker scripts, and what the kernel knows of a process.
 
-use crate::harness::{Folder, Supervisor, rust_worker, text};
+use crate::harness::{Folder, Supervisor, eventually, rust_worker, text};
 use miniserde::json::Value;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::{
@@ -8,7 +8,7 @@ use std::{
     fs,
     io::{self, Write as _},
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{Child, Command, Output, Stdio},
     thread,
 };
 
@@ -283,4 +283,29 @@ pub(crate) fn out(output: &Output) -> String {
 /// What it has written to standard error.
 pub(crate) fn err(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Whether there is a strace here that can make system calls fail, and may.
+pub(crate) fn strace_is_possible() -> bool {
+    let inject = "inject=getpid:error=EPERM:when=1";
+    have("strace", &["-D", "-o", "/dev/null", "-e", inject, "true"])
+}
+
+/// Has strace take hold of a process, with those words, of which its name is the first; what it says goes into a file.
+/// Whether it has done so is told as well: it may have ended, with what it was to hold.
+pub(crate) fn strace(words: &[String], pid: u32, said: &Path) -> (Child, bool) {
+    let mut child = Command::new(&words[0])
+        .args(&words[1..])
+        .args(["-p", &pid.to_string()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(fs::File::create(said).expect("a file can be made"))
+        .spawn()
+        .expect("strace can be run");
+    let is_attached = eventually("strace is attached", || {
+        let ended = child.try_wait().expect("strace can be waited for").is_some();
+        let is_attached = fs::read_to_string(said).is_ok_and(|text| text.contains("attached"));
+        (ended || is_attached).then_some(is_attached)
+    });
+    (child, is_attached)
 }

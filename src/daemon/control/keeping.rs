@@ -78,9 +78,9 @@ impl Control {
     /// If one cannot be watched.
     pub(crate) fn take_over(&mut self, held: &Held, store: &mut Store) -> Result<(), String> {
         for (id, client) in &held.clients {
+            let peer = Peer { pid: client.pid, user: client.user, group: client.group };
             // The machine is told of those that are gone.
             let Ok(stream) = store.take(client.fd) else {
-                let peer = Peer { pid: client.pid, user: client.user, group: client.group };
                 let lines = held.requests.values().filter(|(of, _)| of == id);
                 let reports = lines.filter_map(|(_, line)| decode(line).ok()).map(|asked| asked.operation);
                 self.reports
@@ -92,7 +92,6 @@ impl Control {
                 continue;
             }
             let stream = UnixStream::from_std(net::UnixStream::from(stream));
-            let peer = Peer { pid: client.pid, user: client.user, group: client.group };
             let purpose = if client.reports { Purpose::Reports } else { Purpose::Requests };
             let mut one = Client::new(stream, peer, purpose);
             one.adopt(held.buffers.get(id).cloned().unwrap_or_default());

@@ -3,6 +3,7 @@
 
 use super::{
     super::{
+        claim,
         clock::monotonic,
         deposit,
         journal::{self, Journal, STARTS_AT},
@@ -24,7 +25,8 @@ use crate::{
 };
 use log::{error, info, warn};
 use nix::{
-    libc,
+    errno::Errno,
+    libc::{self, c_int},
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
         signal::{SigSet, Signal},
@@ -117,11 +119,7 @@ impl Orphan {
         // Of those as well that have ended by now.
         let groups = process::begun(&self.memory, STARTS_AT);
         while !self.workers.is_empty() {
-            let mut waiting: Vec<PollFd<'_>> = self.workers.values().map(watched).collect();
-            let woken = poll(&mut waiting, PollTimeout::from(END_AT_LAST));
-            drop(waiting);
-            self.workers.retain(|_, worker| !worker.has_ended());
-            if woken == Ok(0) {
+            if self.await_end(PollTimeout::from(END_AT_LAST)) == Ok(0) {
                 for worker in self.workers.values() {
                     let _ = worker.signal(libc::SIGKILL);
                 }
@@ -129,7 +127,7 @@ impl Orphan {
         }
         let none = process::Children::new();
         for group in groups {
-            process::Adopted::bury(group, &none);
+            process::clear(group, &none);
         }
     }
 
@@ -197,11 +195,16 @@ impl Orphan {
     /// Without a control socket nobody can ask.
     fn watch_only(&mut self) {
         while !self.workers.is_empty() {
-            let mut waiting: Vec<PollFd<'_>> = self.workers.values().map(watched).collect();
-            let _ = poll(&mut waiting, PollTimeout::NONE);
-            drop(waiting);
-            self.workers.retain(|_, worker| !worker.has_ended());
+            let _ = self.await_end(PollTimeout::NONE);
         }
+    }
+
+    /// Waits for the end of workers, and forgets those that have ended.
+    fn await_end(&mut self, timeout: PollTimeout) -> Result<c_int, Errno> {
+        let mut waiting: Vec<PollFd<'_>> = self.workers.values().map(watched).collect();
+        let woken = poll(&mut waiting, timeout);
+        self.workers.retain(|_, worker| !worker.has_ended());
+        woken
     }
 
     /// Whether another keeper was made since.
@@ -224,7 +227,7 @@ impl Orphan {
     fn door(&self) -> Option<UnixListener> {
         let (_, file) = self.held.door.as_ref()?;
         let listener = UnixListener::from(self.store.0.get(&file.fd)?.try_clone().ok()?);
-        let _ = nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::MAXALLOWABLE);
+        claim::listen_anew(&listener);
         Some(listener)
     }
 
@@ -316,10 +319,8 @@ fn read(memory: &Rc<Memory>) -> Result<Held, String> {
     let text = journal::read_in(memory.clone())?.text;
     let kept = text.lines().filter_map(|line| line.strip_prefix(KEPT));
     let ends_kept = text.lines().last().is_some_and(|line| line.starts_with(KEPT));
-    let mut held = Held::read(kept, ends_kept).map_err(|why| why.message)?;
     let answered = journal::word(memory, journal::head::ANSWERED);
-    held.doubtful = held.doubtful.filter(|(request, _)| request.0 != answered);
-    Ok(held)
+    Held::read(kept, ends_kept, RequestId(answered)).map_err(|why| why.message)
 }
 
 fn watched(worker: &PidFd) -> PollFd<'_> {

@@ -4,19 +4,18 @@
 //! workers report is answered and noted.
 
 use super::{
-    super::{clock::monotonic, kept::HeldClient, process},
+    super::{client::Peer, clock::monotonic, kept::HeldClient},
     orphan::TAKE_OVER,
 };
 use crate::{
     fsm::{event::Command, id::Pid},
-    protocol::{Envelope, Operation, ReplyTo, Request, decode},
+    protocol::{Envelope, Operation, Request, decode},
 };
 use log::{debug, warn};
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout},
-    sys::socket::{MsgFlags, getsockopt, recv, sockopt::PeerCredentials},
-    unistd::geteuid,
+    sys::socket::{MsgFlags, recv},
 };
 use std::{
     io::{Read as _, Write as _},
@@ -29,7 +28,8 @@ use std::{
 
 /// How many may be there. The one that came first makes room for the next, unless it waits for a supervisor.
 const MOST: usize = 64;
-const MOST_PARKED: usize = 1_000;
+
+/// How many reports are noted.
 const MOST_REPORTS: usize = 20_000;
 
 /// How much of a line is looked at. What asks for something that is answered here is shorter.
@@ -108,46 +108,17 @@ impl Visitors {
     }
 
     /// Lets in one that has connected.
-    pub(super) fn admit(&mut self, stream: UnixStream) {
-        let peer = match getsockopt(&stream, PeerCredentials) {
-            Ok(peer) => peer,
-            Err(errno) => {
-                return warn!("control socket: nobody knows who connected: {}; refused", errno.desc());
-            }
-        };
-        let (user, mine) = (peer.uid(), geteuid().as_raw());
+    pub(super) fn admit(&mut self, mut stream: UnixStream) {
         if stream.set_nonblocking(true).is_err() {
             return;
         }
-        let pid = Pid(u32::try_from(peer.pid()).unwrap_or_default());
-        let fd = stream.as_raw_fd();
-        let held = HeldClient { fd, pid, user, group: process::group_of(pid), reports: false };
-        let mut visitor = Visitor { stream, held, state: State::Listened };
-        if user != 0 && user != mine {
-            warn!("control socket: refused process {pid} of user {user}");
-            return visitor.say(&Envelope::refused(format!(
-                "user {user} may not control this service; root and user {mine} may"
-            )));
+        let Some(Peer { pid, user, group }) = Peer::admitted(&mut stream, "service") else { return };
+        if self.all.len() >= MOST {
+            let first = self.all.iter().position(|visitor| visitor.state != State::Parked);
+            self.all.remove(first.unwrap_or_default());
         }
-        self.make_room();
-        self.all.push(visitor);
-    }
-
-    fn make_room(&mut self) {
-        let parked = self.all.iter().filter(|visitor| visitor.state == State::Parked).count();
-        let others = self.all.len().saturating_sub(parked);
-        let goes = |visitor: &Visitor| {
-            if parked >= MOST_PARKED {
-                visitor.state == State::Parked
-            } else {
-                visitor.state != State::Parked
-            }
-        };
-        if (others >= MOST || parked >= MOST_PARKED)
-            && let Some(first) = self.all.iter().position(goes)
-        {
-            self.all.remove(first);
-        }
+        let held = HeldClient { fd: stream.as_raw_fd(), pid, user, group, reports: false };
+        self.all.push(Visitor { stream, held, state: State::Listened });
     }
 
     /// Answers those who have said something. Returns what is not for this room to do. `serving` says who serves.
@@ -230,10 +201,7 @@ impl Visitor {
             return self.stream.try_clone().ok().map(|stream| Said::Asked(Asked::TakeOver(stream)));
         }
         let reply_to = match decode(line) {
-            Ok(Request {
-                reply_to,
-                operation: operation @ (Operation::Ack { .. } | Operation::Ping { .. }),
-            }) => {
+            Ok(Request { reply_to, operation }) if operation.reported().is_some() => {
                 let report = matches!(operation, Operation::Ack { .. }).then(|| line.to_vec());
                 self.consume(end.saturating_add(1));
                 self.say(&Envelope::done(NOTED).answering(reply_to));
@@ -248,12 +216,8 @@ impl Visitor {
         };
         debug!("process {} is told that nobody supervises", self.held.pid);
         self.consume(end.saturating_add(1));
-        self.answer(reply_to, hint);
-        None
-    }
-
-    fn answer(&mut self, reply_to: ReplyTo, hint: &str) {
         self.say(&Envelope::refused(hint).answering(reply_to));
+        None
     }
 
     fn consume(&mut self, length: usize) {

@@ -7,7 +7,7 @@
 use super::{
     super::{facts, pidfd::PidFd},
     Children, Ticket, known,
-    send::{clear, group_exists, kill_group, process_exists, stragglers},
+    send::{group_exists, kill_group, process_exists, stragglers},
 };
 use crate::fsm::{event::ExitStatus, id::Pid};
 use mio::{Events, Interest, Poll, Registry, Token, unix::SourceFd};
@@ -144,11 +144,6 @@ impl Adopted {
     /// Whether there is a worker of whose end nobody else tells.
     pub(crate) fn is_needed(workers: &Children) -> bool {
         workers.values().any(|ticket| ticket.held().is_some())
-    }
-
-    /// Sees to what one that has ended has left behind. Answers whether anybody was.
-    pub(crate) fn bury(pid: Pid, workers: &Children) -> bool {
-        clear(pid, workers)
     }
 }
 

@@ -92,7 +92,7 @@ pub(crate) fn sweep(group: Pid, workers: &Children) {
 }
 
 /// Kills what a worker has left behind that was no child of ours and has ended. Answers whether anybody is left of it.
-pub(super) fn clear(group: Pid, workers: &Children) -> bool {
+pub(crate) fn clear(group: Pid, workers: &Children) -> bool {
     // A group keeps its number from everybody else, as long as it lives. Who lives under that number now came later,
     // and the group with it.
     if !group_exists(group) || facts::kin(group).is_some() {

@@ -40,8 +40,6 @@ pub(super) struct Keeping {
     found: Vec<RawFd>,
     /// The keeper from before, which has everything as it was until it is told that it is not needed.
     benefactor: Option<Benefactor>,
-    /// Whether that is of whoever was here before.
-    is_old: bool,
     /// Not before that.
     earliest: Time,
     /// Whether it was told that there can be none.
@@ -51,15 +49,7 @@ pub(super) struct Keeping {
 impl Keeping {
     pub(super) fn new(before: Option<Keeper>) -> Self {
         let (stored, found, benefactor) = (false, Vec::new(), None);
-        Self {
-            is_old: before.is_some(),
-            keeper: before,
-            stored,
-            found,
-            benefactor,
-            earliest: FIRST,
-            told: false,
-        }
+        Self { keeper: before, stored, found, benefactor, earliest: FIRST, told: false }
     }
 
     /// A service manager has those, or a keeper from before has all, until there is another.
@@ -87,8 +77,9 @@ impl Keeping {
 
 impl Shell<'_> {
     fn lacks_keeper(&self) -> bool {
-        let Keeping { keeper, stored, is_old, .. } = &self.keeper;
-        let is_missing = (keeper.is_none() && !stored) || *is_old || self.journal.deposit_has_failed();
+        let Keeping { keeper, stored, .. } = &self.keeper;
+        let is_missing = keeper.as_ref().map_or(!stored, Keeper::is_old);
+        let is_missing = is_missing || self.journal.deposit_has_failed();
         // Without workers there is nothing that would go on.
         is_missing && self.wants_keeper() && self.code.is_none() && !self.children.is_empty()
     }
@@ -139,7 +130,6 @@ impl Shell<'_> {
                 }
                 self.journal.deposit_in(Some(deposit));
                 self.journal.keep(&kept);
-                self.keeper.is_old = false;
                 self.keeper.told = false;
                 self.keeper.is_in_place();
             }
@@ -181,7 +171,7 @@ impl Shell<'_> {
             return false;
         }
         warn!("the keeper (pid {pid}) has ended; another takes its place");
-        (self.keeper.keeper, self.keeper.is_old) = (None, false);
+        self.keeper.keeper = None;
         self.journal.deposit_in(None);
         true
     }

@@ -216,7 +216,7 @@ impl Shell<'_> {
                 continue;
             }
             let ticket = self.children.remove(&pid);
-            let orphans = Adopted::bury(pid, &self.children);
+            let orphans = process::clear(pid, &self.children);
             self.lost(pid, ExitStatus::Unknown, ticket, orphans);
         }
         let waiting: BTreeSet<_> = self.supervisor.waiting().values().copied().collect();

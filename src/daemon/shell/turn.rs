@@ -238,7 +238,7 @@ impl Shell<'_> {
                 let (pid, status) = (ended.pid, ended.status);
                 let ticket = self.children.remove(&pid);
                 self.slack.add(WORKER);
-                let orphans = Adopted::bury(pid, &self.children);
+                let orphans = process::clear(pid, &self.children);
                 self.lost(pid, status, ticket, orphans);
             }
             if !Adopted::is_needed(&self.children) {

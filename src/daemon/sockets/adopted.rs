@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     cli::{bind::BindSpec, daemon::Options},
-    fsm::{event::EventKind, id::ListenerId, time::Time},
+    fsm::{event::EventKind, id::ListenerId},
 };
 use log::warn;
 use nix::{
@@ -124,20 +124,6 @@ impl Sockets {
                 all.insert(listener, wanted);
             }
         }
-        let (registry, due, rest, journal) = (None, None, Time(0), None);
-        let handed = BTreeMap::new();
-        Ok(Self {
-            wanted: all,
-            handed,
-            bound,
-            gone,
-            adopts: options.adopt,
-            refusal: None,
-            sure: false,
-            registry,
-            due,
-            rest,
-            journal,
-        })
+        Ok(Self { bound, gone, ..Self::of(all, options) })
     }
 }

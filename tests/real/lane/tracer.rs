@@ -4,21 +4,15 @@
 use super::calls::{Case, Uses};
 use crate::{
     harness::{eventually, raw},
-    tools::{have, status_field},
+    tools::{status_field, strace},
 };
 use nix::sys::signal::{Signal, kill};
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
+    fs,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::Child,
 };
-
-/// Whether there is a strace here that can and may do it.
-pub(super) fn is_possible() -> bool {
-    let inject = "inject=getpid:error=EPERM:when=1";
-    have("strace", &["-D", "-o", "/dev/null", "-e", inject, "true"])
-}
 
 /// The words by which strace makes the case happen to a process, from its `before`th use of the call on.
 /// The supervisor keeps its pid, and is let go, unharmed, of a strace that is told to end.
@@ -51,21 +45,8 @@ impl Tracer {
     /// Takes hold of a running supervisor.
     pub(super) fn attach(pid: u32, log: PathBuf, case: Option<&Case>) -> Self {
         let said = log.with_extension("said");
-        let words = words(&log, case, 0);
-        let mut child = Command::new(&words[0])
-            .args(&words[1..])
-            .args(["-p", &pid.to_string()])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(File::create(&said).expect("a file can be made"))
-            .spawn()
-            .expect("strace can be run");
-        eventually("strace is attached", || {
-            let text = fs::read_to_string(&said).unwrap_or_default();
-            let ended = child.try_wait().expect("strace can be waited for");
-            assert!(ended.is_none(), "strace has ended: {text}");
-            text.contains("attached").then_some(())
-        });
+        let (child, is_attached) = strace(&words(&log, case, 0), pid, &said);
+        assert!(is_attached, "strace has ended: {}", fs::read_to_string(&said).unwrap_or_default());
         Self { log, child: Some(child) }
     }
 
