@@ -4,6 +4,7 @@ use einhyrningsins::{
     cli::{
         client::{COMMAND_LINE, Options, Parsed, parse},
         einhorn, einhornsh,
+        tool::Errand,
     },
     ctl::{self, Format, Owner, Patience, Target, socket_path},
 };
@@ -24,7 +25,7 @@ fn main() -> ExitCode {
 fn as_ourselves(args: impl Iterator<Item = OsString>) -> ExitCode {
     match parse(args) {
         Ok(Parsed::Run(options)) => run(*options),
-        Ok(Parsed::Replay(trace)) => ctl::replay(&trace).into(),
+        Ok(Parsed::Errand(options, errand)) => go(*options, errand),
         Ok(Parsed::Print(text)) => COMMAND_LINE.print(text),
         Ok(Parsed::Tell(text)) => COMMAND_LINE.tell(&text),
         Err(error) => COMMAND_LINE.refuse(&error),
@@ -46,9 +47,27 @@ fn as_einhornsh(args: impl Iterator<Item = OsString>) -> ExitCode {
 }
 
 fn run(options: Options) -> ExitCode {
-    let format = if options.json { Format::Json } else { Format::People };
+    let format = format(&options);
+    let commands = options.commands.clone();
+    ctl::run(target(options), format, &commands).into()
+}
+
+fn go(options: Options, errand: Errand) -> ExitCode {
+    let format = format(&options);
+    let outcome = match errand {
+        Errand::Replay(trace) => ctl::replay(&trace),
+        Errand::Wait(within) => ctl::await_upgrade(&target(options), within, format),
+        Errand::Check(check) => ctl::check(&target(options), &check, format),
+    };
+    outcome.into()
+}
+
+fn format(options: &Options) -> Format {
+    if options.json { Format::Json } else { Format::People }
+}
+
+fn target(options: Options) -> Target {
     let owner = if options.any_owner { Owner::Anybody } else { Owner::RootOrSelf };
     let path = socket_path(options.socket_path, env::var_os("EINHORN_SOCK_PATH"));
-    let patience = Patience::of(options.timeout);
-    ctl::run(Target { path, owner, patience }, format, &options.commands).into()
+    Target { path, owner, patience: Patience::of(options.timeout) }
 }

@@ -5,6 +5,7 @@ use super::{
     order::{self, Order},
     parse::Typed,
     table::{CommandLine, Opt, OptionsEnd, Rows, Section, Text, Topic},
+    tool::{self, Errand, TOOLS},
     value::Value,
 };
 use crate::{
@@ -36,7 +37,7 @@ const TIMEOUT: RangeInclusive<Millis> = Millis(1)..=*SPAN.end();
 /// All about the command line of `einhyrningsinsctl`.
 pub static COMMAND_LINE: CommandLine<Key> = CommandLine {
     program: "einhyrningsinsctl",
-    usage: &["[OPTIONS] COMMAND [ARGS...]", "[OPTIONS] -e CMD", "[OPTIONS]", "replay FILE"],
+    usage: &["[OPTIONS] COMMAND [ARGS...]", "[OPTIONS] -e CMD", "[OPTIONS]"],
     summary: "Tells a running einhyrningsins what to do, and shows what it answers. Without a command, \
               it reads commands interactively. Options may stand on either side of a command; what follows \
               -- is the command's own.",
@@ -81,19 +82,12 @@ pub static COMMAND_LINE: CommandLine<Key> = CommandLine {
     }],
     topics: &[
         Topic { title: "Commands", rows: Rows::Elsewhere(command_rows) },
-        Topic {
-            title: "Without a supervisor",
-            rows: Rows::Here(&[(
-                "replay FILE",
-                "Tell what einhyrningsins --trace recorded in FILE again, event by event, up to the first \
-                 where this version decides otherwise.",
-            )]),
-        },
+        Topic { title: "Commands of the client's own", rows: Rows::Elsewhere(tool_rows) },
         Topic {
             title: "Exit status",
             rows: Rows::Here(&[
                 ("0", "Done."),
-                ("1", "A command was refused, or it failed; a replay differs."),
+                ("1", "A command was refused, or it failed; a probe did not pass; a replay differs."),
                 ("2", "The command line is wrong, and nothing was done; or a line of the input, and nothing from there on."),
                 ("3", "No supervisor could be reached, or it does not answer in time, or its socket is another user's."),
                 ("4", "Done, but the output could not be written."),
@@ -108,6 +102,9 @@ pub static COMMAND_LINE: CommandLine<Key> = CommandLine {
 
 /// Whether the next word is an option of the command itself, or the value of the one before.
 fn is_theirs(words: &[OsString], next: &OsStr) -> bool {
+    if let Some(tool) = words.first().and_then(|name| tool::find(name)) {
+        return tool.takes(words.last(), next);
+    }
     let Some(entry) = words.first().and_then(|name| command::find(name.to_str()?)) else {
         return false;
     };
@@ -120,11 +117,14 @@ fn is_theirs(words: &[OsString], next: &OsStr) -> bool {
 /// What to do instead of an option that there is not.
 fn instead(name: &str) -> Option<String> {
     let dashed = format!("--{name}");
-    let owners: Vec<_> = COMMANDS.iter().filter(|entry| entry.option(&dashed).is_some()).collect();
+    let of_supervisor =
+        COMMANDS.iter().filter(|entry| entry.option(&dashed).is_some()).map(|entry| entry.name);
+    let own = TOOLS.iter().filter(|tool| tool.line.find(name).is_some()).map(|tool| tool.name);
+    let owners: Vec<_> = of_supervisor.chain(own).collect();
     match owners.as_slice() {
         [owner, ..] => {
-            let names: Vec<_> = owners.iter().map(|owner| format!("`{}`", owner.name)).collect();
-            Some(format!("it belongs behind {}, as in `{} {dashed}`", names.join(" and "), owner.name))
+            let names: Vec<_> = owners.iter().map(|owner| format!("`{owner}`")).collect();
+            Some(format!("it belongs behind {}, as in `{owner} {dashed}`", names.join(" and ")))
         }
         [] => match name {
             "socket" | "control-socket" | "command-socket" | "s" => Some("use --socket-path PATH".to_owned()),
@@ -143,6 +143,11 @@ fn command_rows() -> Vec<(String, String)> {
     COMMANDS.iter().map(row).chain([options]).collect()
 }
 
+/// Every command of the client's own.
+fn tool_rows() -> Vec<(String, String)> {
+    TOOLS.iter().map(|tool| (tool.synopsis(), tool.line.summary.to_owned())).collect()
+}
+
 /// A clause as a sentence.
 fn sentence(clause: &str) -> String {
     let mut letters = clause.chars();
@@ -155,8 +160,8 @@ fn sentence(clause: &str) -> String {
 pub enum Parsed {
     /// To run.
     Run(Box<Options>),
-    /// To replay this trace.
-    Replay(PathBuf),
+    /// To do what is the client's own.
+    Errand(Box<Options>, Errand),
     /// To print this.
     Print(Text),
     /// To say this about a command.
@@ -185,55 +190,49 @@ pub struct Options {
 pub fn parse<I: IntoIterator<Item = OsString>>(args: I) -> Result<Parsed, UsageError> {
     let typed = Typed::read(&COMMAND_LINE, args, |_| false)?;
     match (typed.prints, typed.words.first()) {
-        (Some(Text::Help), Some(name)) if *name != REPLAY => return about(name).map(Parsed::Tell),
+        (Some(Text::Help), Some(name)) => return about(name).map(Parsed::Tell),
         (Some(text), _) => return Ok(Parsed::Print(text)),
         (None, _) => {}
     }
-    if let Some(trace) = replay(&typed)? {
-        return Ok(Parsed::Replay(trace));
+    let options = |commands| -> Result<_, UsageError> {
+        Ok(Box::new(Options {
+            socket_path: typed.value(Key::SocketPath, Value::socket_path)?,
+            any_owner: typed.has(Key::AnyOwner),
+            json: typed.has(Key::Json),
+            timeout: typed.value(Key::Timeout, |value| value.seconds(TIMEOUT))?,
+            commands,
+        }))
+    };
+    match own(&typed)? {
+        Some(errand) => Ok(Parsed::Errand(options(Vec::new())?, errand)),
+        None => Ok(Parsed::Run(options(commands(&typed)?)?)),
     }
-    Ok(Parsed::Run(Box::new(Options {
-        socket_path: typed.value(Key::SocketPath, Value::socket_path)?,
-        any_owner: typed.has(Key::AnyOwner),
-        json: typed.has(Key::Json),
-        timeout: typed.value(Key::Timeout, |value| value.seconds(TIMEOUT))?,
-        commands: commands(&typed)?,
-    })))
 }
 
 /// The help for a command.
 fn about(name: &OsString) -> Result<String, UsageError> {
+    if let Some(tool) = tool::find(name) {
+        return Ok(tool.line.help());
+    }
     let name = word(name)?;
     let entry = command::find(&name).ok_or_else(|| UsageError::Command { why: command::unknown(&name) })?;
     Ok(entry.help() + "\n")
 }
 
-/// What stands apart from all commands.
-const REPLAY: &str = "replay";
-
-/// The trace of `replay FILE`, the one command that is not for a supervisor.
-fn replay(typed: &Typed<Key>) -> Result<Option<PathBuf>, UsageError> {
-    let Some((_, files)) = typed.words.split_first().filter(|(name, _)| *name == REPLAY) else {
-        return Ok(None);
-    };
-    let refuse = |word: &OsStr, why: &str| UsageError::BadValue {
-        option: "COMMAND".to_owned(),
-        value: brief(word),
-        why: why.to_owned(),
-        accepted: "replay FILE".to_owned(),
-    };
-    for (key, one) in [(Key::Execute, "--execute"), (Key::Json, "--json")] {
+/// What a command of the client's own is to do, if that was given.
+fn own(typed: &Typed<Key>) -> Result<Option<Errand>, UsageError> {
+    let Some((name, rest)) = typed.words.split_first() else { return Ok(None) };
+    let Some(tool) = tool::find(name) else { return Ok(None) };
+    let alone = (Key::Execute, "--execute", "it stands alone");
+    let for_people = (Key::Json, "--json", "it is shown to people only");
+    for (key, one, why) in
+        [Some(alone), Some(for_people).filter(|_| tool.is_for_people())].into_iter().flatten()
+    {
         if typed.has(key) {
-            let why = "a replay stands alone, and is shown to people only";
-            return Err(UsageError::Conflict { one, other: REPLAY, why });
+            return Err(UsageError::Conflict { one, other: tool.name, why });
         }
     }
-    match files {
-        [] => Err(refuse(REPLAY.as_ref(), "needs the file of a trace")),
-        [file] if file.is_empty() => Err(refuse(file, "is not the path of a file")),
-        [file] => Ok(Some(file.into())),
-        [_, second, ..] => Err(refuse(second, "is one word too many")),
-    }
+    tool.read(rest).map(Some)
 }
 
 fn commands(typed: &Typed<Key>) -> Result<Vec<Order>, UsageError> {

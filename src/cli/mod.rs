@@ -24,6 +24,7 @@
 //! | `print` | printing them, and the exit status |
 //! | [`bind`] | what `--bind` takes |
 //! | [`order`] | the commands that the client takes, in its arguments and elsewhere |
+//! | [`tool`] | the commands of the client's own, each with its table |
 //! | [`drain`] | which signal makes which program drain |
 //! | [`daemon`], [`client`] | the tables, and what their options mean together |
 //! | [`einhorn`], [`einhornsh`] | the same for einhorn's own command lines, by which both programs can be called |
@@ -35,6 +36,7 @@ pub mod drain;
 pub mod einhorn;
 pub mod einhornsh;
 pub mod order;
+pub mod tool;
 
 #[cfg(test)]
 mod any;

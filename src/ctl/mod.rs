@@ -12,9 +12,14 @@
 //! ([`render`]), and Ctrl-C ends the wait for an answer and nothing else ([`interrupt`]). Nor is the wait without end
 //! ([`patience`]): of a supervisor that does not answer it is told what it is doing ([`process`]).
 //!
+//! What the client does by itself ([`tool`](crate::cli::tool)) asks over a [`Session`](session::Session), and makes
+//! something of the [`Report`](report::Report) that comes back: [`check()`] and
+//! [`await_upgrade`] a line and an exit status.
+//!
 //! [`replay()`] is apart from all that: it needs no supervisor, only what one has recorded.
 
 pub mod bar;
+pub mod check;
 pub mod client;
 pub mod clock;
 pub mod connection;
@@ -27,16 +32,21 @@ pub mod patience;
 pub mod process;
 pub mod render;
 pub mod replay;
+pub mod report;
 pub mod run;
+pub mod session;
 pub mod terminal;
 pub mod wait;
+pub mod watch;
 
 #[cfg(test)]
 mod fake;
 
+pub use check::check;
 pub use connection::Target;
 pub use outcome::Outcome;
 pub use owner::Owner;
 pub use patience::Patience;
 pub use replay::replay;
 pub use run::{Format, run, socket_path};
+pub use watch::await_upgrade;

@@ -167,7 +167,8 @@ fn a_time_for_the_answer_is_in_seconds_and_not_none_at_all() {
 #[test]
 fn a_replay_takes_one_file_and_nothing_else() {
     let file = || OsString::from_vec(b"/tmp/\xff".to_vec());
-    assert_eq!(parse(["replay".into(), file()]), Ok(Parsed::Replay(file().into())));
+    let Ok(Parsed::Errand(_, errand)) = parse(["replay".into(), file()]) else { panic!("no errand") };
+    assert_eq!(errand, Errand::Replay(file().into()));
     let rest = "accepted: replay FILE";
     for (words, complaint) in [
         (["replay"].as_slice(), "COMMAND: `replay` needs the file of a trace; "),
@@ -183,7 +184,31 @@ fn a_replay_takes_one_file_and_nothing_else() {
     }
     let alone = "there is no command `replay`; `einhyrningsinsctl replay FILE` stands alone";
     assert_eq!(error(&["-e", "replay f"]), alone);
-    assert_eq!(parse_words(&["replay", "--help"]), Ok(Parsed::Print(Text::Help)));
+    let Ok(Parsed::Tell(help)) = parse_words(&["replay", "--help"]) else { panic!("no help") };
+    assert!(help.starts_with("Usage: einhyrningsinsctl replay FILE\n"), "{help}");
+}
+
+#[test]
+fn a_command_of_the_clients_own_takes_its_own_options_and_the_clients() {
+    for words in [["-d", "/run/x", "check", "--min", "2"], ["check", "--min", "2", "-d", "/run/x"]] {
+        let Ok(Parsed::Errand(options, Errand::Check(check))) = parse_words(&words) else {
+            panic!("{words:?}")
+        };
+        assert_eq!(options.socket_path, Some(PathBuf::from("/run/x")));
+        assert_eq!(check.least, crate::cli::tool::Least::Number(2));
+    }
+    let given = parse_words(&["--timeout", "2", "wait", "--timeout", "9", "--json"]);
+    let Ok(Parsed::Errand(options, errand)) = given else { panic!("{given:?}") };
+    assert_eq!((options.timeout, errand), (Some(Millis(2_000)), Errand::Wait(Some(Millis(9_000)))));
+    assert!(options.json);
+    for (words, said) in [
+        (["check", "--min"].as_slice(), "--min: its value is missing"),
+        (&["--min", "2", "check"], "unknown option `--min`; it belongs behind `check`, as in `check --min`"),
+        (&["check", "--frob"], "unknown option `--frob`"),
+        (&["-e", "inc", "check"], "--execute and check do not go together: "),
+    ] {
+        assert!(error(words).starts_with(said), "{words:?}: {}", error(words));
+    }
 }
 
 #[test]

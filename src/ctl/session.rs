@@ -1,0 +1,131 @@
+//! Questions to a supervisor whose answers are not shown as they come, but made something of.
+
+use super::{
+    connection::{Connection, Lost, ReplyLine, Target, Unreachable},
+    interrupt::Attended,
+    outcome::Outcome,
+    process,
+    report::{Past, Report},
+};
+use crate::protocol::Envelope;
+use core::fmt;
+use std::time::Duration;
+
+/// Why a question has no answer.
+#[derive(Debug)]
+pub enum Trouble {
+    /// Nobody could be reached.
+    Unreachable(Unreachable),
+    /// The answer did not come.
+    Lost {
+        /// Why.
+        lost: Lost,
+        /// Who was asked.
+        pid: Option<i32>,
+    },
+    /// The answer is a refusal, or makes no sense here.
+    Refused(String),
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable(unreachable) => unreachable.fmt(f),
+            Self::Lost { lost, pid } => {
+                if let Some(pid) = pid {
+                    write!(f, "pid {pid}: ")?;
+                }
+                write!(f, "{lost}")?;
+                let is_silent = matches!(lost, Lost::Silent(_) | Lost::Stalled(_));
+                let doing = pid.filter(|_| is_silent).and_then(process::doing);
+                doing.map_or(Ok(()), |doing| write!(f, "; {doing}"))
+            }
+            Self::Refused(message) => f.write_str(message),
+        }
+    }
+}
+
+impl core::error::Error for Trouble {}
+
+impl Trouble {
+    /// What that comes to.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Self::Unreachable(_) => Outcome::Unreachable,
+            Self::Lost { lost: Lost::Interrupted, .. } => Outcome::Interrupted,
+            Self::Lost { .. } => Outcome::Unreachable,
+            Self::Refused(_) => Outcome::Failed,
+        }
+    }
+}
+
+/// A connection over which questions are asked.
+#[derive(Debug)]
+pub struct Session<'a> {
+    target: &'a Target,
+    attended: &'a Attended<'a>,
+    connection: Connection,
+    pid: Option<i32>,
+}
+
+impl<'a> Session<'a> {
+    /// Connects.
+    ///
+    /// # Errors
+    /// If nobody can be reached there, or somebody who is not to be trusted.
+    pub fn open(target: &'a Target, attended: &'a Attended<'a>) -> Result<Self, Trouble> {
+        let connection = Connection::open(target).map_err(Trouble::Unreachable)?;
+        let pid = connection.peer().ok().and_then(|peer| peer.pid);
+        Ok(Self { target, attended, connection, pid })
+    }
+
+    /// Asks, and waits for the first line of the answer as long as the target's patience says.
+    ///
+    /// # Errors
+    /// If it does not come, or is a refusal.
+    pub fn ask(&mut self, name: &str, args: &[String]) -> Result<Envelope, Trouble> {
+        self.connection.send(name, args);
+        let reply = self.connection.receive_soon(self.attended, &self.target.patience);
+        let envelope = reply.map_err(|lost| self.lost(lost))?.envelope;
+        if envelope.ok { Ok(envelope) } else { Err(Trouble::Refused(envelope.message)) }
+    }
+
+    /// The next line of the answer; `None` if none comes within `patience`.
+    ///
+    /// # Errors
+    /// If the connection is lost, or waiting is interrupted.
+    pub fn next(&mut self, patience: Option<Duration>) -> Result<Option<ReplyLine>, Trouble> {
+        self.connection.receive(self.attended, patience).map_err(|lost| self.lost(lost))
+    }
+
+    /// How things stand.
+    ///
+    /// # Errors
+    /// As [`ask`](Self::ask).
+    pub fn report(&mut self) -> Result<Report, Trouble> {
+        let answer = self.ask("status", &[])?;
+        Report::from_fields(&answer.fields).ok_or_else(|| not_understood("status"))
+    }
+
+    /// What came of the last generations, oldest first.
+    ///
+    /// # Errors
+    /// As [`ask`](Self::ask).
+    pub fn history(&mut self) -> Result<Vec<Past>, Trouble> {
+        let answer = self.ask("history", &[])?;
+        Past::from_fields(&answer.fields).ok_or_else(|| not_understood("history"))
+    }
+
+    /// The end of this session, for that reason.
+    #[must_use]
+    pub fn lost(&self, lost: Lost) -> Trouble {
+        Trouble::Lost { lost, pid: self.pid }
+    }
+}
+
+fn not_understood(command: &str) -> Trouble {
+    Trouble::Refused(format!(
+        "the answer to `{command}` cannot be understood: is it a supervisor of another version?"
+    ))
+}
