@@ -6,6 +6,7 @@
 
 mod handover;
 mod keeping;
+mod requests;
 mod takeover;
 mod turn;
 mod workers;
@@ -14,7 +15,7 @@ pub(crate) use takeover::{Start, Takeover};
 
 use super::{
     clock::Monotonic,
-    control::{Asked, Control, Incoming},
+    control::Control,
     given::{Reporting, Variables},
     journal::Journal,
     keeper::Keeper,
@@ -35,21 +36,16 @@ use super::{
     welcome::welcome,
 };
 use crate::{
-    cli::{ServiceName, daemon::Options},
+    cli::daemon::Options,
     fsm::{
         Supervisor,
         action::{Action, Reply},
-        event::{Command, Event, EventKind, Proof},
-        id::{ClientId, Generation, Pid, RequestId, SlotId, WorkerId},
+        event::{Event, EventKind, Proof},
+        id::{Generation, Pid, SlotId, WorkerId},
         notice::Notice,
         reason::Why,
-        time::Time,
     },
-    protocol::{
-        Envelope, Operation, Progress, answer, command,
-        history::{self, Asker},
-        state, status,
-    },
+    protocol::{Progress, status},
 };
 use log::{LevelFilter, debug, log, warn};
 use mio::{Events, Poll};
@@ -57,9 +53,6 @@ use std::{
     collections::{BTreeMap, VecDeque},
     env, io, process as this,
 };
-
-/// How many requests of one client are taken before the next client's turn.
-const TURN: usize = 16;
 
 /// Events taken from the kernel at a time.
 const EVENTS: usize = 256;
@@ -230,112 +223,6 @@ impl<'a> Shell<'a> {
         self.code.unwrap_or(1)
     }
 
-    fn take_requests(&mut self) {
-        for client in self.control.ready() {
-            self.take_requests_of(client);
-        }
-    }
-
-    // Requests take four pages of the stack to read, which a turn without any does not touch.
-    #[inline(never)]
-    fn take_requests_of(&mut self, client: ClientId) {
-        for _ in 0..TURN {
-            let Some(incoming) = self.control.next_request(client) else {
-                break;
-            };
-            match incoming {
-                Incoming::Asked(asked) => self.serve(asked),
-                Incoming::Garbled(garbled) => {
-                    self.refused.note(&garbled.refusal, &self.children);
-                    self.control.refuse(&garbled);
-                }
-            }
-            if self.control.forsaken(client) {
-                self.tell(EventKind::ClientGone { client });
-            }
-        }
-        if self.control.forsaken(client) {
-            self.tell(EventKind::ClientGone { client });
-        }
-    }
-
-    pub(super) fn serve(&mut self, asked: Asked) {
-        let Asked { client, request, peer, operation } = asked;
-        let answer = match operation {
-            Operation::Ack { pid } => {
-                let (sender, group, request) = (peer.pid, peer.group, Some(request));
-                return self.tell(EventKind::Acked { pid, sender, group, request });
-            }
-            Operation::Ping { pid, request_id } => {
-                debug!("ping of pid {pid}: {}", request_id.unwrap_or_default());
-                let (sender, group, request) = (peer.pid, peer.group, Some(request));
-                return self.tell(EventKind::Pinged { pid, sender, group, request });
-            }
-            Operation::Machine(command) => {
-                return self.tell(EventKind::Requested { client, request, command });
-            }
-            Operation::Scale(change) => {
-                // Nothing can come between the look at the number and the command.
-                let count = change.applied_to(self.supervisor.fleet().target());
-                let command = Command::SetWorkers { count };
-                return self.tell(EventKind::Requested { client, request, command });
-            }
-            Operation::Upgrade { upgrade: command, release } => {
-                let by = Asker::Client { user: peer.user, pid: peer.pid };
-                match self.releases.ask(request, by, release) {
-                    Ok(()) => {
-                        self.tell(EventKind::Requested { client, request, command });
-                        // Refused before anything was captured, if it is still there.
-                        return self.releases.retract(request);
-                    }
-                    Err(why) => {
-                        warn!("process {} asked for an upgrade, which is refused: {why}", peer.pid);
-                        Envelope::refused(why)
-                    }
-                }
-            }
-            Operation::State => state::state(&self.supervisor.status()),
-            Operation::Config => {
-                let fleet = self.supervisor.fleet();
-                state::config(self.options.in_effect(fleet.config(), fleet.target()))
-            }
-            Operation::History => history::envelope(self.releases.history()),
-            Operation::Ehlo { user } => Envelope::done(format!(
-                "Hello {}, this is einhyrningsins {} (pid {}{}); `help` lists the commands",
-                user.unwrap_or_else(|| "there".into()),
-                env!("CARGO_PKG_VERSION"),
-                this::id(),
-                self.options.command_name.as_ref().map(|name| format!(", {name}")).unwrap_or_default()
-            )),
-            Operation::Help { command } => {
-                let one = command.and_then(command::find).map(command::Entry::help);
-                Envelope::done(one.unwrap_or_else(command::help))
-            }
-            Operation::Version => Envelope::done(concat!("einhyrningsins ", env!("CARGO_PKG_VERSION"))),
-            Operation::Reexec { path } => match self.try_successor(request, path) {
-                Ok(()) => return,
-                Err(why) => {
-                    warn!(
-                        "process {} asked for another program to take over, which is refused: {why}",
-                        peer.pid
-                    );
-                    Envelope::refused(why)
-                }
-            },
-            Operation::Louder => self.change_level(super::log::louder(self.level)),
-            Operation::Quieter => self.change_level(super::log::quieter(self.level)),
-        };
-        self.tell_client(request, answer);
-    }
-
-    fn change_level(&mut self, level: LevelFilter) -> Envelope {
-        let same = if level == self.level { ", as before" } else { "" };
-        self.level = level;
-        self.journal.keep(&Kept::Level { level: Level::of(level) });
-        super::log::set_level(level);
-        Envelope::done(format!("log level: {}{same}", level.as_str()))
-    }
-
     /// Tells the core what happened, does what it says, and tells it what came of that, until nothing
     /// is left to tell.
     fn tell(&mut self, kind: EventKind) {
@@ -421,39 +308,6 @@ impl<'a> Shell<'a> {
             Action::Exit { code } => self.code = Some(code),
         }
         None
-    }
-
-    /// Whoever is told what the core decided finds it in the trace.
-    fn tell_client(&mut self, request: RequestId, envelope: Envelope) {
-        self.record();
-        if let Some(refusal) = self.control.refusal(request, &envelope) {
-            self.refused.note(&refusal, &self.children);
-        }
-        self.control.answer(request, envelope);
-    }
-
-    /// The core's answer, with what only the shell knows: what it was that could not be run.
-    fn answer(&self, reply: &Reply) -> Envelope {
-        let mut envelope = answer::reply(reply);
-        if let Reply::UpgradeRefused { generation, .. } = reply
-            && let Some(path) = self.releases.unrunnable(*generation)
-        {
-            envelope.message = format!("{path}: {}", envelope.message);
-        }
-        envelope.message.push_str(&self.releases.behind_answer(reply));
-        envelope
-    }
-
-    fn about(&self) -> status::About<'_> {
-        status::About {
-            pid: this::id(),
-            name: self.options.command_name.as_ref().map(ServiceName::as_str),
-            version: env!("CARGO_PKG_VERSION"),
-            uptime: self.clock.now().since(Time(0)),
-            sockets: self.sockets.listening(),
-            stopped: process::stopped(&self.children),
-            statuses: &self.statuses,
-        }
     }
 
     fn report(&mut self, notice: &Notice) {
