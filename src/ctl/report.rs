@@ -138,7 +138,7 @@ mod tests {
     use crate::{
         fsm::{id::Generation, status::Status, time::Millis},
         protocol::{
-            Envelope,
+            Envelope, Totals,
             status::{About, envelope},
         },
     };
@@ -155,7 +155,8 @@ mod tests {
             slots: Vec::new(),
             workers: Vec::new(),
         };
-        let (sockets, stopped, statuses) = (Vec::new(), BTreeSet::new(), BTreeMap::new());
+        let (sockets, stopped, statuses, totals) =
+            (Vec::new(), BTreeSet::new(), BTreeMap::new(), Totals::default());
         let about = About {
             pid: 7,
             name: Some("web"),
@@ -164,6 +165,7 @@ mod tests {
             sockets,
             stopped,
             statuses: &statuses,
+            totals: &totals,
         };
         let answer = Envelope::parse(envelope(&status, &about).encode().as_bytes()).unwrap();
         let report = Report::from_fields(&answer.fields).unwrap();

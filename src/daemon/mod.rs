@@ -14,6 +14,7 @@
 //! | `keeper` | a process that has everything if the supervisor is killed |
 //! | `signals` | which signals are taken, and which of them are orders |
 //! | `release`, `history` | what each generation runs, from being asked for to what came of it |
+//! | `tally` | counting what happens |
 //! | `successor` | the program that is to take over on command |
 //! | `manager` | what the service manager is told of the service |
 //! | `background` | whether a start that failed was that of a daemon |
@@ -35,6 +36,7 @@
 //! | `reference` | `{fd:NAME}` in a program's arguments |
 //! | `given` | the contract with workers: variables, descriptors, what is kept from them |
 //! | `directory` | where workers run: what a name leads to at each upgrade |
+//! | `queue` | how many connections wait to be accepted |
 //! | `holders` | who else has a socket, or a port |
 //! | `lookout` | when workers are looked at, as long as somebody is to be seen |
 //! | `drain` | which signal makes a worker drain |
@@ -90,6 +92,7 @@ mod pidfile;
 mod place;
 mod process;
 mod program;
+mod queue;
 mod recorder;
 mod reference;
 mod refused;
@@ -109,6 +112,7 @@ mod sockets;
 mod start;
 mod succession;
 mod successor;
+mod tally;
 mod token;
 mod watch;
 mod welcome;

@@ -33,6 +33,7 @@ use super::{
     report::{self, Shortages, Unhandled},
     signals::Signals,
     sockets::Sockets,
+    tally,
     welcome::welcome,
 };
 use crate::{
@@ -45,7 +46,7 @@ use crate::{
         notice::Notice,
         reason::Why,
     },
-    protocol::{Progress, status},
+    protocol::{Progress, Totals, status},
 };
 use log::{LevelFilter, debug, log, warn};
 use mio::{Events, Poll};
@@ -78,6 +79,7 @@ pub(crate) struct Shell<'a> {
     notify: Option<Notify>,
     /// What workers have last said that they do.
     statuses: BTreeMap<Pid, String>,
+    totals: Totals,
     /// What every worker finds in its environment; known once the sockets are bound.
     variables: Option<Variables>,
     reporting: Reporting,
@@ -156,6 +158,7 @@ impl<'a> Shell<'a> {
             leftovers: Leftovers::default(),
             notify: parts.notify,
             statuses: parts.statuses,
+            totals: Totals::default(),
             variables: None,
             reporting,
             unhandled: Unhandled::new(chosen),
@@ -311,6 +314,7 @@ impl<'a> Shell<'a> {
     }
 
     fn report(&mut self, notice: &Notice) {
+        tally::count(&mut self.totals, notice);
         self.releases.note(notice, &self.children);
         if let Notice::Draining { generation, pid, why: Why::Unacknowledged, .. } = notice {
             self.releases

@@ -81,6 +81,44 @@ fn inet_request(family: u8, port: u16) -> Vec<u8> {
     [&[family, TCP, 0, 0][..], &CONNECTED.to_ne_bytes(), &port.to_be_bytes(), &[0; 46]].concat()
 }
 
+/// `UDIAG_SHOW_RQLEN`, and what a queue is marked by in the answer: `UNIX_DIAG_RQLEN`.
+const SHOW_QUEUE: u32 = 0x10;
+const QUEUE: u16 = 4;
+
+/// The question for what waits on the UNIX socket of that number.
+#[must_use]
+pub fn queue_request(inode: u32) -> Vec<u8> {
+    // As of all that there are, but of one, for which no cookie has to be known.
+    let (request, any_state) = (1_u16, u32::MAX);
+    let body = [
+        &[UNIX, 0, 0, 0][..],
+        &any_state.to_ne_bytes(),
+        &inode.to_ne_bytes(),
+        &SHOW_QUEUE.to_ne_bytes(),
+        &[0xff; 8],
+    ]
+    .concat();
+    let length = u32::try_from(HEAD + body.len()).unwrap_or(u32::MAX);
+    [&length.to_ne_bytes()[..], &BY_FAMILY.to_ne_bytes(), &request.to_ne_bytes(), &[0; 8], &body].concat()
+}
+
+/// What is told of the UNIX socket of that number: how many connections wait, and how many may. `None` if the answer
+/// says something else.
+#[must_use]
+pub fn queue(answer: &[u8], inode: u32) -> Option<(u32, u32)> {
+    let length = usize::try_from(u32::from_ne_bytes(*answer.first_chunk()?)).ok()?;
+    let message = answer.get(..length)?;
+    let body =
+        message.get(HEAD..).filter(|_| two(message.get(4..).unwrap_or_default()) == Some(BY_FAMILY))?;
+    // A state that listens; see <net/tcp_states.h>.
+    let listens = *body.first()? == UNIX && *body.get(2)? == 10;
+    if !listens || four(body.get(4..)?)? != inode {
+        return None;
+    }
+    let value = attribute(body.get(16..)?, QUEUE)?;
+    Some((four(value)?, four(value.get(4..)?)?))
+}
+
 /// What a part of an answer says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Said {
@@ -136,12 +174,17 @@ fn inet(body: &[u8]) -> Option<Connection> {
 /// Family, kind, state, padding; the inode; a cookie; then attributes, one of which is the name.
 fn unix(body: &[u8]) -> Option<Connection> {
     let inode = four(body.get(4..)?)?.into();
-    let mut rest = body.get(16..)?;
+    let name = attribute(body.get(16..)?, NAME)?;
+    Some(Connection { near: Name::Unix(named(name)), inode })
+}
+
+/// The value of the first attribute of that kind.
+fn attribute(mut rest: &[u8], kind: u16) -> Option<&[u8]> {
     loop {
         let length = usize::from(two(rest)?);
         let value = rest.get(ATTRIBUTE..length)?;
-        if two(rest.get(2..)?)? == NAME {
-            return Some(Connection { near: Name::Unix(named(value)), inode });
+        if two(rest.get(2..)?)? == kind {
+            return Some(value);
         }
         rest = rest.get(length.checked_next_multiple_of(4)?..)?;
     }
@@ -220,6 +263,26 @@ mod tests {
             assert!(expected.starts_with(&read), "{end}: {read:?}");
         }
         assert_eq!(said(&message(ERROR, &[0; 20])).collect::<Vec<_>>(), [Said::End]);
+    }
+
+    #[test]
+    fn what_waits_on_a_socket_is_read_if_it_is_that_socket_and_listens() {
+        let body = |state, inode: u32| {
+            let head = [&[UNIX, 1, state, 0][..], &inode.to_ne_bytes(), &[7; 8]].concat();
+            let attribute = |kind: u16, value: &[u8]| {
+                [&u16::try_from(4 + value.len()).unwrap().to_ne_bytes()[..], &kind.to_ne_bytes(), value]
+                    .concat()
+            };
+            [head, attribute(6, &[0, 0, 0, 0]), attribute(QUEUE, &[3, 0, 0, 0, 128, 0, 0, 0])].concat()
+        };
+        let answer = message(BY_FAMILY, &body(10, 77));
+        assert_eq!(queue(&answer, 77), Some((3, 128)));
+        assert_eq!(queue(&answer, 78), None);
+        assert_eq!(queue(&message(BY_FAMILY, &body(1, 77)), 77), None, "it is connected");
+        assert_eq!(queue(&message(ERROR, &body(10, 77)), 77), None);
+        for end in 0..answer.len() {
+            assert_eq!(queue(answer.get(..end).unwrap(), 77), None, "{end}");
+        }
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! What can be done with sockets and has no safe form elsewhere: receiving a datagram with who has sent it, unix(7), or a
-//! descriptor, and taking back that both directions of a TCP socket were shut down.
+//! descriptor, taking back that both directions of a TCP socket were shut down, and reading what the kernel tells of one.
 #![expect(unsafe_code, reason = "system calls that have no safe form for this")]
 
 use nix::{
@@ -8,7 +8,7 @@ use nix::{
 };
 use std::{
     mem,
-    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd},
+    os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd},
     ptr,
 };
 
@@ -92,4 +92,16 @@ pub(super) fn reset(socket: &OwnedFd) -> Result<(), Errno> {
     let length = size_of::<libc::sockaddr>() as libc::socklen_t;
     // SAFETY: the address is of the length that is told, and lives until the end of this.
     Errno::result(unsafe { libc::connect(socket.as_raw_fd(), &raw const none, length) }).map(drop)
+}
+
+/// What tcp(7) tells of a socket by `TCP_INFO`, as far as there is room. Returns how much that is.
+pub(super) fn tcp_info(socket: BorrowedFd<'_>, room: &mut [u8]) -> Result<usize, Errno> {
+    let mut length = libc::socklen_t::try_from(room.len()).unwrap_or(0);
+    let at = room.as_mut_ptr().cast::<c_void>();
+    // SAFETY: no more is written than there is room for.
+    let done = unsafe {
+        libc::getsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, at, &raw mut length)
+    };
+    Errno::result(done)?;
+    Ok(usize::try_from(length).unwrap_or(0).min(room.len()))
 }

@@ -6,6 +6,7 @@ use super::{
     journal::Journal,
     kept::{File, HeldListener, Kept},
     listen::{Address, Handed, ListenOptions, Listener, Maker, Mended, Refused, Rights},
+    queue,
     reference::Roster,
     resolve::{self, link, resolve},
     token::LISTENERS,
@@ -327,6 +328,7 @@ impl Sockets {
                 Maker::Us => Origin::Bind,
                 Maker::Other => Origin::Manager,
             },
+            queue: queue::of(bound.listener.as_fd()),
         };
         self.bound.iter().map(listening).collect()
     }

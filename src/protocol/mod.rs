@@ -21,6 +21,7 @@ pub mod reply;
 pub mod request;
 pub mod state;
 pub mod status;
+pub mod totals;
 pub mod visible;
 pub mod words;
 
@@ -36,3 +37,4 @@ pub use progress::Progress;
 pub use release::Release;
 pub use reply::{BadReply, Envelope, ReplyTo};
 pub use request::{Refusal, Request, decode};
+pub use totals::Totals;

@@ -3,6 +3,7 @@
 use super::{
     json::{list, members, number, or_null, text},
     reply::Envelope,
+    totals::Totals,
     words::{called, count, exit_status, exit_value, failure, failure_value, span, times},
 };
 use crate::fsm::{
@@ -33,6 +34,8 @@ pub struct About<'a> {
     pub stopped: BTreeSet<Pid>,
     /// What workers have last said that they do.
     pub statuses: &'a BTreeMap<Pid, String>,
+    /// What has happened since its start.
+    pub totals: &'a Totals,
 }
 
 /// A socket that is shared with workers.
@@ -44,6 +47,17 @@ pub struct Listening {
     pub name: Option<String>,
     /// Where it comes from.
     pub from: Origin,
+    /// What waits there to be accepted, if the kernel tells.
+    pub queue: Option<Queue>,
+}
+
+/// Connections that wait to be accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Queue {
+    /// How many do.
+    pub length: u32,
+    /// How many may; the kernel lets in one more.
+    pub limit: u32,
 }
 
 /// Where a socket comes from.
@@ -281,6 +295,7 @@ pub fn data(status: &Status, about: &About<'_>) -> String {
         ("stopping", or_null(status.stopping, |shutdown| text(shutdown.word()))),
         ("listeners", list(about.sockets.iter().map(|socket| text(&socket.address)))),
         ("sockets", list(about.sockets.iter().map(socket_value))),
+        ("totals", about.totals.value()),
     ]));
     let mut out = json::to_string(&head);
     out.pop();
@@ -308,6 +323,8 @@ fn socket_value(socket: &Listening) -> Value {
         ("address", text(&socket.address)),
         ("name", or_null(socket.name.as_ref(), |name| text(name))),
         ("from", text(socket.from.word())),
+        ("queue", or_null(socket.queue, |queue| number(queue.length))),
+        ("queue_limit", or_null(socket.queue, |queue| number(queue.limit))),
     ]))
 }
 

@@ -163,6 +163,7 @@ impl Shell<'_> {
             sockets: self.sockets.listening(),
             stopped: process::stopped(&self.children),
             statuses: &self.statuses,
+            totals: &self.totals,
         }
     }
 }

@@ -21,14 +21,18 @@ fn slot(number: u32) -> SlotStatus {
 }
 
 fn about() -> About<'static> {
-    let socket = |address: &str, name, from| Listening { address: address.into(), name, from };
+    let socket = |address: &str, name, from| {
+        let queue = (from == Origin::Bind).then_some(Queue { length: 3, limit: 128 });
+        Listening { address: address.into(), name, from, queue }
+    };
     let sockets = vec![
         socket("127.0.0.1:8080", None, Origin::Manager),
         socket("[::1]:8080", Some("web".into()), Origin::Bind),
     ];
     static STATUSES: BTreeMap<Pid, String> = BTreeMap::new();
     let (stopped, statuses) = (BTreeSet::new(), &STATUSES);
-    About { pid: 4_242, name: None, version: "0.1.0", uptime: Millis(10_920_000), sockets, stopped, statuses }
+    let (uptime, totals) = (Millis(10_920_000), Box::leak(Box::default()));
+    About { pid: 4_242, name: None, version: "0.1.0", uptime, sockets, stopped, statuses, totals }
 }
 
 fn amid_an_upgrade() -> Status {
@@ -102,8 +106,8 @@ fn the_data_say_the_same() {
         "\"pid\":4242",
         "\"uptime_ms\":10920000",
         "\"listeners\":[\"127.0.0.1:8080\",\"[::1]:8080\"]",
-        "\"sockets\":[{\"address\":\"127.0.0.1:8080\",\"from\":\"manager\",\"name\":null},\
-         {\"address\":\"[::1]:8080\",\"from\":\"bind\",\"name\":\"web\"}]",
+        "\"sockets\":[{\"address\":\"127.0.0.1:8080\",\"from\":\"manager\",\"name\":null,\"queue\":null,\"queue_limit\":null},\
+         {\"address\":\"[::1]:8080\",\"from\":\"bind\",\"name\":\"web\",\"queue\":3,\"queue_limit\":128}]",
         "\"stopping\":null",
         "\"upgrade\":{\"age_ms\":3200,\"generation\":2,\"healthy\":0,\"retired\":1,\
          \"rolling_back\":false,\"stage\":\"spread\",\"strategy\":\"rolling\",\"trial_left_ms\":null,\
@@ -170,4 +174,17 @@ fn a_service_that_has_a_name_is_called_by_it() {
     assert!(said.starts_with("einhyrningsins 0.1.0 (web), pid 4242, up "), "{said}");
     assert!(data(&amid_an_upgrade(), &named).contains("\"name\":\"web\""));
     assert!(data(&amid_an_upgrade(), &about()).contains("\"name\":null"));
+}
+
+#[test]
+fn programs_are_told_what_has_happened() {
+    let mut totals = Totals { starts: 7, ..Totals::default() };
+    totals.healthy_after.add(Millis(40));
+    let data = data(&amid_an_upgrade(), &About { totals: &totals, ..about() });
+    for said in [
+        "\"totals\":{\"exits\":{\"asked\":0,\"crashed\":0,\"failed-start\":0,\"left\":0},\"healthy_ms\":{\"bounds\":[10,50,",
+        "\"starts\":7,",
+    ] {
+        assert!(data.contains(said), "{said} is not in {data}");
+    }
 }
