@@ -64,6 +64,8 @@ impl Client {
                 outcome
             }
             // What may still come over the connection belongs to nobody: the next command gets another.
+            Err(Lost::Unread) => Outcome::Done,
+            Err(Lost::Interrupted) if streams(dispatch) => Outcome::Interrupted,
             Err(Lost::Interrupted) => {
                 screen.complain(&format_args!("interrupted; {}", left_behind(dispatch)));
                 Outcome::Interrupted
@@ -120,10 +122,15 @@ fn left_behind(dispatch: &Dispatch) -> String {
     }
 }
 
+/// Whether its answer goes on until the client has had enough.
+fn streams(dispatch: &Dispatch) -> bool {
+    command::find(dispatch.name).is_some_and(|entry| entry.streams)
+}
+
 /// What becomes of a command of which nothing was heard; a clause, or nothing if it changes nothing.
 fn unheard(dispatch: &Dispatch) -> String {
     match dispatch.name {
-        "status" | "history" | "version" | "ehlo" | "help" => String::new(),
+        "status" | "history" | "events" | "version" | "ehlo" | "help" => String::new(),
         name => format!("; whether `{name}` is carried out is not known"),
     }
 }
@@ -139,7 +146,7 @@ struct Talk<'a> {
 impl Talk<'_> {
     fn carry_out(&mut self, dispatch: &Dispatch, screen: &mut Screen<'_>) -> Result<Outcome, Lost> {
         self.connection.send(dispatch.name, &dispatch.args);
-        let last = self.follow(screen)?;
+        let last = self.follow(dispatch, screen)?;
         if !last.ok {
             return Ok(Outcome::Failed);
         }
@@ -162,8 +169,9 @@ impl Talk<'_> {
         Ok(Outcome::Done)
     }
 
-    /// Shows the lines of an answer up to the last, and returns that.
-    fn follow(&mut self, screen: &mut Screen<'_>) -> Result<Envelope, Lost> {
+    /// Shows the lines of an answer up to the last, and returns that. What goes on for as long as somebody reads it ends
+    /// when nobody does.
+    fn follow(&mut self, dispatch: &Dispatch, screen: &mut Screen<'_>) -> Result<Envelope, Lost> {
         let clock = Clock::start();
         let mut silence = Some((self.patience.first, Lost::Silent(self.patience.first)));
         let mut since = clock.now();
@@ -176,7 +184,11 @@ impl Talk<'_> {
                     if !reply.envelope.wait {
                         return Ok(reply.envelope);
                     }
-                    silence = self.patience.next.map(|next| (next, Lost::Stalled(next)));
+                    if streams(dispatch) && screen.is_unread() {
+                        return Err(Lost::Unread);
+                    }
+                    let next = self.patience.next.filter(|_| !streams(dispatch));
+                    silence = next.map(|next| (next, Lost::Stalled(next)));
                     since = clock.now();
                 }
                 None => screen.catch_up(),

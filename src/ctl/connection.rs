@@ -118,6 +118,8 @@ pub enum Lost {
     Stalled(Duration),
     /// What was waited for after the answer did not come to its end within so long.
     Unfinished(Duration),
+    /// Nobody reads what is shown of it any more.
+    Unread,
     /// Somebody pressed Ctrl-C.
     Interrupted,
 }
@@ -143,6 +145,7 @@ impl fmt::Display for Lost {
                 shown(*time)
             ),
             Self::Unfinished(time) => write!(f, "not at its end after {}", shown(*time)),
+            Self::Unread => f.write_str("nobody reads it any more"),
             Self::Interrupted => f.write_str("interrupted"),
         }
     }

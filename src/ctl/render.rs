@@ -30,13 +30,24 @@ pub struct Screen<'a> {
     bar: usize,
     /// Whether some of what there was to say could not be written to `out`.
     unwritten: bool,
+    /// Whether whoever was to read `out` has left.
+    unread: bool,
 }
 
 impl<'a> Screen<'a> {
     /// Writes messages to `out` and complaints to `err`.
     #[must_use]
     pub fn new(out: &'a mut dyn Write, err: &'a mut dyn Write, style: Style) -> Self {
-        Self { out, err, style, clock: Clock::start(), pace: Pace::default(), bar: 0, unwritten: false }
+        Self {
+            out,
+            err,
+            style,
+            clock: Clock::start(),
+            pace: Pace::default(),
+            bar: 0,
+            unwritten: false,
+            unread: false,
+        }
     }
 
     /// Shows one line of an answer.
@@ -70,6 +81,12 @@ impl<'a> Screen<'a> {
     #[must_use]
     pub fn patience(&self) -> Option<Duration> {
         self.pace.patience(self.clock.now())
+    }
+
+    /// Whether whoever was to read it has left.
+    #[must_use]
+    pub fn is_unread(&self) -> bool {
+        self.unread
     }
 
     /// Shows what was held back, if it is due.
@@ -130,7 +147,8 @@ impl<'a> Screen<'a> {
         match write(self.out) {
             // A reader who has left has seen enough.
             // An upgrade is not left unwatched because nobody reads along.
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.unread = true,
+            Err(error) => {
                 if !mem::replace(&mut self.unwritten, true) {
                     let error = io_error(&error);
                     self.complain(&format_args!(
@@ -138,7 +156,7 @@ impl<'a> Screen<'a> {
                     ));
                 }
             }
-            Ok(()) | Err(_) => {}
+            Ok(()) => {}
         }
     }
 }

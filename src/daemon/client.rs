@@ -85,6 +85,8 @@ pub(crate) struct InFlight {
     pub(crate) line: Vec<u8>,
     /// If it is a report, the process that it is about: who sends one may not read that it is refused.
     pub(crate) reported: Option<Pid>,
+    /// Whether its answer goes on for as long as the client is there, and means nothing once the supervisor is not.
+    pub(crate) streams: bool,
 }
 
 /// What a connection is for.
@@ -173,6 +175,11 @@ impl Client {
     /// Whether nothing is left to do for it.
     pub(crate) fn is_finished(&self) -> bool {
         self.ended && self.in_flight.is_none() && (self.unsent.is_empty() || self.hung_up)
+    }
+
+    /// Whether it has read all that was sent to it.
+    pub(crate) fn has_read_all(&self) -> bool {
+        self.unsent.is_empty()
     }
 
     /// Whether something is to be sent to it once more, which no event will tell of.

@@ -53,10 +53,11 @@ impl Monotonic {
     }
 }
 
-/// The time of day: seconds since 1970, UTC. For people to read; nothing is measured by it.
+/// The time of day: milliseconds since 1970, UTC. For people to read; nothing is measured by it.
 #[expect(clippy::disallowed_methods, reason = "the place where time is read")]
 pub(crate) fn time_of_day() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// The system's monotonic clock in microseconds, for those who compare it with what they have read from it

@@ -409,9 +409,8 @@ impl Control {
             Ok(Request { reply_to, operation }) => {
                 let number = self.next_request;
                 self.next_request = RequestId(number.0 + 1);
-                let reported = operation.reported();
                 self.journal.keep(&keeping::request(number, id, &line));
-                client.in_flight = Some(InFlight { request: number, reply_to, line, reported });
+                client.in_flight = Some(keeping::in_flight(number, reply_to, line, &operation));
                 self.requests.insert(number, id);
                 self.crowd.heard(id);
                 Some(Incoming::Asked(Asked { client: id, request: number, peer, operation }))
@@ -463,6 +462,12 @@ impl Control {
         if last {
             self.requests.remove(&request);
         }
+    }
+
+    /// Whether who sent a request has read what it was answered so far; `None` if it has gone.
+    pub(crate) fn awaits_more(&self, request: RequestId) -> Option<bool> {
+        let client = self.crowd.get(*self.requests.get(&request)?)?;
+        Some(client.has_read_all()).filter(|_| !client.hung_up)
     }
 
     /// Takes back the request under way of a client that has closed its end; its answer is for nobody.

@@ -15,6 +15,7 @@
 //! | `signals` | which signals are taken, and which of them are orders |
 //! | `release`, `history` | what each generation runs, from being asked for to what came of it |
 //! | `tally` | counting what happens |
+//! | `events` | the last events, and who reads along |
 //! | `successor` | the program that is to take over on command |
 //! | `manager` | what the service manager is told of the service |
 //! | `background` | whether a start that failed was that of a daemon |
@@ -68,6 +69,7 @@ mod deposit;
 mod directory;
 mod door;
 mod drain;
+mod events;
 mod explain;
 mod facts;
 mod given;

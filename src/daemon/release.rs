@@ -162,7 +162,7 @@ impl<'a> Releases<'a> {
         };
         self.begin(Entry {
             generation,
-            asked_at: time_of_day(),
+            asked_at: time_of_day() / 1_000,
             by,
             program: path.clone(),
             strategy: None,
@@ -243,6 +243,12 @@ impl<'a> Releases<'a> {
             Some(captured) => shown(captured.program.path()),
             None => self.unrunnable(generation).unwrap_or_default().to_owned(),
         }
+    }
+
+    /// The same, also of one that is forgotten, as long as it is remembered for people.
+    pub(crate) fn past_name(&self, generation: Generation) -> String {
+        let past = self.history.entries().find(|entry| entry.generation == generation);
+        past.map_or_else(|| self.name(generation), |entry| entry.program.clone())
     }
 
     /// What a generation should have run and could not, if it was the last one like that.

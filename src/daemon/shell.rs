@@ -7,6 +7,7 @@
 mod handover;
 mod keeping;
 mod requests;
+mod streaming;
 mod takeover;
 mod turn;
 mod workers;
@@ -16,6 +17,7 @@ pub(crate) use takeover::{Start, Takeover};
 use super::{
     clock::Monotonic,
     control::Control,
+    events::{Event, Events as Log},
     given::{Reporting, Variables},
     journal::Journal,
     keeper::Keeper,
@@ -30,7 +32,7 @@ use super::{
     recorder::Recorder,
     refused::Refused,
     release::Releases,
-    report::{self, Shortages, Unhandled},
+    report::{Shortages, Unhandled},
     signals::Signals,
     sockets::Sockets,
     tally,
@@ -41,7 +43,7 @@ use crate::{
     fsm::{
         Supervisor,
         action::{Action, Reply},
-        event::{Event, EventKind, Proof},
+        event::{self, EventKind, Proof},
         id::{Generation, Pid, SlotId, WorkerId},
         notice::Notice,
         reason::Why,
@@ -80,6 +82,7 @@ pub(crate) struct Shell<'a> {
     /// What workers have last said that they do.
     statuses: BTreeMap<Pid, String>,
     totals: Totals,
+    events: Log,
     /// What every worker finds in its environment; known once the sockets are bound.
     variables: Option<Variables>,
     reporting: Reporting,
@@ -159,6 +162,7 @@ impl<'a> Shell<'a> {
             notify: parts.notify,
             statuses: parts.statuses,
             totals: Totals::default(),
+            events: Log::default(),
             variables: None,
             reporting,
             unhandled: Unhandled::new(chosen),
@@ -194,6 +198,7 @@ impl<'a> Shell<'a> {
         match before {
             None => {
                 self.compact();
+                self.happened(Event::Began { before: None });
                 self.tell(EventKind::Start);
             }
             Some(mut before) => {
@@ -213,6 +218,7 @@ impl<'a> Shell<'a> {
             self.gather(&mut events);
             self.hand_over_if_tried();
         }
+        self.end_streams();
         self.dismiss_keeper();
         self.record();
         self.manager.settle(&self.supervisor, &self.clock);
@@ -231,7 +237,7 @@ impl<'a> Shell<'a> {
     fn tell(&mut self, kind: EventKind) {
         let mut facts = VecDeque::from([kind]);
         while let Some(kind) = facts.pop_front() {
-            let event = Event { at: self.clock.now(), kind };
+            let event = event::Event { at: self.clock.now(), kind };
             self.journal.event(&event);
             let noted = self.recorder.is_some().then(|| event.clone());
             let actions = self.supervisor.step(event);
@@ -320,8 +326,8 @@ impl<'a> Shell<'a> {
             self.releases
                 .unheard(*generation, self.refused.silence(*pid, self.control.path(), self.reporting));
         }
-        let trouble = |listener, errno| self.sockets.trouble(listener, errno);
-        let (level, words) = report::words(notice, trouble, |generation| self.releases.name(generation));
+        self.happened(Event::Notice(notice.clone()));
+        let (level, words) = self.worded(notice, |generation| self.releases.name(generation));
         self.manager.note(notice, &words);
         let now = self.clock.now();
         match self.shortages.take(notice, now) {

@@ -5,6 +5,7 @@
 
 use super::{
     command,
+    events::{Since, Wanted},
     operation::{Change, Operation},
     release::{Wishes, wishes},
     typed::{number, quoted, shown},
@@ -150,6 +151,35 @@ impl<'a> Asked<'a> {
         Ok(Operation::Machine(Command::Signal { signal, pids }))
     }
 
+    /// Which events.
+    pub(super) fn events(&self) -> Result<Operation, String> {
+        let mut wanted = Wanted { since: Since::Now, until_now: false };
+        let mut words = self.args.iter();
+        while let Some(word) = words.next() {
+            let (name, value) = match word.split_once('=') {
+                Some((name, value)) => (name, Some(value)),
+                None => (word.as_str(), None),
+            };
+            let mut value = || {
+                value
+                    .or_else(|| words.next().map(String::as_str))
+                    .ok_or_else(|| format!("{name} needs a value"))
+            };
+            match name {
+                "--since" => wanted.since = since(value()?)?,
+                "--until" => match value()? {
+                    "now" => wanted.until_now = true,
+                    other => return Err(format!("--until: {} is not `now`", quoted(other))),
+                },
+                _ => {
+                    let accepted = "accepted: --since WHEN, --until now";
+                    return Err(format!("unexpected argument {}; {accepted}", quoted(word)));
+                }
+            }
+        }
+        Ok(Operation::Events(wanted))
+    }
+
     /// A way to shut down, by its signal.
     pub(super) fn die(&self) -> Result<Operation, String> {
         let accepted =
@@ -171,6 +201,19 @@ impl<'a> Asked<'a> {
         };
         Ok(Operation::Ehlo { user })
     }
+}
+
+/// Where events begin.
+fn since(word: &str) -> Result<Since, String> {
+    let since = match word {
+        "start" => Some(Since::Event(0)),
+        "now" => Some(Since::Now),
+        word => number(word).map(Since::Event),
+    };
+    since.ok_or_else(|| {
+        let word = quoted(word);
+        format!("--since: {word} is not where to begin; accepted: start, now, or the number of an event")
+    })
 }
 
 fn args(object: &Object) -> Result<Vec<String>, String> {

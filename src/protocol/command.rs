@@ -29,6 +29,8 @@ pub struct Entry {
     /// Whether progress comes before the last line of its answer: it is about something that takes its
     /// time, and that goes on if nobody waits for it.
     pub waits: bool,
+    /// Whether its answer goes on, line by line, until the client has had enough. Nothing comes of it but that.
+    pub streams: bool,
     /// Whom it is for.
     pub audience: Audience,
     read: Read,
@@ -98,6 +100,12 @@ const WAIT_FOR_THE_END: &[CommandOption] =
 const WAIT_FOR_THE_WAY_BACK: &[CommandOption] =
     &[option("--wait", "return when the upgrade has been taken back").by_client(Awaited::TakenBack)];
 
+const EVENTS: &[CommandOption] = &[
+    option("--since", "begin with all that are remembered (start), or behind the one of that number")
+        .takes("WHEN"),
+    option("--until", "end with those that have happened").takes("now"),
+];
+
 /// Everything that can be asked for, in the order in which it is told.
 pub const COMMANDS: &[Entry] = &[
     entry("status", "show the supervisor, its workers and any upgrade under way", |asked| {
@@ -130,7 +138,12 @@ pub const COMMANDS: &[Entry] = &[
         .options(WAIT_FOR_THE_WAY_BACK)
         .elsewhere(&["rollback", "cancel", "revert", "undo", "back"]),
     entry("history", "what came of the last twenty generations", |asked| asked.plain(Operation::History))
-        .elsewhere(&["log", "events", "generations", "releases"]),
+        .elsewhere(&["log", "generations", "releases"]),
+    entry("events", "tell what happens, as it does", |asked| asked.events())
+        .takes("[--since WHEN] [--until now]")
+        .options(EVENTS)
+        .streams()
+        .elsewhere(&["follow", "tail", "watch", "stream"]),
     entry("inc", "run one worker more, or N more", |asked| asked.scale(Command::Inc, Change::More))
         .takes("[N]")
         .elsewhere(&["more", "add", "increase", "increment", "ttin"]),
@@ -187,7 +200,17 @@ pub const COMMANDS: &[Entry] = &[
 /// A command for people that takes no arguments and is answered at once.
 const fn entry(name: &'static str, about: &'static str, read: Read) -> Entry {
     let audience = Audience::People;
-    Entry { name, elsewhere: &[], takes: "", options: &[], about, waits: false, audience, read }
+    Entry {
+        name,
+        elsewhere: &[],
+        takes: "",
+        options: &[],
+        about,
+        waits: false,
+        streams: false,
+        audience,
+        read,
+    }
 }
 
 /// An option without a value, of the supervisor's.
@@ -220,6 +243,10 @@ impl Entry {
 
     const fn waits(self) -> Self {
         Self { waits: true, ..self }
+    }
+
+    const fn streams(self) -> Self {
+        Self { streams: true, ..self }
     }
 
     const fn for_workers(self, fields: &'static str) -> Self {

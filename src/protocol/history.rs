@@ -175,7 +175,7 @@ fn shortfall(Shortfall { generation, healthy, target }: Shortfall) -> String {
 
 /// A time as people write it, in UTC: `2026-01-02T03:04:05Z`. The calendar part is the usual count of
 /// days in eras of 400 years that begin in March.
-fn utc(seconds: u64) -> String {
+pub(super) fn utc(seconds: u64) -> String {
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
     let shifted = days + 719_468;
     let (era, day) = (shifted / 146_097, shifted % 146_097);

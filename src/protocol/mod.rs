@@ -11,6 +11,7 @@
 pub mod answer;
 pub mod command;
 pub mod dialect;
+pub mod events;
 pub mod history;
 pub mod line;
 pub mod notification;

@@ -1,6 +1,6 @@
 //! What a request comes to.
 
-use super::release::Release;
+use super::{events::Wanted, release::Release};
 use crate::fsm::{event::Command, id::Pid};
 
 /// What can be asked for.
@@ -31,6 +31,8 @@ pub enum Operation {
     Scale(Change),
     /// What came of the generations so far.
     History,
+    /// What happens, as it does.
+    Events(Wanted),
     /// How things stand, as einhorn would say it.
     State,
     /// Which options are in effect.
@@ -68,6 +70,7 @@ impl Operation {
             | Self::Upgrade { .. }
             | Self::Scale(_)
             | Self::History
+            | Self::Events(_)
             | Self::State
             | Self::Config
             | Self::Ehlo { .. }

@@ -62,10 +62,10 @@ fn does_nothing(supervisor: &mut Supervisor) {
         ["voluntary_ctxt_switches", "nonvoluntary_ctxt_switches"]
             .map(|name| status_field(pid, name).expect("a number"))
     };
-    // A last look at workers may be due, with nobody left to look at.
+    // A last look at workers may be due, with nobody left to look at: after ten times as long as the one before took.
     supervisor.eventually("it has come to rest", |_| {
         let cost_before = cost();
-        thread::sleep(Duration::from_millis(200));
+        thread::sleep(Duration::from_secs(1));
         (cost() == cost_before).then_some(())
     });
     let before = (cost(), ticks(pid));

@@ -11,6 +11,7 @@
 
 mod another;
 mod bereft;
+mod checked;
 mod client;
 mod control;
 mod conventions;
@@ -21,6 +22,7 @@ mod einhorn_names;
 mod einhorn_options;
 mod endings;
 mod endurance;
+mod events;
 mod explained;
 mod faults;
 mod given;

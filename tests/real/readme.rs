@@ -1,7 +1,10 @@
 //! README.md against the programs: what it lists is what there is.
 
 use crate::harness::{CLIENT, SUPERVISOR};
-use einhyrningsins::protocol::command::{COMMANDS, Entry};
+use einhyrningsins::{
+    cli::tool::TOOLS,
+    protocol::command::{COMMANDS, Entry},
+};
 use std::{collections::BTreeSet, os::unix::process::CommandExt as _, process::Command};
 
 const README: &str = include_str!("../../README.md");
@@ -84,6 +87,8 @@ fn the_readme_lists_exactly_the_commands_that_there_are_with_what_they_take() {
     let cells = first_cells("The control client");
     let commands = cells.into_iter().filter(|cell| !cell.starts_with('-'));
     let listed: Vec<&str> = commands.filter_map(|cell| cell.strip_suffix('`')).collect();
-    let there: Vec<String> = COMMANDS.iter().map(Entry::synopsis).collect();
-    assert_eq!(listed, there);
+    let (of_supervisor, own) = listed.split_at(COMMANDS.len());
+    assert_eq!(of_supervisor, COMMANDS.iter().map(Entry::synopsis).collect::<Vec<_>>());
+    let named: Vec<_> = own.iter().filter_map(|cell| cell.split(' ').next()).collect();
+    assert_eq!(named, TOOLS.iter().map(|tool| tool.name).collect::<Vec<_>>());
 }

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     fsm::id::{ClientId, RequestId},
-    protocol::{Operation, Request, decode},
+    protocol::{Operation, ReplyTo, Request, decode},
 };
 use log::debug;
 use mio::net::UnixStream;
@@ -21,9 +21,25 @@ use std::{
     },
 };
 
+/// Whether it waits for an answer that comes to an end, and is to come to it.
+fn waits(client: &Client) -> bool {
+    client.in_flight.as_ref().is_some_and(|in_flight| !in_flight.streams)
+}
+
 /// What is kept of a request.
 pub(super) fn request(request: RequestId, client: ClientId, line: &[u8]) -> Kept {
     Kept::Request { request, client, line: Bytes(line.to_vec()) }
+}
+
+/// A request that is under way from now on.
+pub(super) fn in_flight(
+    request: RequestId,
+    reply_to: ReplyTo,
+    line: Vec<u8>,
+    operation: &Operation,
+) -> InFlight {
+    let streams = matches!(operation, Operation::Events(_));
+    InFlight { request, reply_to, line, reported: operation.reported(), streams }
 }
 
 fn kept(id: ClientId, client: &Client) -> Kept {
@@ -101,9 +117,8 @@ impl Control {
             for (request, (_, line)) in held.requests.iter().filter(|(_, (of, _))| of == id) {
                 // One that could be read could be refused only, and was answered at once.
                 let Ok(Request { reply_to, operation }) = decode(line) else { continue };
-                let (request, line, reported) = (*request, line.clone(), operation.reported());
-                one.in_flight = Some(InFlight { request, reply_to, line, reported });
-                self.requests.insert(request, *id);
+                one.in_flight = Some(in_flight(*request, reply_to, line.clone(), &operation));
+                self.requests.insert(*request, *id);
             }
             one.flush();
             self.enter(*id, one);
@@ -130,7 +145,7 @@ impl Control {
             self.requests.range(self.entrusted..).map(|(_, client)| *client).collect();
         self.entrusted = self.next_request;
         for id in waiting {
-            if let Some(client) = self.crowd.get_mut(id) {
+            if let Some(client) = self.crowd.get_mut(id).filter(|client| waits(client)) {
                 client.entrusted |= self.journal.entrust(id, client.stream.as_raw_fd());
             }
         }
@@ -138,8 +153,7 @@ impl Control {
 
     /// All who wait, or have waited. Whoever has their connections from here on has to be told if one ends.
     pub(crate) fn entrust_all(&mut self) -> Vec<(ClientId, RawFd)> {
-        let waiting = |client: &Client| client.in_flight.is_some() || client.entrusted;
-        let all = self.crowd.all().filter(|(_, client)| waiting(client));
+        let all = self.crowd.all().filter(|(_, client)| waits(client) || client.entrusted);
         let all: Vec<_> = all.map(|(id, client)| (id, client.stream.as_raw_fd())).collect();
         for (id, _) in &all {
             if let Some(client) = self.crowd.get_mut(*id) {

@@ -96,6 +96,7 @@ impl Shell<'_> {
                 let fleet = self.supervisor.fleet();
                 state::config(self.options.in_effect(fleet.config(), fleet.target()))
             }
+            Operation::Events(wanted) => return self.read_along(request, wanted),
             Operation::History => history::envelope(self.releases.history()),
             Operation::Ehlo { user } => Envelope::done(format!(
                 "Hello {}, this is einhyrningsins {} (pid {}{}); `help` lists the commands",

@@ -6,6 +6,7 @@ use crate::{
     daemon::{
         called::Differences,
         control::Asked,
+        events::Event,
         kept::Successor,
         pidfd::PidFd,
         process::{self, Adopted, Begun, Ticket},
@@ -71,6 +72,7 @@ impl Shell<'_> {
     pub(super) fn take_over(&mut self, before: Takeover, differences: Differences) {
         let Takeover { actions, done, left_out, crash, successor, returned, version, killed, held, start: _ } =
             before;
+        self.happened(Event::Began { before: Some(version.clone()) });
         let spawned = self.adopt_children(held);
         // They find everybody in their place now.
         process::let_in_all_but(&signals::of_terminals());
@@ -288,9 +290,10 @@ impl Shell<'_> {
             }
             let Some((line, peer)) = self.control.asked(request) else { continue };
             match decode(&line) {
-                // A worker says it once, and saying it twice does no harm.
+                // A worker says it once, and saying it twice does no harm. Whoever reads along goes on.
                 Ok(Request {
-                    operation: operation @ (Operation::Ack { .. } | Operation::Ping { .. }),
+                    operation:
+                        operation @ (Operation::Ack { .. } | Operation::Ping { .. } | Operation::Events(_)),
                     ..
                 }) => {
                     self.serve(Asked { client, request, peer, operation });

@@ -54,7 +54,8 @@ impl Shell<'_> {
             self.keeper_due(),
         ];
         let wake = [decision, self.control.next_deadline()].into_iter().chain(rooms);
-        let timeout = if !self.to_start.is_empty() || self.has_more() || self.signals.note() {
+        let behind = self.stream();
+        let timeout = if behind || !self.to_start.is_empty() || self.has_more() || self.signals.note() {
             Some(Duration::ZERO)
         } else {
             if !cfg!(debug_assertions) {
