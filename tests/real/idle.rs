@@ -65,7 +65,7 @@ fn does_nothing(supervisor: &mut Supervisor) {
     // A last look at workers may be due, with nobody left to look at: after ten times as long as the one before took.
     supervisor.eventually("it has come to rest", |_| {
         let cost_before = cost();
-        thread::sleep(Duration::from_secs(1));
+        thread::sleep(Duration::from_secs(2));
         (cost() == cost_before).then_some(())
     });
     let before = (cost(), ticks(pid));
