@@ -215,7 +215,7 @@ pub fn bind_spec(data: &[u8]) {
 /// bytes separate the arguments, as the kernel keeps them.
 pub fn command_line(data: &[u8]) {
     let args = || data.split(|byte| *byte == 0).map(|arg| OsString::from_vec(arg.to_vec()));
-    if let Err(error) = daemon::parse(args(), |_| false) {
+    if let Err(error) = daemon::parse(args(), |_| false, &|_| Ok(data.to_vec())) {
         usage(&error, &daemon::COMMAND_LINE.complaint(&error));
     }
     if let Err(error) = client::parse(args()) {

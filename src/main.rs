@@ -2,7 +2,8 @@
 
 use einhyrningsins::{
     cli::{
-        daemon::{COMMAND_LINE, Options, Parsed, Workload, parse},
+        UsageError,
+        daemon::{COMMAND_LINE, Options, Parsed, Workload},
         einhorn,
     },
     daemon,
@@ -19,11 +20,15 @@ fn main() -> ExitCode {
     // What comes behind it is the command line of the supervisor that asks, which is to make sense to this version.
     let is_checked = args.next_if(|first| first == daemon::CHECK_HANDOVER).is_some();
     let run = if is_checked { |_: &Options| daemon::check_handover() } else { run };
-    if einhorn::is_called(&called, einhorn::NAME) { as_einhorn(args, run) } else { as_ourselves(args, run) }
+    if einhorn::is_called(&called, einhorn::NAME) {
+        as_einhorn(args, run)
+    } else {
+        as_ourselves(daemon::read(args.collect(), is_checked), run)
+    }
 }
 
-fn as_ourselves(args: impl Iterator<Item = OsString>, run: fn(&Options) -> ExitCode) -> ExitCode {
-    match parse(args, daemon::is_program) {
+fn as_ourselves(parsed: Result<Parsed, UsageError>, run: fn(&Options) -> ExitCode) -> ExitCode {
+    match parsed {
         Ok(Parsed::Run(options)) => run(&options),
         Ok(Parsed::Checked) => ExitCode::SUCCESS,
         Ok(Parsed::Print(text)) => COMMAND_LINE.print(text),

@@ -66,7 +66,8 @@ pub static COMMAND_LINE: CommandLine<Key> = CommandLine {
     usage: &["[OPTIONS] [--] PROGRAM [ARGS...]", "[OPTIONS] --demo"],
     summary: "Opens listening sockets once, keeps several copies of PROGRAM running on them, and, when \
               told to, replaces them a few at a time without dropping a connection. Options end at the \
-              first word that is none. Times are in seconds; decimals are allowed.",
+              first word that is none. @FILE among them stands for those in FILE, one in a line. Times are in \
+              seconds; decimals are allowed.",
     sections: &[
         Section { title: "Workers", options: WORKERS },
         Section { title: "Sockets", options: SOCKETS },

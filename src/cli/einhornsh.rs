@@ -96,7 +96,7 @@ pub fn parse<I: IntoIterator<Item = OsString>>(args: I, folder: &Path) -> Result
             accepted: "the name of one service; commands go behind --execute".to_owned(),
         });
     }
-    let word = typed.words.first().map(|text| Value { option: "command-name", text });
+    let word = typed.words.first().map(|text| Value { option: "command-name", text, place: None });
     let value = typed.values(Key::CommandName).last().or(word);
     let name = value.map(ServiceName::read).transpose()?;
     let socket_path = match typed.value(Key::SocketPath, Value::socket_path)? {

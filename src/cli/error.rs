@@ -62,6 +62,13 @@ pub enum UsageError {
         /// What was found, and what is accepted.
         why: String,
     },
+    /// Something in a file with options.
+    At {
+        /// The file and the number of the line.
+        place: String,
+        /// What is wrong there.
+        error: Box<UsageError>,
+    },
     /// There is nothing to run.
     NoProgram,
     /// The text cannot be split into options and words.
@@ -72,6 +79,14 @@ pub enum UsageError {
 }
 
 impl UsageError {
+    /// The same in a file with options, if that is where it was found.
+    pub(super) fn at(self, place: Option<&str>) -> Self {
+        match place {
+            Some(place) => Self::At { place: place.to_owned(), error: Box::new(self) },
+            None => self,
+        }
+    }
+
     fn write(&self, out: &mut impl fmt::Write) -> fmt::Result {
         match self {
             Self::UnknownOption { option, hint } => {
@@ -92,6 +107,10 @@ impl UsageError {
             }
             Self::Without { option, needs, why } => {
                 write!(out, "{option} does nothing without {needs}: {why}")
+            }
+            Self::At { place, error } => {
+                write!(out, "{place}: ")?;
+                error.write(out)
             }
             Self::NoProgram => out.write_str("PROGRAM is missing; accepted: a program to run, or --demo"),
             Self::Command { why } | Self::NotRead { why } => out.write_str(why),

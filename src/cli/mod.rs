@@ -10,7 +10,7 @@
 //! [`client::Options`], with defaults filled in and contradictions refused.
 //!
 //! Neither step touches the system: no file is opened, no name resolved, no environment read, nothing
-//! printed. The two `main`s pass in their arguments, and what there is to say without a run they leave to
+//! printed; files that a command line names are read by a function that is passed in. The two `main`s pass in their arguments, and what there is to say without a run they leave to
 //! [`CommandLine::print`] and [`CommandLine::refuse`], which alone write. Anything wrong with a command
 //! line is a [`UsageError`], one line long whatever was typed.
 //!
@@ -18,6 +18,7 @@
 //! |---|---|
 //! | `table` | what an option is |
 //! | `parse` | words to options, by a table |
+//! | [`argument_file`] | the words in a file that a command line names |
 //! | `value` | the text of a value to a number, a time, a path |
 //! | `service` | the same for a service's name and how nice it is |
 //! | `help` | the words of `--help`, `--version` and the answer to a usage error |
@@ -29,6 +30,7 @@
 //! | [`daemon`], [`client`] | the tables, and what their options mean together |
 //! | [`einhorn`], [`einhornsh`] | the same for einhorn's own command lines, by which both programs can be called |
 
+pub mod argument_file;
 pub mod bind;
 pub mod client;
 pub mod daemon;

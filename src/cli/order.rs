@@ -91,6 +91,19 @@ impl Order {
 /// # Errors
 /// If the text ends amid something. Then nothing of it is to be run.
 pub fn split(text: &str) -> Result<Vec<Vec<String>>, Unfinished> {
+    split_at(text, &[';', '\n'])
+}
+
+/// The words in a line that is one command, whatever is in it.
+///
+/// # Errors
+/// If it ends amid something.
+pub(super) fn words(line: &str) -> Result<Vec<String>, Unfinished> {
+    split_at(line, &[]).map(|commands| commands.into_iter().flatten().collect())
+}
+
+/// The commands in a text, which end at each of `ends`.
+fn split_at(text: &str, ends: &[char]) -> Result<Vec<Vec<String>>, Unfinished> {
     let mut splitter = Splitter::default();
     let mut letters = text.chars().peekable();
     while let Some(letter) = letters.next() {
@@ -102,7 +115,7 @@ pub fn split(text: &str) -> Result<Vec<Vec<String>>, Unfinished> {
                 letter => splitter.letter(letter),
             },
             '#' if splitter.word.is_none() => while letters.next_if(|letter| *letter != '\n').is_some() {},
-            ';' | '\n' => splitter.end_command(),
+            _ if ends.contains(&letter) => splitter.end_command(),
             _ if letter.is_whitespace() => splitter.end_word(),
             _ => splitter.letter(letter),
         }

@@ -5,6 +5,7 @@
 //! `-n VALUE` and `-n=VALUE` are the same.
 
 use super::{
+    argument_file::{self, Lines, Reader},
     error::{UsageError, brief},
     table::{CommandLine, Opt, OptionsEnd, Text},
     value::Value,
@@ -16,11 +17,22 @@ use std::ffi::{OsStr, OsString};
 /// What was typed: options in their order, and words.
 #[derive(Debug)]
 pub(super) struct Typed<K: 'static> {
-    options: Vec<(&'static Opt<K>, OsString)>,
+    options: Vec<Given<K>>,
     /// What the last option has printed in place of a run.
     pub(super) prints: Option<Text>,
     /// All that is no option.
     pub(super) words: Vec<OsString>,
+    /// Whether some of it was in a file.
+    has_files: bool,
+}
+
+/// An option that was given.
+#[derive(Debug)]
+struct Given<K: 'static> {
+    option: &'static Opt<K>,
+    value: OsString,
+    /// Where, if that was in a file.
+    place: Option<String>,
 }
 
 /// What stands next on a command line.
@@ -28,6 +40,8 @@ pub(super) struct Typed<K: 'static> {
 enum Next {
     /// An option.
     Option,
+    /// A file with options.
+    File,
     /// Nothing: all that was left were words.
     End,
 }
@@ -40,15 +54,34 @@ impl<K: Copy + PartialEq> Typed<K> {
         args: impl IntoIterator<Item = OsString>,
         is_program: impl Fn(&OsStr) -> bool,
     ) -> Result<Self, UsageError> {
+        Self::read_with(line, args, is_program, None)
+    }
+
+    /// The same where `@FILE` among the options stands for those in FILE, if that can be read.
+    pub(super) fn read_with(
+        line: &CommandLine<K>,
+        args: impl IntoIterator<Item = OsString>,
+        is_program: impl Fn(&OsStr) -> bool,
+        files: Option<Reader<'_>>,
+    ) -> Result<Self, UsageError> {
         let mut parser = Parser::from_args(args);
-        let mut typed = Self { options: Vec::new(), prints: None, words: Vec::new() };
-        loop {
+        let mut typed = Self { options: Vec::new(), prints: None, words: Vec::new(), has_files: false };
+        // What files name to be run, which what is typed may take the place of.
+        let mut program = Vec::new();
+        while typed.prints.is_none() {
             // There are none amid the letters of one argument.
             if let Some(mut rest) = parser.try_raw_args() {
-                if typed.take_words(line, &mut rest, &is_program) == Next::End {
-                    break;
+                match typed.take_words(line, &mut rest, &is_program, files.is_some()) {
+                    Next::End => break,
+                    Next::Option => check_dashes(line, rest.peek().unwrap_or_default())?,
+                    Next::File => {
+                        let word = rest.next().unwrap_or_default();
+                        if let Some(read) = files {
+                            typed.include(line, argument_file::lines(&word, read)?, &mut program)?;
+                        }
+                        continue;
+                    }
                 }
-                check_dashes(line, rest.peek().unwrap_or_default())?;
             }
             let option = match parser.next()? {
                 Some(Arg::Long(name)) => long(line, name)?,
@@ -61,13 +94,77 @@ impl<K: Copy + PartialEq> Typed<K> {
                 }
                 None => OsString::new(),
             };
-            typed.options.push((option, value));
+            typed.options.push(Given { option, value, place: None });
             typed.prints = option.prints;
-            if typed.prints.is_some() {
-                break;
-            }
+        }
+        if typed.words.is_empty() {
+            typed.words = program;
         }
         Ok(typed)
+    }
+
+    /// Takes the lines of a file as if they were typed.
+    fn include(
+        &mut self,
+        line: &CommandLine<K>,
+        lines: Lines,
+        program: &mut Vec<OsString>,
+    ) -> Result<(), UsageError> {
+        self.has_files = true;
+        for (place, words) in lines.options {
+            let typed = Self::read_one(line, &words).map_err(|error| error.at(Some(&place)))?;
+            self.prints = typed.prints;
+            let given = typed.options.into_iter();
+            self.options.extend(given.map(|given| Given { place: Some(place.clone()), ..given }));
+            if self.prints.is_some() {
+                return Ok(());
+            }
+        }
+        if !lines.program.is_empty() {
+            *program = lines.program;
+        }
+        Ok(())
+    }
+
+    /// Takes the words of one line: an option, with its value if it has one.
+    fn read_one(line: &CommandLine<K>, words: &[OsString]) -> Result<Self, UsageError> {
+        let read = |count: usize| Self::read(line, words.iter().take(count).cloned(), |_| false);
+        let alone = read(1);
+        let takes_next = match (&alone, words.get(1)) {
+            (Err(UsageError::MissingValue { .. }), _) => true,
+            // What others have behind a flag.
+            (Ok(_), Some(next)) if !next.as_encoded_bytes().starts_with(b"-") => {
+                read(2).is_ok_and(|typed| typed.words.is_empty())
+            }
+            (Ok(_) | Err(_), _) => false,
+        };
+        let (typed, taken) = if takes_next { (read(2)?, 2) } else { (alone?, 1) };
+        match (words.first(), words.get(taken)) {
+            (Some(option), Some(next)) => Err(argument_file::too_many(option, next)),
+            _ => Ok(typed),
+        }
+    }
+
+    /// The words that mean the same without a file, if there was one.
+    pub(super) fn without_files(&self) -> Option<Vec<OsString>> {
+        if !self.has_files {
+            return None;
+        }
+        let mut words = Vec::new();
+        for Given { option, value, .. } in &self.options {
+            let mut word = OsString::from(format!("--{}", option.long));
+            if option.value.is_some() {
+                word.push("=");
+                word.push(value);
+            }
+            words.push(word);
+            words.extend((option.value.is_none() && !value.is_empty()).then(|| value.clone()));
+        }
+        if !self.words.is_empty() {
+            words.push("--".into());
+            words.extend(self.words.iter().cloned());
+        }
+        Some(words)
     }
 
     /// Takes the words in front of the next option.
@@ -76,6 +173,7 @@ impl<K: Copy + PartialEq> Typed<K> {
         line: &CommandLine<K>,
         rest: &mut RawArgs<'_>,
         is_program: impl Fn(&OsStr) -> bool,
+        has_files: bool,
     ) -> Next {
         while let Some(next) = rest.peek() {
             if next == "--" {
@@ -98,6 +196,7 @@ impl<K: Copy + PartialEq> Typed<K> {
                 OptionsEnd::Dashes { .. } => self.words.extend(rest.next()),
                 OptionsEnd::FirstWord => match self.foreign_value(next).filter(|_| !is_program(next)) {
                     Some(value) => *value = rest.next().unwrap_or_default(),
+                    None if has_files && argument_file::is_named(next) => return Next::File,
                     None => {
                         self.words.extend(rest);
                         return Next::End;
@@ -110,24 +209,29 @@ impl<K: Copy + PartialEq> Typed<K> {
 
     /// Where the word belongs if it is what other programs have behind the flag just read.
     fn foreign_value(&mut self, word: &OsStr) -> Option<&mut OsString> {
-        let (option, value) = self.options.last_mut()?;
+        // What ends a file has nothing behind it.
+        let Given { option, value, place: None } = self.options.last_mut()? else { return None };
         (value.is_empty() && option.foreign_value?(word)).then_some(value)
     }
 
     /// Whether the option was given.
     pub(super) fn has(&self, key: K) -> bool {
-        self.options.iter().any(|(option, _)| option.key == key)
+        self.options.iter().any(|given| given.option.key == key)
     }
 
     /// All options, in the order given.
     pub(super) fn keys(&self) -> impl Iterator<Item = K> {
-        self.options.iter().map(|(option, _)| option.key)
+        self.options.iter().map(|given| given.option.key)
     }
 
     /// Every value of the option, in the order given.
     pub(super) fn values(&self, key: K) -> impl Iterator<Item = Value<'_>> {
-        let given = self.options.iter().filter(move |(option, _)| option.key == key);
-        given.map(|(option, value)| Value { option: option.long, text: value })
+        let given = self.options.iter().filter(move |given| given.option.key == key);
+        given.map(|Given { option, value, place }| Value {
+            option: option.long,
+            text: value,
+            place: place.as_deref(),
+        })
     }
 
     /// The value that counts, understood by `read`, if the option was given.

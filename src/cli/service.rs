@@ -113,7 +113,7 @@ mod tests {
     use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _};
 
     fn value(text: &str) -> Value<'_> {
-        Value { option: "opt", text: text.as_ref() }
+        Value { option: "opt", text: text.as_ref(), place: None }
     }
 
     #[test]
@@ -128,7 +128,7 @@ mod tests {
                 "{error}"
             );
         }
-        let bad = Value { option: "opt", text: OsStr::from_bytes(b"\xff") };
+        let bad = Value { option: "opt", text: OsStr::from_bytes(b"\xff"), place: None };
         assert!(ServiceName::read(bad).unwrap_err().to_string().contains("is not UTF-8"));
     }
 

@@ -30,6 +30,8 @@ pub(super) struct Value<'a> {
     pub(super) option: &'static str,
     /// As typed.
     pub(super) text: &'a OsStr,
+    /// Where, if that was in a file.
+    pub(super) place: Option<&'a str>,
 }
 
 impl<'a> Value<'a> {
@@ -41,6 +43,7 @@ impl<'a> Value<'a> {
             why: why.to_string(),
             accepted: accepted.to_string(),
         }
+        .at(self.place)
     }
 
     /// The value for readers that accept ASCII only: what is not UTF-8 becomes something they refuse.
@@ -111,7 +114,7 @@ mod tests {
     use crate::fsm::config::SPAN;
 
     fn value(text: &str) -> Value<'_> {
-        Value { option: "opt", text: text.as_ref() }
+        Value { option: "opt", text: text.as_ref(), place: None }
     }
 
     #[test]

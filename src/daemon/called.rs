@@ -1,23 +1,130 @@
 //! The command line that a supervisor was called with: what it comes to, and in what another differs from it.
 
+use super::{
+    journal::{self, HANDOVER, head, word},
+    kept::{Bytes, Kept},
+    process,
+};
 use crate::{
     cli::{
+        UsageError, argument_file,
         daemon::{Options, Parsed, Verbosity, parse},
         einhorn,
     },
-    fsm::config::Config,
+    fsm::{config::Config, journal::KEPT, text::Record as _},
+    protocol::words,
 };
 use log::LevelFilter;
+use nix::libc::{O_NOCTTY, O_NONBLOCK};
 use std::{
     env,
     ffi::{OsStr, OsString},
+    fs::OpenOptions,
+    io::{self, Read as _},
+    os::{
+        fd::{IntoRawFd as _, RawFd},
+        unix::fs::OpenOptionsExt as _,
+    },
     path::Path,
     thread,
 };
 
+/// Reads a command line, without the program's name at its start.
+///
+/// Files in it are read as they are now, at a start and at a take-over on command, which `is_trial` tries. Whoever goes on
+/// after a fault, or because another could not, goes on with what was in force: nobody has asked for anything else, and
+/// a file may be amid a change.
+///
+/// # Errors
+/// If anything is wrong with it.
+pub fn read(args: Vec<OsString>, is_trial: bool) -> Result<Parsed, UsageError> {
+    let in_force = if is_trial { None } else { in_force() };
+    let Some(words) = in_force else { return parse(args, is_program, &contents) };
+    let parsed = without_files(words.clone())?;
+    Ok(match parsed {
+        Parsed::Run(options) => Parsed::Run(Box::new(Options { without_files: Some(words), ..*options })),
+        other @ (Parsed::Checked | Parsed::Print(_)) => other,
+    })
+}
+
+/// What words mean that are those of no file.
+fn without_files(words: Vec<OsString>) -> Result<Parsed, UsageError> {
+    parse(words, is_program, &|_| Err("it is not to be read again".to_owned()))
+}
+
+/// What is in a file with options, or its beginning if it is longer than one may be.
+fn contents(path: &Path) -> Result<Vec<u8>, String> {
+    let told = |error: io::Error| words::io_error(&error);
+    // What is no file is not waited for.
+    let file = OpenOptions::new().read(true).custom_flags(O_NONBLOCK | O_NOCTTY).open(path).map_err(told)?;
+    let kind = file.metadata().map_err(told)?.file_type();
+    if !kind.is_file() {
+        return Err(format!("it is {}", words::file_kind(kind)));
+    }
+    let most = u64::try_from(argument_file::MOST).unwrap_or(u64::MAX).saturating_add(1);
+    let mut text = Vec::new();
+    file.take(most).read_to_end(&mut text).map_err(told)?;
+    Ok(text)
+}
+
+/// The descriptor of the journal that somebody has left for this process, if so.
+pub(crate) fn announced() -> Option<RawFd> {
+    let value = env::var_os(HANDOVER)?;
+    let (pid, fd) = value.to_str()?.split_once(':')?;
+    // What is meant for another process is no business of ours.
+    (pid.parse() == Ok(std::process::id())).then(|| fd.parse().ok())?
+}
+
+/// The words that are in force, without the program's name, where this process goes on without anybody having asked for
+/// that, and files are among what was typed.
+fn in_force() -> Option<Vec<OsString>> {
+    let file = process::adopt_descriptor(announced()?).ok()?;
+    let copy = file.try_clone();
+    // Whoever goes on from it takes it once more.
+    let _ = file.into_raw_fd();
+    let found = journal::read(copy.ok()?).ok()?;
+    let is_asked = word(&found.memory, head::BEFORE) != 0;
+    let (typed, called) = noted(&found.text);
+    let words = called.filter(|_| !is_asked && typed.is_some())?;
+    Some(words.into_iter().skip(1).collect())
+}
+
+/// The words that whoever has written a journal is executed with, whatever else is in it.
+pub(crate) fn before(text: &str) -> Vec<OsString> {
+    let (typed, called) = noted(text);
+    typed.or(called).unwrap_or_default()
+}
+
+/// The words in a journal as they were typed, if they are not the same, and as they were called without files.
+fn noted(text: &str) -> (Option<Vec<OsString>>, Option<Vec<OsString>>) {
+    let (mut typed, mut called) = (None, None);
+    for line in text.lines().filter_map(|line| line.strip_prefix(KEPT)) {
+        let text = |words: Vec<Bytes>| Some(words.into_iter().map(Bytes::text).collect());
+        match Kept::from_line(line) {
+            Ok(Kept::Typed { words }) => typed = text(words),
+            Ok(Kept::Called { words }) => (typed, called) = (None, text(words)),
+            _ => {}
+        }
+    }
+    (typed, called)
+}
+
+/// What is kept of the words that this supervisor was called with.
+pub(crate) fn kept(options: &Options) -> Vec<Kept> {
+    let typed: Vec<Bytes> = env::args_os().map(Bytes::of).collect();
+    let Some(words) = &options.without_files else { return vec![Kept::Called { words: typed }] };
+    let called = typed.first().cloned().into_iter().chain(words.iter().map(Bytes::of)).collect();
+    vec![Kept::Called { words: called }, Kept::Typed { words: typed }]
+}
+
+/// Whether files say anything else than whoever was `called` with them before has read in them.
+pub(crate) fn has_other_files(options: &Options, called: &[Bytes]) -> bool {
+    let words = options.without_files.as_ref();
+    words.is_some_and(|words| !words.iter().map(Bytes::of).eq(called.iter().skip(1).cloned()))
+}
+
 /// Whether a word names a program, as a shell would look for it.
-#[must_use]
-pub fn is_program(word: &OsStr) -> bool {
+fn is_program(word: &OsStr) -> bool {
     let path = env::var_os("PATH").unwrap_or_default();
     let at = |folder: &Path| folder.join(word).is_file();
     if Path::new(word).components().count() > 1 {
@@ -38,7 +145,7 @@ pub(crate) fn options(words: Vec<OsString>) -> Option<Box<Options>> {
             _ => None,
         }
     } else {
-        match parse(words, is_program) {
+        match without_files(words.collect()) {
             Ok(Parsed::Run(options)) => Some(options),
             _ => None,
         }
@@ -120,6 +227,25 @@ mod tests {
             let found = Differences::between(&before, &read(line));
             assert_eq!(found, Differences { number, release, verbosity }, "{line}");
         }
+    }
+
+    #[test]
+    fn the_words_of_a_call_are_found_whatever_else_there_is() {
+        let text = "nonsense\n+ called words=a,b%20c\n+ cut client=x\n@x\n";
+        assert_eq!(before(text), ["a", "b c"]);
+        assert!(before("+ called\nx").is_empty());
+        let text = "+ called words=a,-n\n+ typed words=a,@x\n+ called words=a,-v\n+ typed words=a,@y\n";
+        assert_eq!(before(text), ["a", "@y"]);
+        assert_eq!(noted(text).1.unwrap(), ["a", "-v"]);
+        assert_eq!(before(&format!("{text}+ called words=b\n")), ["b"]);
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_read() {
+        assert_eq!(contents(Path::new("/dev/zero")).unwrap_err(), "it is a device");
+        assert_eq!(contents(Path::new("/")).unwrap_err(), "it is a directory");
+        assert!(contents(Path::new("/nowhere")).unwrap_err().starts_with("No such file"));
+        assert!(contents(Path::new("/proc/self/status")).unwrap().starts_with(b"Name:"));
     }
 
     #[test]

@@ -70,6 +70,7 @@ impl Change {
             | Kept::Writer { .. }
             | Kept::Level { .. }
             | Kept::Called { .. }
+            | Kept::Typed { .. }
             | Kept::Keeper { .. }
             | Kept::Whereabouts { .. }
             | Kept::Next { .. }

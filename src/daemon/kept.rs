@@ -217,8 +217,10 @@ records! {
         "writer" => Writer { ; writer: Writer },
         "level" => Level { level: Level },
         "listener" => Listener { listener: ListenerId; held: HeldListener },
-        /// The words that it was called with.
+        /// The words that it was called with; those of files in the places of these.
         "called" => Called { words: Vec<Bytes> },
+        /// The same as they were typed, if there are files among them.
+        "typed" => Typed { words: Vec<Bytes> },
         /// The control socket.
         "door" => Door { path: Bytes; file: File },
         /// Who has all descriptors if the supervisor is killed, and the connection to it.
@@ -305,6 +307,8 @@ impl Held {
         match kept {
             Kept::Writer { writer } => self.writer = Some(writer),
             Kept::Called { words } => self.called = words,
+            // What files say is in force as it was then.
+            Kept::Typed { .. } => {}
             Kept::Level { level } => self.level = Some(level),
             Kept::Listener { listener, held } => {
                 self.listeners.insert(listener, held);

@@ -29,8 +29,8 @@
 //! | `reserve` | the descriptors that the supervisor keeps back for itself |
 //! | `watch` | learning that the file or its folder was removed |
 //! | `handed` | sockets that a service manager has handed over |
-//! | `process` | fork, exec, signals, reaping; with `memory`, `pidfd` and `socket_calls` the one room with `unsafe` |
 //! | `called` | what a supervisor was called with: what it comes to, in what another call differs |
+//! | `process` | fork, exec, signals, reaping; with `memory`, `pidfd` and `socket_calls` the one room with `unsafe` |
 //! | `program` | what is executed, captured once |
 //! | `explain` | why a program cannot be executed, and what can be done about it |
 //! | `sockets`, `listen`, `resolve` | `--bind`: all sockets, each kind of address, names of hosts and users |
@@ -51,8 +51,8 @@
 //! | `kept` | the lines of the shell in the journal |
 //! | `socket_calls` | what can be done with sockets and has no safe form elsewhere |
 //! | `memory` | memory that outlives the program |
-//! | `place` | a socket's path: locked, cleared of what is stale, ours, given back |
 //! | `recorder` | `--trace` |
+//! | `place` | a socket's path: locked, cleared of what is stale, ours, given back |
 //! | `report`, `log` | words and levels for what happens; writing them |
 //! | `welcome` | what `--demo` says |
 //! | `sink` | writing that never waits |
@@ -126,7 +126,7 @@ pub mod resume;
 #[doc(hidden)]
 pub mod sock_diag;
 
-pub use called::is_program;
+pub use called::read;
 pub use resume::give_back;
 pub use start::{check_handover, run};
 pub use successor::CHECK as CHECK_HANDOVER;

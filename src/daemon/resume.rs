@@ -9,7 +9,7 @@ use super::{
     claim::{Claim, listen_anew},
     clock::Monotonic,
     control::Control,
-    journal::{self, Found, HANDOVER, Journal, STARTS_AT, head, word},
+    journal::{self, Found, Journal, STARTS_AT, head, word},
     keeper::Keeper,
     kept::{Bytes, Held, Kept, Store},
     lockfile::Lockfile,
@@ -33,7 +33,7 @@ use crate::{
         Supervisor,
         action::Action,
         id::{Pid, RequestId},
-        journal::{KEPT, Until, resume},
+        journal::{Until, resume},
         text::Record as _,
         time::Millis,
         trace::Line,
@@ -45,20 +45,12 @@ use mio::Poll;
 use std::{
     collections::BTreeMap,
     env,
-    ffi::{OsStr, OsString},
+    ffi::OsStr,
     io::{self, Write as _},
     os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd},
     path::Path,
     process::ExitCode,
 };
-
-/// The descriptor of the journal that somebody has left for this process, if so.
-pub(crate) fn announced() -> Option<RawFd> {
-    let value = env::var_os(HANDOVER)?;
-    let (pid, fd) = value.to_str()?.split_once(':')?;
-    // What is meant for another process is no business of ours.
-    (pid.parse() == Ok(std::process::id())).then(|| fd.parse().ok())?
-}
 
 /// Who goes on.
 enum Heir {
@@ -105,7 +97,7 @@ fn go_on(options: &Options, file: OwnedFd, hangup: Hangup, heir: Heir) -> ExitCo
         process::forget_the_way_back(&memory);
     }
     // From here on a fault leads here again, or back.
-    process::arm(&memory, called_before(&found.text));
+    process::arm(&memory, called::before(&found.text));
     let back = |why: String, copies: &[(RawFd, OwnedFd)]| {
         process::put_back(copies);
         if let Some(errno) = process::go_back(&memory, &why) {
@@ -139,18 +131,9 @@ fn go_on(options: &Options, file: OwnedFd, hangup: Hangup, heir: Heir) -> ExitCo
 /// This program cannot even read the command line that it was executed with: the one from before goes on, if there is one
 /// that waits. Returns if not.
 pub fn give_back(why: &str) {
-    let Some(Ok(found)) = announced().map(found) else { return };
-    process::arm(&found.memory, called_before(&found.text));
+    let Some(Ok(found)) = called::announced().map(found) else { return };
+    process::arm(&found.memory, called::before(&found.text));
     process::go_back(&found.memory, why);
-}
-
-/// The words that whoever has written a journal was called with, whatever else is in it.
-fn called_before(text: &str) -> Vec<OsString> {
-    let words = text.lines().rev().find_map(|line| match Kept::from_line(line.strip_prefix(KEPT)?) {
-        Ok(Kept::Called { words }) => Some(words),
-        _ => None,
-    });
-    words.unwrap_or_default().into_iter().map(Bytes::text).collect()
 }
 
 fn found(fd: RawFd) -> Result<Found, String> {
@@ -224,6 +207,7 @@ fn read(found: Found) -> Result<Legacy, String> {
         version: writer.version.clone(),
         killed: writer.pid.filter(|pid| pid.0 != std::process::id()),
         start: None,
+        differences: Differences::default(),
         held: BTreeMap::new(),
     };
     Ok(Legacy {
@@ -240,7 +224,7 @@ impl Legacy {
     /// Whoever goes on is that one.
     fn succeed(&mut self, heir: Heir) {
         if let Heir::Other { benefactor, stored, files } = heir {
-            self.takeover.start = Some(Start { benefactor, stored, differences: Differences::default() });
+            self.takeover.start = Some(Start { benefactor, stored });
             self.files = files;
         }
         if self.takeover.killed.is_some() {
@@ -300,10 +284,20 @@ fn assemble(
     })?;
     sockets.watch(registry()?);
     let mut level = level(&held);
-    if let Some(start) = takeover.start.as_mut().filter(|_| supervisor.life().is_running()) {
+    let is_asked = takeover.successor.is_some() && takeover.returned.is_none();
+    let is_anew = is_asked && called::has_other_files(options, &held.called);
+    if is_anew && options.socket_path != before.socket_path {
+        return Err(format!(
+            "--socket-path: `{}` is another than `{}`, where whoever comes next looks for this service; accepted: the \
+             same, or a new start of all",
+            options.socket_path.display(),
+            before.socket_path.display()
+        ));
+    }
+    if (takeover.start.is_some() || is_anew) && supervisor.life().is_running() {
         sockets.bind_the_rest()?;
-        start.differences = Differences::between(before, options);
-        if start.differences.verbosity {
+        takeover.differences = Differences::between(before, options);
+        if takeover.differences.verbosity {
             level = called::level(options.verbosity);
             log::set_level(level);
         }
@@ -344,12 +338,13 @@ fn assemble(
         lockfile = options.lockfile.as_deref().map(Lockfile::lock).transpose()?;
     }
     let pidfile = held.pidfile.clone().and_then(|(path, file)| Some((path, file, store.take(file.fd).ok()?)));
-    // The number in it is another's.
-    let anew = takeover.killed.is_some().then(|| options.pidfile.as_deref().map(Pidfile::write)).flatten();
+    // The number in it is another's, or the file is to be another.
+    let is_written = takeover.killed.is_some() || (is_anew && before.pidfile != options.pidfile);
+    let anew = is_written.then(|| options.pidfile.as_deref().map(Pidfile::write)).flatten();
     let anew = anew.transpose()?;
     let keeper = held.keeper.and_then(|(pid, fd)| Some(Keeper::adopt(pid, store.take(fd).ok()?)));
     let recorder = options.trace.as_deref().and_then(|path| {
-        let opened = Recorder::reopen(path, takeover.crash.is_some() || takeover.killed.is_some());
+        let opened = Recorder::reopen(path, takeover.crash.is_some() || takeover.killed.is_some() || is_anew);
         opened
             .inspect_err(|error| error!("--trace: `{}` cannot be opened again: {error}", path.display()))
             .ok()
@@ -378,7 +373,7 @@ fn assemble(
     // Nothing can fail any more, and the files are ours.
     shell.settle();
     let pidfile = pidfile.map(|(path, file, fd)| Pidfile::adopt(path.text().into(), file.identity(), fd));
-    if takeover.killed.is_none() {
+    if !is_written {
         pidfile.into_iter().for_each(|pidfile| shell.keep_pidfile(pidfile));
     } else if let Some(anew) = anew {
         // In the place of the one before, if that is the same.
@@ -489,12 +484,5 @@ mod tests {
         set(&memory, head::RETURNED, 1);
         assert_eq!(taken_over(&journal).takeover.returned.as_deref(), Some("no such option"));
         assert!(taken_over(&journal).takeover.returned.is_none());
-    }
-
-    #[test]
-    fn the_words_of_a_call_are_found_whatever_else_there_is() {
-        let text = "nonsense\n+ called words=a,b%20c\n+ cut client=x\n@x\n";
-        assert_eq!(called_before(text), ["a", "b c"]);
-        assert!(called_before("+ called\nx").is_empty());
     }
 }

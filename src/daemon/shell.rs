@@ -15,13 +15,14 @@ mod workers;
 pub(crate) use takeover::{Start, Takeover};
 
 use super::{
+    called,
     clock::Monotonic,
     control::Control,
     events::{Event, Events as Log},
     given::{Reporting, Variables},
     journal::Journal,
     keeper::Keeper,
-    kept::{Bytes, Kept, Level, Writer},
+    kept::{Kept, Level, Writer},
     leftovers::Leftovers,
     lockfile::Lockfile,
     lookout::Lookout,
@@ -54,7 +55,7 @@ use log::{LevelFilter, debug, log, warn};
 use mio::{Events, Poll};
 use std::{
     collections::{BTreeMap, VecDeque},
-    env, io, process as this,
+    io, process as this,
 };
 
 /// Events taken from the kernel at a time.
@@ -202,9 +203,8 @@ impl<'a> Shell<'a> {
                 self.tell(EventKind::Start);
             }
             Some(mut before) => {
-                let start = before.start.take();
-                let differences = start.map(|start| self.succeed(start)).unwrap_or_default();
-                self.take_over(before, differences);
+                before.start.take().into_iter().for_each(|start| self.succeed(start));
+                self.take_over(before);
             }
         }
         self.start_workers();
@@ -268,7 +268,7 @@ impl<'a> Shell<'a> {
                 pid: Some(Pid(this::id())),
             },
         });
-        put(&Kept::Called { words: env::args_os().map(Bytes::of).collect() });
+        called::kept(self.options).iter().for_each(&mut *put);
         put(&Kept::Level { level: Level::of(self.level) });
         self.control.keep(put, lasts);
         self.sockets.keep(put);

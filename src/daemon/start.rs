@@ -48,7 +48,7 @@ const OWN_FILES: u64 = 64;
 /// program cannot be executed or does not exist.
 #[must_use]
 pub fn run(options: &Options) -> ExitCode {
-    if let Some(journal) = resume::announced() {
+    if let Some(journal) = called::announced() {
         return resume::run(options, journal);
     }
     let hangup = process::reset_signals_at_start(Waiting::LetIn);

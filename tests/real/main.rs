@@ -13,6 +13,7 @@ mod another;
 mod bereft;
 mod checked;
 mod client;
+mod configured;
 mod control;
 mod conventions;
 mod crowd;

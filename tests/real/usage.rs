@@ -51,7 +51,7 @@ fn an_option_of_another_supervisor_is_told_with_what_does_the_same() {
         (&["--daemon"][..], "`--daemon`", "service manager"),
         (&["--workers", "4"], "`--workers`", "--number COUNT"),
         (&["--port", "80"], "`--port`", "--bind ADDR:PORT"),
-        (&["--config", "x"], "`--config`", "no configuration file"),
+        (&["--config", "x"], "`--config`", "use @FILE"),
         (&["--log", "x"], "`--log`", "standard error"),
         (&["--user", "www"], "`--user`", "User="),
         (&["-V"], "`-V`", "`--version`"),

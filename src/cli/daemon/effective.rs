@@ -50,6 +50,7 @@ impl Options {
             trace,
             alarm_upgrades: _,
             remarks: _,
+            without_files: _,
             workload,
         } = self;
         let (ready, after, timeout) = match *ack {

@@ -28,7 +28,7 @@ const FOREIGN: &[Foreign] = &[
     foreign(&["port", "listen", "address", "addr", "host", "p"], "use --bind ADDR:PORT"),
     foreign(
         &["config", "config-file", "conf", "configuration"],
-        "there is no configuration file: every setting is an option",
+        "use @FILE, where FILE has options, one in a line",
     ),
     foreign(
         &[

@@ -3,6 +3,7 @@
 use super::{COMMAND_LINE, Key};
 use crate::{
     cli::{
+        argument_file::Reader,
         bind::{BindSpec, Endpoint, Family, Host, Inet},
         error::{UsageError, brief},
         parse::Typed,
@@ -115,6 +116,8 @@ pub struct Options {
     pub alarm_upgrades: bool,
     /// What to warn of at the start.
     pub remarks: Vec<String>,
+    /// The words that come to the same without files, if some of them were in files.
+    pub without_files: Option<Vec<OsString>>,
     /// What to run.
     pub workload: Workload,
 }
@@ -147,15 +150,17 @@ pub enum Workload {
 }
 
 /// Reads a command line, without the program's name at its start. `is_program` tells whether a word names a
-/// program that can be run, for words that may be something else.
+/// program that can be run, for words that may be something else, and `read` reads a [file with
+/// options](crate::cli::argument_file).
 ///
 /// # Errors
 /// If anything in it is unknown, malformed, out of range or contradictory, or if PROGRAM is missing.
 pub fn parse<I: IntoIterator<Item = OsString>>(
     args: I,
     is_program: impl Fn(&OsStr) -> bool,
+    read: Reader<'_>,
 ) -> Result<Parsed, UsageError> {
-    let typed = Typed::read(&COMMAND_LINE, args, is_program)?;
+    let typed = Typed::read_with(&COMMAND_LINE, args, is_program, Some(read))?;
     if let Some(text) = typed.prints {
         return Ok(Parsed::Print(text));
     }
@@ -215,6 +220,7 @@ fn resolve(typed: &Typed<Key>) -> Result<Options, UsageError> {
         trace: typed.value(Key::Trace, |value| value.path("a file"))?,
         alarm_upgrades: false,
         remarks: Vec::new(),
+        without_files: typed.without_files(),
         // Last: who asks what an option takes has not thought of the program yet.
         workload: workload.ok_or(UsageError::NoProgram)?,
     })

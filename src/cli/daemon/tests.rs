@@ -13,7 +13,11 @@ use crate::{
     },
 };
 use proptest::prelude::*;
-use std::{ffi::OsString, os::unix::ffi::OsStringExt as _, path::PathBuf};
+use std::{
+    ffi::OsString,
+    os::unix::ffi::OsStringExt as _,
+    path::{Path, PathBuf},
+};
 
 fn words(line: &str) -> Vec<OsString> {
     line.split_whitespace().map(OsString::from).collect()
@@ -21,7 +25,11 @@ fn words(line: &str) -> Vec<OsString> {
 
 /// On a system whose only programs are these.
 fn parse<I: IntoIterator<Item = OsString>>(args: I) -> Result<Parsed, UsageError> {
-    super::parse(args, |word| ["prog", "9"].iter().any(|program| word == *program))
+    super::parse(args, |word| ["prog", "9"].iter().any(|program| word == *program), &no_files)
+}
+
+fn no_files(_: &Path) -> Result<Vec<u8>, String> {
+    Err("there are no files".to_owned())
 }
 
 /// What a line, completed with a program, asks for.
@@ -80,6 +88,7 @@ fn the_defaults_are_those_of_the_core() {
         trace: None,
         alarm_upgrades: false,
         remarks: vec![],
+        without_files: None,
         workload: program(&["prog"]),
     };
     assert_eq!(options(""), expected);
@@ -178,6 +187,7 @@ fn values_are_understood() {
         trace: Some(PathBuf::from("t")),
         alarm_upgrades: false,
         remarks: vec![],
+        without_files: None,
         workload: program(&["prog"]),
     };
     assert_eq!(given, expected);
@@ -377,7 +387,7 @@ fn options_of_others_are_told_with_what_does_the_same() {
         ("-w 4", "--number COUNT"),
         ("--port=80", "--bind ADDR:PORT"),
         ("-port 80", "--bind ADDR:PORT"),
-        ("--config x", "no configuration file"),
+        ("--config x", "use @FILE"),
         ("--log x", "--syslog"),
         ("--user www", "User="),
         ("--ack-mode manual", "--manual"),
@@ -458,7 +468,7 @@ fn any_word() -> impl Strategy<Value = OsString> {
     any::word(
         &COMMAND_LINE,
         "-[nb46mrdvqhtsl]{1,3}[0-9]{0,2}",
-        "[0-9.]{1,4}|USR2|localhost:80,r|--|\\PC{0,5}",
+        "[0-9.]{1,4}|USR2|localhost:80,r|--|@x?|\\PC{0,5}",
     )
 }
 
@@ -475,4 +485,5 @@ proptest! {
     }
 }
 
+mod files;
 mod service;

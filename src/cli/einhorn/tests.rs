@@ -80,6 +80,7 @@ fn the_defaults_are_einhorns() {
         trace: None,
         alarm_upgrades: true,
         remarks: vec![],
+        without_files: None,
         workload: program(&["prog"]),
     };
     assert_eq!(options(""), expected);

@@ -126,6 +126,7 @@ fn resolve(
         trace: None,
         alarm_upgrades: true,
         remarks,
+        without_files: None,
         // Not known yet.
         workload: Workload::DemoWorker,
     })

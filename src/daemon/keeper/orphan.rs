@@ -275,6 +275,7 @@ impl Orphan {
     fn become_supervisor(&self, visitors: &Visitors) {
         info!("told to stop the service, the keeper takes the supervisor's place for that");
         self.note(visitors);
+        process::forget_the_way_back(&self.memory);
         process::arm(&self.memory, Vec::new());
         let errno = process::go_on_as(OsStr::new("/proc/self/exe"));
         error!("the keeper cannot become a supervisor: {}", errno.desc());

@@ -7,7 +7,7 @@ use crate::{
 const BY: Asker = Asker::Client { user: 7, pid: Pid(30) };
 
 fn options(program: &str) -> Options {
-    match parse([program.into()], |_| true).unwrap() {
+    match parse([program.into()], |_| true, &|_| Err(String::new())).unwrap() {
         Parsed::Run(options) => *options,
         other @ (Parsed::Checked | Parsed::Print(_)) => panic!("{other:?}"),
     }

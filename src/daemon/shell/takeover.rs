@@ -55,6 +55,8 @@ pub(crate) struct Takeover {
     pub(crate) held: BTreeMap<Pid, PidFd>,
     /// What comes of having been started, rather than executed.
     pub(crate) start: Option<Start>,
+    /// In what the command line was another before.
+    pub(crate) differences: Differences,
 }
 
 /// A start that takes over.
@@ -64,14 +66,12 @@ pub(crate) struct Start {
     pub(crate) benefactor: Option<Benefactor>,
     /// What the service manager has, by number.
     pub(crate) stored: Vec<RawFd>,
-    /// In what the command line was another before.
-    pub(crate) differences: Differences,
 }
 
 impl Shell<'_> {
-    pub(super) fn take_over(&mut self, before: Takeover, differences: Differences) {
-        let Takeover { actions, done, left_out, crash, successor, returned, version, killed, held, start: _ } =
-            before;
+    pub(super) fn take_over(&mut self, before: Takeover) {
+        let Takeover { actions, done, left_out, crash, successor, returned, version, killed, .. } = before;
+        let Takeover { held, differences, .. } = before;
         self.happened(Event::Began { before: Some(version.clone()) });
         let spawned = self.adopt_children(held);
         // They find everybody in their place now.
@@ -124,13 +124,12 @@ impl Shell<'_> {
     }
 
     /// Takes the place of a supervisor that was killed, before anything is done that whoever has had everything until now
-    /// would not know of. Returns what is to be put in force later.
-    pub(super) fn succeed(&mut self, start: Start) -> Differences {
-        let Start { benefactor, stored, differences } = start;
+    /// would not know of.
+    pub(super) fn succeed(&mut self, start: Start) {
+        let Start { benefactor, stored } = start;
         self.begins_anew = self.supervisor.life().shutdown().is_some();
         self.keeper.found(stored, benefactor);
         self.make_keeper();
-        differences
     }
 
     /// Puts in force what the command line says otherwise than the one before.
