@@ -30,6 +30,7 @@ fn main() -> ExitCode {
 fn as_ourselves(parsed: Result<Parsed, UsageError>, run: fn(&Options) -> ExitCode) -> ExitCode {
     match parsed {
         Ok(Parsed::Run(options)) => run(&options),
+        Ok(Parsed::CheckConfig(options)) => daemon::check_config(&options),
         Ok(Parsed::Checked) => ExitCode::SUCCESS,
         Ok(Parsed::Print(text)) => COMMAND_LINE.print(text),
         Err(error) => {

@@ -56,6 +56,7 @@ pub enum Key {
     Demo,
     DemoWorker,
     UpgradeCheck,
+    CheckConfig,
     Help,
     Version,
 }
@@ -329,6 +330,12 @@ const OTHER: &[Opt<Key>] = &[
         Key::UpgradeCheck,
         "upgrade-check",
         "Check the command line, and exit: with status 0 if nothing is wrong with it. PROGRAM may be left out.",
+    ),
+    Opt::flag(
+        Key::CheckConfig,
+        "check-config",
+        "Say what would be run, and with which options, and exit without having touched anything: with status 0 if \
+         nothing was found that would be in the way of a start, else with that of such a start.",
     ),
     Opt::flag(Key::Help, "help", "Print this text and exit.").short('h').prints(Text::Help),
     Opt::flag(Key::Version, "version", "Print name and version, and exit.").prints(Text::Version),

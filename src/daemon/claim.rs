@@ -32,6 +32,11 @@ impl Claim {
         Ok(Self { place: Place::take(path, listen).map_err(ClaimError)? })
     }
 
+    /// Whether it could be, as far as can be seen without touching or asking anything.
+    pub(crate) fn look(path: &Path) -> Result<(), ClaimError> {
+        place::look(path).map_err(ClaimError)
+    }
+
     /// The one that whoever was here before has claimed.
     pub(crate) fn adopt(path: PathBuf, identity: Identity, socket: OwnedFd) -> Self {
         let listener = UnixListener::from_std(net::UnixListener::from(socket));

@@ -74,7 +74,9 @@ pub(crate) fn entry(directory: &Path, errno: Errno) -> Option<String> {
 pub(crate) fn execution(path: &Path, errno: Errno) -> Option<String> {
     let name = shown(path);
     match errno {
-        Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES | Errno::ELOOP | Errno::ENAMETOOLONG => chain(path),
+        Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES | Errno::ELOOP | Errno::ENAMETOOLONG => {
+            chain(path).map(|(_, why)| why)
+        }
         Errno::ENOEXEC => Some(format!("{name} {}", unknown(path))),
         Errno::E2BIG => Some(
             "the arguments and the environment together are more than the kernel hands over: a quarter of the \
@@ -90,6 +92,26 @@ pub(crate) fn execution(path: &Path, errno: Errno) -> Option<String> {
     }
 }
 
+/// What would keep a program from being executed that may be, by its first bytes and those of its interpreters.
+pub(crate) fn foreseen(path: &Path) -> Option<(Errno, String)> {
+    let is_none = match Format::of(path).ok()? {
+        Format::Empty | Format::Marked | Format::Script { interpreter: None, .. } => true,
+        Format::Other => !knows_others(),
+        Format::Script { .. } | Format::Elf { .. } => false,
+    };
+    if is_none {
+        return Some((Errno::ENOEXEC, format!("{} {}", shown(path), unknown(path))));
+    }
+    chain(path)
+}
+
+/// Whether the kernel was told of formats beside its own, or may have been.
+fn knows_others() -> bool {
+    let own = ["register", "status"].map(OsStr::new);
+    let formats = Path::new("/proc/sys/fs/binfmt_misc").read_dir();
+    formats.is_ok_and(|all| all.flatten().any(|format| !own.contains(&format.file_name().as_os_str())))
+}
+
 /// A program that could be executed and has ended with an error: its interpreter may have been misled.
 pub(crate) fn ended(path: &Path) -> Option<String> {
     format::ends_in_carriage_return(path).then(|| {
@@ -100,10 +122,10 @@ pub(crate) fn ended(path: &Path) -> Option<String> {
 }
 
 /// What is wrong with the first file of a chain, of a program and its interpreters, that is not as it
-/// should be.
-fn chain(path: &Path) -> Option<String> {
+/// should be, and what the kernel says to that.
+fn chain(path: &Path) -> Option<(Errno, String)> {
     if let Some(errno) = refusal(path) {
-        return lookup(path, errno);
+        return Some((errno, lookup(path, errno)?));
     }
     let mut file = path.to_path_buf();
     for _ in 0..DEPTH {
@@ -121,11 +143,12 @@ fn chain(path: &Path) -> Option<String> {
             } else {
                 format!("and {}", lookup(&next, errno)?)
             };
-            return Some(format!("{asked} {who} asks for {wanted}, {why}"));
+            return Some((errno, format!("{asked} {who} asks for {wanted}, {why}")));
         }
         file = next;
     }
-    Some(format!("{} is a script whose interpreter is a script, and so on, too often", shown(path)))
+    let why = format!("{} is a script whose interpreter is a script, and so on, too often", shown(path));
+    Some((Errno::ELOOP, why))
 }
 
 /// What the kernel would say to a path, by its permissions.

@@ -4,15 +4,19 @@
 //! The lock is the kernel's, flock(2), and ends with the process, however that ends. The file itself stays: if
 //! one removed it, another that has just opened it would lock what nobody else can find.
 
-use super::{kept::Kept, place::flock};
+use super::{
+    kept::Kept,
+    place::{flock, may_make},
+};
 use crate::protocol::words::file_kind;
 use nix::{
     errno::Errno,
     fcntl::{OFlag, open},
     sys::stat::Mode,
+    unistd::{AccessFlags, eaccess},
 };
 use std::{
-    fs::File,
+    fs::{File, Metadata},
     os::fd::{AsRawFd as _, OwnedFd},
     path::Path,
 };
@@ -41,24 +45,18 @@ impl Lockfile {
     /// If another process has it, or it cannot be locked: a line that names the option, the path, the reason
     /// and what to do.
     pub(crate) fn lock(path: &Path) -> Result<Self, String> {
-        let shown = path.display();
         let flags = OFlag::O_RDWR
             | OFlag::O_CREAT
             | OFlag::O_NOFOLLOW
             | OFlag::O_NONBLOCK
             | OFlag::O_NOCTTY
             | OFlag::O_CLOEXEC;
-        let accepted = "accepted: a file, or a path in a folder where the supervisor may make one";
-        let refuse = |errno: Errno| {
-            let why = if errno == Errno::ELOOP { "it is a symbolic link" } else { errno.desc() };
-            format!("--lockfile: `{shown}` cannot be opened: {why}; {accepted}")
-        };
-        let file = File::from(open(path, flags, Mode::S_IRUSR | Mode::S_IWUSR).map_err(refuse)?);
-        if let Ok(metadata) = file.metadata()
-            && !metadata.is_file()
-        {
-            return Err(format!("--lockfile: `{shown}` is {}; {accepted}", file_kind(metadata.file_type())));
+        let opened = open(path, flags, Mode::S_IRUSR | Mode::S_IWUSR);
+        let file = File::from(opened.map_err(|errno| refuse(path, errno))?);
+        if let Ok(metadata) = file.metadata() {
+            check(path, &metadata)?;
         }
+        let shown = path.display();
         let file = OwnedFd::from(file);
         match flock(&file) {
             Ok(()) => Ok(Self { file }),
@@ -67,10 +65,41 @@ impl Lockfile {
                  or choose another file"
             )),
             Err(errno) => {
-                Err(format!("--lockfile: `{shown}` cannot be locked: {}; {accepted}", errno.desc()))
+                Err(format!("--lockfile: `{shown}` cannot be locked: {}; {ACCEPTED}", errno.desc()))
             }
         }
     }
+}
+
+/// What can be locked.
+const ACCEPTED: &str = "accepted: a file, or a path in a folder where the supervisor may make one";
+
+fn refuse(path: &Path, errno: Errno) -> String {
+    let why = if errno == Errno::ELOOP { "it is a symbolic link" } else { errno.desc() };
+    format!("--lockfile: `{}` cannot be opened: {why}; {ACCEPTED}", path.display())
+}
+
+fn check(path: &Path, metadata: &Metadata) -> Result<(), String> {
+    let kind = metadata.file_type();
+    if kind.is_file() {
+        return Ok(());
+    }
+    Err(format!("--lockfile: `{}` is {}; {ACCEPTED}", path.display(), file_kind(kind)))
+}
+
+/// Whether the file could be opened, as far as can be seen without that.
+///
+/// # Errors
+/// As [`Lockfile::lock`], but for a lock that another has.
+pub(crate) fn look(path: &Path) -> Result<(), String> {
+    match path.symlink_metadata() {
+        Ok(metadata) => {
+            check(path, &metadata)?;
+            eaccess(path, AccessFlags::R_OK | AccessFlags::W_OK)
+        }
+        Err(_) => may_make(path),
+    }
+    .map_err(|errno| refuse(path, errno))
 }
 
 #[cfg(test)]

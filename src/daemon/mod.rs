@@ -7,6 +7,7 @@
 //!
 //! | Room | For |
 //! |---|---|
+//! | `check` | what a start would come to, without one |
 //! | `start` | from options to a running loop, in an order that leaves nothing behind |
 //! | `resume` | from what a supervisor has left behind to a running loop |
 //! | `shell` | the loop: gather facts, tell the core, perform its actions |
@@ -60,6 +61,7 @@
 
 mod background;
 mod called;
+mod check;
 mod claim;
 mod client;
 mod clock;
@@ -127,6 +129,7 @@ pub mod resume;
 pub mod sock_diag;
 
 pub use called::read;
+pub use check::check_config;
 pub use resume::give_back;
 pub use start::{check_handover, run};
 pub use successor::CHECK as CHECK_HANDOVER;

@@ -5,7 +5,7 @@
 
 use super::{
     kept::{Bytes, File, Kept},
-    place::Identity,
+    place::{Identity, may_make},
 };
 use crate::protocol::words::file_kind;
 use nix::{
@@ -93,6 +93,17 @@ impl Drop for Pidfile {
             let _ = unlink(&self.place);
         }
     }
+}
+
+/// Whether the file could be written, as far as can be seen without that.
+///
+/// # Errors
+/// As [`Pidfile::write`].
+pub(crate) fn look(path: &Path) -> Result<(), String> {
+    let path = absolute(path).map_err(|error| refuse(path, &error.to_string()))?;
+    check(&path)?;
+    beside(&path).ok_or_else(|| refuse(&path, "it names no file"))?;
+    may_make(&path).map_err(|errno| refuse(&path, errno.desc()))
 }
 
 /// Sees that there is a file that may be replaced, or nothing: a device, say, would be lost.

@@ -15,7 +15,7 @@ use nix::{
         socket::{self, AddressFamily, SockFlag, SockType, UnixAddr, sockopt::PeerCredentials},
         stat::{FileStat, Mode, lstat, umask},
     },
-    unistd::{getpid, unlink},
+    unistd::{AccessFlags, eaccess, getpid, unlink},
 };
 use std::{
     fmt,
@@ -151,6 +151,43 @@ fn take<S>(path: &Path, bind: impl FnOnce(&Path) -> io::Result<S>, busy: Busy) -
         let _ = make_room(path);
         Why::Bind(error)
     })
+}
+
+/// Whether a socket could be put there, as far as can be seen without touching or asking anything.
+///
+/// # Errors
+/// If not, with the reason.
+pub(crate) fn look(path: &Path) -> Result<(), PlaceError> {
+    let path = absolute(path).map_err(|error| PlaceError::new(path, Why::Path(error)))?;
+    let length = path.as_os_str().len();
+    let why = if length > LONGEST_SOCKET_PATH {
+        Why::TooLong(length)
+    } else if path.file_name().is_none() {
+        Why::NoFile
+    } else {
+        match (may_make(&path), path.symlink_metadata()) {
+            (Ok(()), Ok(metadata)) if !metadata.file_type().is_socket() => {
+                Why::NotASocket(metadata.file_type())
+            }
+            (Ok(()), _) => return Ok(()),
+            (Err(errno @ (Errno::ENOENT | Errno::ENOTDIR)), _) => Why::Directory(errno),
+            (Err(errno), _) => Why::Bind(errno.into()),
+        }
+    };
+    Err(PlaceError::new(&path, why))
+}
+
+/// Whether files may be made in the directory that a path is in.
+pub(crate) fn may_make(path: &Path) -> Result<(), Errno> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !directory
+        .metadata()
+        .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or_default()))?
+        .is_dir()
+    {
+        return Err(Errno::ENOTDIR);
+    }
+    eaccess(directory, AccessFlags::W_OK | AccessFlags::X_OK)
 }
 
 /// Sees to it that nothing is at `path`.

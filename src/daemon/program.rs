@@ -161,6 +161,17 @@ impl Program {
         &self.path
     }
 
+    /// Where it runs, without symbolic links.
+    pub(crate) fn working_directory(&self) -> &Path {
+        self.directory.base()
+    }
+
+    /// Why it could not be executed, as far as can be told without that.
+    pub(crate) fn foreseen(&self) -> Option<(SpawnError, String)> {
+        let (errno, why) = explain::foreseen(&self.path)?;
+        Some((spawn_error(SpawnStage::Exec, errno), why))
+    }
+
     /// The executable's descriptor, for when its name means something else by now: the release's
     /// directory was removed or replaced. While it does not, executing the name is kinder to programs
     /// that look at how they were called.

@@ -3,6 +3,7 @@
 //! A full disk, or a pipe that nobody reads, costs the trace and never the service. Where steps are missing
 //! the file says so, as soon as it takes anything again.
 
+use super::place::may_make;
 use crate::fsm::{
     action::Action,
     config::Config,
@@ -12,13 +13,30 @@ use crate::fsm::{
     trace::{Gap, Line, State, write_step},
 };
 use log::warn;
-use nix::libc::{ENXIO, O_NOCTTY, O_NONBLOCK};
+use nix::{
+    errno::Errno,
+    libc::{ENXIO, O_NOCTTY, O_NONBLOCK},
+    unistd::{AccessFlags, eaccess},
+};
 use std::{
     fs::{File, OpenOptions},
     io::{self, ErrorKind, Seek as _, Write},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
+
+/// Whether the file could be opened for a trace, as far as can be seen without that.
+///
+/// # Errors
+/// A line that names the option, the path and the reason.
+pub(crate) fn look(path: &Path) -> Result<(), String> {
+    let looked = match path.metadata() {
+        Ok(metadata) if metadata.is_dir() => Err(Errno::EISDIR),
+        Ok(_) => eaccess(path, AccessFlags::W_OK),
+        Err(_) => may_make(path),
+    };
+    looked.map_err(|errno| format!("--trace: `{}` cannot be opened: {}", path.display(), errno.desc()))
+}
 
 /// An open trace.
 #[derive(Debug)]

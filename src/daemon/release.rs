@@ -377,6 +377,15 @@ fn shown(path: &Path) -> String {
     path.display().to_string()
 }
 
+/// What the first generation would run if this were a start.
+///
+/// # Errors
+/// If there is no such program, or directory.
+pub(crate) fn at_start(options: &Options, roster: &Roster) -> Result<Program, PinError> {
+    let directory = Whereabouts::at_start(options.chdir.as_deref(), env::var_os(directory::VARIABLE));
+    Spec::of(options).pin(options, &[], &directory, roster)
+}
+
 /// What a generation is captured from.
 #[derive(Clone, Debug)]
 struct Spec {

@@ -87,6 +87,14 @@ struct Bound {
     told: Option<Mended>,
 }
 
+/// One that is to be there.
+#[derive(Debug)]
+pub(crate) struct Planned<'a> {
+    pub(crate) address: &'a Address,
+    pub(crate) name: Option<&'a str>,
+    pub(crate) maker: Maker,
+}
+
 /// What an option asks for, or a service manager.
 #[derive(Debug)]
 struct Wanted {

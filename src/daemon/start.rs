@@ -106,7 +106,7 @@ pub fn check_handover() -> ExitCode {
 }
 
 /// The sockets to be bound, of which the program's arguments name none that there is not.
-fn sockets(options: &Options, handed: Vec<Handed>, files: FileLimit) -> Result<Sockets, Unusable> {
+pub(super) fn sockets(options: &Options, handed: Vec<Handed>, files: FileLimit) -> Result<Sockets, Unusable> {
     let count = handed.len().saturating_add(options.binds.len());
     connections_fit(options, count, files).map_err(Unusable::Option)?;
     let sockets = Sockets::resolve(options, handed, files.soft())?;
@@ -220,7 +220,7 @@ fn assemble(
 ///
 /// # Errors
 /// A line that names the option, the value, and what is accepted.
-fn renice(nice: Nice) -> Result<(), String> {
+pub(super) fn renice(nice: Nice) -> Result<(), String> {
     process::renice(nice).map_err(|(niceness, errno)| {
         format!(
             "--nice: `{nice}` is not allowed, no process of this user's can have niceness {niceness} (`ulimit -e`): {}; \

@@ -1,17 +1,19 @@
-//! Options in a file.
+//! Options in a file, and `--check-config`.
 
 use crate::{
-    harness::{Folder, SUPERVISOR, Supervisor, eventually, is_alive},
+    harness::{Folder, SUPERVISOR, Supervisor, eventually, is_alive, raw},
     probe::{own_address, run_in},
-    tools::refusal,
+    readme::blocks,
+    tools::{python, refusal, skip},
 };
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
 use std::{
+    collections::BTreeMap,
     fs,
     net::{TcpListener, TcpStream},
-    os::unix::process::CommandExt as _,
+    os::unix::{fs::MetadataExt as _, process::CommandExt as _},
     path::Path,
-    process::Command,
+    process::{Command, Stdio},
 };
 
 /// A folder with a file of options, and the word that names it.
@@ -204,7 +206,7 @@ fn a_file_that_cannot_be_read_is_told_with_the_reason() {
 #[test]
 fn a_sign_among_the_programs_words_and_under_einhorns_name_is_no_file() {
     let folder = Folder::new();
-    folder.script("@x", "#!/bin/sh\necho \"this is $*\" >&2\nexec sleep 600\n");
+    let program = folder.script("@x", "#!/bin/sh\necho \"this is $*\" >&2\nexec sleep 600\n");
     let place = folder.join("").display().to_string();
     let mut supervisor = Supervisor::start_in(folder, &["--ack-after", "0", "--", "@x", "@y"], |command| {
         command.env("PATH", format!("{place}:{}", std::env::var("PATH").expect("a path")));
@@ -212,4 +214,191 @@ fn a_sign_among_the_programs_words_and_under_einhorns_name_is_no_file() {
     supervisor.await_log("this is @y");
     let checked = Command::new(SUPERVISOR).arg0("einhorn").args(["--upgrade-check", "@none"]).output();
     assert_eq!(checked.expect("it runs").status.code(), Some(0));
+    let checked = check(Path::new("/"), &[&program, "@none"]);
+    assert_eq!((checked.code, checked.stderr.as_str()), (0, ""));
+}
+
+/// What a check has said.
+struct Checked {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+fn check<S: AsRef<str>>(directory: &Path, args: &[S]) -> Checked {
+    let mut command = Command::new(SUPERVISOR);
+    command.arg("--check-config").args(args.iter().map(AsRef::as_ref)).current_dir(directory);
+    let output = command.env_remove("PWD").stdin(Stdio::null()).output().expect("it can be run");
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    let code = output.status.code().expect("a status");
+    Checked { code, stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+/// All files in a folder, and what a change of them would show in.
+fn files(folder: &Path) -> BTreeMap<String, (u64, i64, i64, u64)> {
+    let entries = fs::read_dir(folder).expect("it is there").flatten();
+    let file = |entry: fs::DirEntry| {
+        let it = entry.metadata().expect("it is there");
+        (
+            entry.file_name().to_string_lossy().into_owned(),
+            (it.ino(), it.mtime_nsec(), it.ctime_nsec(), it.size()),
+        )
+    };
+    entries.map(file).collect()
+}
+
+#[test]
+fn a_check_says_what_would_be_run_and_changes_nothing_while_the_service_runs() {
+    let address = own_address();
+    let (folder, word) = folder("");
+    let place = |name: &str| folder.join(name).display().to_string();
+    let (web, pid, lock, ctl) = (place("web"), place("pid"), place("lock"), place("ctl"));
+    write(
+        &folder,
+        &format!(
+            "-d {ctl}\n-b {address},name=web\n-b unix:{web},mode=600\n-n 2\n-e {pid}\n-f {lock}\n--ack-after 0\n\
+             -- sh -c 'exec sleep 600' {{fd:web}} {{fd:1}}\n"
+        ),
+    );
+    let mut supervisor = Supervisor::start_in(folder, &[&word], |_| {});
+    let pids = supervisor.await_healthy(2);
+    supervisor.keeper();
+    let (before, log) = (files(&supervisor.folder.join("")), supervisor.log());
+    let Checked { code, stdout, stderr } = check(&supervisor.folder.join(""), &[&word]);
+    assert_eq!((code, stderr.as_str()), (0, ""), "{stdout}");
+    for line in [
+        format!("bind: [\"{address},name=web\",\"unix:{web},mode=0600\"]"),
+        "number: 2".to_owned(),
+        format!("pidfile: \"{pid}\""),
+        "program: [\"sh\",\"-c\",\"exec sleep 600\",\"{fd:web}\",\"{fd:1}\"]".to_owned(),
+        "arguments: [\"-c\",\"exec sleep 600\",\"3\",\"4\"]".to_owned(),
+        "drains by: USR2 if it has a handler for that, else TERM".to_owned(),
+        format!("socket {{fd:0}}: {address} (web), descriptor 3"),
+        format!("socket {{fd:1}}: unix:{web}, descriptor 4"),
+    ] {
+        assert!(stdout.lines().any(|found| found == line), "no {line} in:\n{stdout}");
+    }
+    let directory = fs::canonicalize(supervisor.folder.join("")).expect("it is there");
+    assert!(stdout.contains(&format!("directory: \"{}\"", directory.display())), "{stdout}");
+    assert!(stdout.contains("executable: \"/"), "{stdout}");
+    assert_eq!(files(&supervisor.folder.join("")), before);
+    assert_eq!(supervisor.log(), log, "it was not asked anything");
+    assert_eq!(supervisor.await_healthy(2), pids);
+    // The options are those that the service tells of.
+    let told = supervisor.ctl_ok(&["config"]);
+    for line in told.lines() {
+        assert!(stdout.lines().any(|found| found == line), "no {line} in:\n{stdout}");
+    }
+    // Nobody but a worker has the port when the supervisor has ended: the check has not.
+    kill(raw(supervisor.pid()), Signal::SIGINT).expect("it is there");
+    supervisor.await_exit();
+    let checked = check(&supervisor.folder.join(""), &[&word]);
+    assert_eq!(checked.code, 0, "{}", checked.stderr);
+    TcpListener::bind(address).expect("nothing is bound");
+    let left: Vec<String> = files(&supervisor.folder.join("")).into_keys().collect();
+    assert_eq!(left, ["lock", "log", "web.conf"]);
+}
+
+#[test]
+fn a_check_ends_as_the_start_would_and_tells_all_that_is_in_the_way() {
+    let folder = Folder::new();
+    let here = folder.join("");
+    let ctl = folder.join("ctl").display().to_string();
+    let plain = folder.join("plain").display().to_string();
+    fs::write(&plain, "").expect("a file can be written");
+    let orphan = folder.script("orphan", "#!/no/such/interpreter\n");
+    let garbage = folder.script("garbage", "");
+    for (args, code, all) in [
+        (&["-n", "0", "sleep"][..], 2, &["--number: `0` is not"][..]),
+        (&[], 2, &["PROGRAM is missing"]),
+        (&["sleep", "{fd:0}"], 2, &["`{fd:0}`, which is no socket"]),
+        (
+            &["-b", "unix:/x,user=no-such-user", "-b", "unix:/x,group=no-such-group", "sleep"],
+            2,
+            &["no user `no-such-user`", "no group `no-such-group`"],
+        ),
+        (&["-b", "[fe80::1%no-link]:80", "sleep"], 2, &["no link `no-link`"]),
+        (
+            &["no-such-program"],
+            127,
+            &["cannot run no-such-program: finding the program failed: No such file"],
+        ),
+        (&[&plain], 126, &["is not marked as executable: chmod +x"]),
+        (&[&orphan], 127, &["asks for /no/such/interpreter, and there is no /no"]),
+        (&[&garbage], 126, &["Exec format error", "is empty"]),
+        (&["--chdir", "/no/such", "sleep"], 1, &["workers are to run in /no/such, and there is no /no"]),
+        (
+            &["-b", "unix:/no/web", "-e", "/no/pid", "-f", "/no/lock", "--trace", "/no/trace", "nothing"],
+            1,
+            &[
+                "--lockfile: `/no/lock` cannot be opened: No such file",
+                "--pidfile: `/no/pid` cannot be written: No such file",
+                "--trace: `/no/trace` cannot be opened: No such file",
+                "cannot listen on unix:/no/web: there is no directory `/no`",
+                "cannot run nothing",
+            ],
+        ),
+        (
+            &["-b", &format!("unix:{plain}"), "-e", "/", "-f", "/", "--trace", "/", "sleep"],
+            1,
+            &[
+                "what is there is a regular file, not a socket",
+                "--lockfile: `/` is a directory",
+                "--pidfile: `/` is a directory",
+                "--trace: `/` cannot be opened: Is a directory",
+            ],
+        ),
+    ] {
+        let Checked { code: found, stderr, .. } = check(&here, &[&["-d", &ctl], args].concat());
+        assert_eq!(found, code, "{args:?}: {stderr}");
+        for said in all {
+            assert!(stderr.contains(said), "{args:?}: no {said} in: {stderr}");
+        }
+        // A start ends with the same.
+        let started = run_in(Folder::new(), args, |_| {});
+        assert_eq!(started.code, code, "{args:?}: {}", started.stderr);
+    }
+    let Checked { code, stderr, .. } = check(&here, &["-d", "/no/ctl", "sleep"]);
+    assert!(code == 1 && stderr.contains("cannot use `/no/ctl` as the control socket"), "{stderr}");
+}
+
+#[test]
+fn the_file_in_the_readme_is_one() {
+    let blocks = blocks("Options of `einhyrningsins`", "conf");
+    let [text] = blocks.as_slice() else { panic!("{blocks:?}") };
+    let (folder, word) = folder(text);
+    let Checked { stdout, .. } = check(&folder.join(""), &[&word]);
+    for line in [
+        "number: 4",
+        "chdir: \"/srv/my app\"",
+        "program: [\"/srv/web/current/server\",\"--listen-fd\",\"{fd:web}\",\"--log-level\",\"info\"]",
+        "socket {fd:0}: 0.0.0.0:8080 (web), descriptor 3",
+    ] {
+        assert!(stdout.lines().any(|found| found == line), "no {line} in:\n{stdout}");
+    }
+}
+
+#[test]
+fn a_check_names_the_sockets_of_a_service_manager() {
+    let Some(python) = python() else { return skip("there is no python3") };
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a socket");
+    let address = listener.local_addr().expect("an address");
+    let code = "import os, sys\nos.dup2(int(sys.argv[1]), 3)\nos.environ.update(LISTEN_FDS='1', LISTEN_PID=str(os.getpid()), \
+                LISTEN_FDNAMES='web')\nos.execv(sys.argv[2], sys.argv[2:])";
+    let fd = {
+        use std::os::fd::AsRawFd as _;
+        nix::fcntl::fcntl(&listener, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty()))
+            .expect("a flag");
+        listener.as_raw_fd().to_string()
+    };
+    let words = ["-c", code, &fd, SUPERVISOR, "--check-config", "sleep", "{fd:web}"];
+    let output = Command::new(python).args(words).output().expect("python3 can be run");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let line = format!("socket {{fd:0}}: {address} (web), descriptor 3, from the service manager");
+    assert!(
+        said.lines().any(|found| found == line),
+        "no {line} in: {said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(said.contains("arguments: [\"3\"]"), "{said}");
 }

@@ -44,6 +44,8 @@ pub enum Parsed {
     Run(Box<Options>),
     /// To say nothing, since nothing is wrong.
     Checked,
+    /// To say what a run would be, and whether anything would be in its way.
+    CheckConfig(Box<Options>),
     /// To print this.
     Print(Text),
 }
@@ -165,6 +167,7 @@ pub fn parse<I: IntoIterator<Item = OsString>>(
         return Ok(Parsed::Print(text));
     }
     match resolve(&typed) {
+        resolved if typed.has(Key::CheckConfig) => Ok(Parsed::CheckConfig(Box::new(resolved?))),
         Ok(_) | Err(UsageError::NoProgram) if typed.has(Key::UpgradeCheck) => Ok(Parsed::Checked),
         resolved => Ok(Parsed::Run(Box::new(resolved?))),
     }

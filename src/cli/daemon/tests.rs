@@ -131,7 +131,7 @@ fn sample(key: Key) -> (&'static str, &'static str) {
         | Key::NoKeeper
         | Key::Fdstore
         | Key::Adopt => ("prog", ""),
-        Key::Help | Key::Version | Key::UpgradeCheck => ("prog", ""),
+        Key::Help | Key::Version | Key::UpgradeCheck | Key::CheckConfig => ("prog", ""),
     }
 }
 
@@ -479,7 +479,7 @@ proptest! {
     fn any_words_are_understood_or_refused_in_one_line(words in prop::collection::vec(any_word(), 0..8)) {
         match parse(words) {
             Ok(Parsed::Run(options)) => prop_assert!(options.binds.iter().all(|bind| bind.fits(options.family))),
-            Ok(Parsed::Print(_) | Parsed::Checked) => {}
+            Ok(Parsed::Print(_) | Parsed::Checked | Parsed::CheckConfig(_)) => {}
             Err(error) => prop_assert!(!error.to_string().contains(char::is_control)),
         }
     }

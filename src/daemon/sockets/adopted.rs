@@ -5,7 +5,7 @@ use super::{
         kept::{Held, HeldListener, Store},
         listen::{Address, ListenOptions, Listener, Maker, Mended, Refused, Rights, Taken},
     },
-    Bound, Sockets, Unusable, Wanted, address, listen_options, rights,
+    Bound, Planned, Sockets, Unusable, Wanted, address, listen_options, rights,
 };
 use crate::{
     cli::{bind::BindSpec, daemon::Options},
@@ -42,6 +42,15 @@ impl Sockets {
         for gone in self.gone.drain(..) {
             log::info!("not listening on {} any more", gone.address());
         }
+    }
+
+    /// Those that are to be there, in their order.
+    pub(crate) fn planned(&self) -> impl Iterator<Item = Planned<'_>> {
+        self.wanted.iter().map(|(id, Wanted { address, name, .. })| Planned {
+            address,
+            name: name.as_deref(),
+            maker: if self.handed.contains_key(id) { Maker::Other } else { Maker::Us },
+        })
     }
 
     /// Gives back what has a place in the file system, and closes all.

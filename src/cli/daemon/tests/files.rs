@@ -115,6 +115,16 @@ fn what_is_wrong_in_a_file_is_told_with_file_and_line() {
     assert_eq!(read("--bogus @none", &[]).unwrap_err().to_string(), "unknown option `--bogus`");
 }
 
+#[test]
+fn a_check_of_the_whole_needs_a_program() {
+    let files = [("a", "-n 3")];
+    let Ok(Parsed::CheckConfig(options)) = read("--check-config @a prog", &files) else { panic!() };
+    assert_eq!(options.number, 3);
+    assert_eq!(read("--check-config @a", &files), Err(UsageError::NoProgram));
+    assert_eq!(read("--upgrade-check @a", &files), Ok(Parsed::Checked));
+    assert!(read("--check-config -n 0 prog", &files).is_err());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
