@@ -7,7 +7,7 @@ use super::{
     kept::{Bytes, File, Kept},
     place::{Identity, may_make},
 };
-use crate::protocol::words::file_kind;
+use crate::{fsm::id::Pid, protocol::words::file_kind};
 use nix::{
     errno::Errno,
     fcntl::{OFlag, open},
@@ -15,8 +15,9 @@ use nix::{
     unistd::{unlink, write},
 };
 use std::{
-    ffi::OsString,
-    fs, io,
+    ffi::{OsStr, OsString},
+    fs,
+    io::{self, Read as _},
     os::fd::{AsRawFd as _, OwnedFd},
     path::{Path, PathBuf, absolute},
     process,
@@ -93,6 +94,15 @@ impl Drop for Pidfile {
             let _ = unlink(&self.place);
         }
     }
+}
+
+/// The file there, if that number is in it.
+pub(crate) fn with(path: &OsStr, pid: Pid) -> Option<OwnedFd> {
+    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let file = fs::File::from(open(path, flags, Mode::empty()).ok()?);
+    let mut text = String::new();
+    (&file).take(32).read_to_string(&mut text).ok()?;
+    (text == format!("{pid}\n")).then(|| file.into())
 }
 
 /// Whether the file could be written, as far as can be seen without that.

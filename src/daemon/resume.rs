@@ -17,7 +17,7 @@ use super::{
     manager::Manager,
     notify::Notify,
     pidfd::PidFd,
-    pidfile::Pidfile,
+    pidfile::{self, Pidfile},
     process::{self, FileLimit, Hangup, Spawner, Waiting},
     recorder::Recorder,
     release::Releases,
@@ -337,7 +337,11 @@ fn assemble(
     if before.lockfile != options.lockfile || lockfile.is_none() {
         lockfile = options.lockfile.as_deref().map(Lockfile::lock).transpose()?;
     }
-    let pidfile = held.pidfile.clone().and_then(|(path, file)| Some((path, file, store.take(file.fd).ok()?)));
+    let pidfile = held.pidfile.clone().and_then(|(path, file)| {
+        // Who was killed right after it was written has handed nobody its descriptor.
+        let fd = store.take(file.fd).ok().or_else(|| pidfile::with(&path.clone().text(), takeover.killed?));
+        Some((path, file, fd?))
+    });
     // The number in it is another's, or the file is to be another.
     let is_written = takeover.killed.is_some() || (is_anew && before.pidfile != options.pidfile);
     let anew = is_written.then(|| options.pidfile.as_deref().map(Pidfile::write)).flatten();

@@ -4,7 +4,7 @@ use crate::{
     harness::{Folder, SUPERVISOR, Supervisor, eventually, is_alive, raw},
     probe::{own_address, run_in},
     readme::blocks,
-    tools::{python, refusal, skip},
+    tools::{is_null, python, refusal, skip},
 };
 use nix::sys::signal::{Signal, kill};
 use std::{
@@ -53,7 +53,7 @@ fn a_service_is_started_from_a_file_and_a_new_start_puts_an_edited_one_in_force(
     // What was not edited is no difference.
     supervisor.kill();
     supervisor.start_again();
-    assert_eq!(supervisor.await_healthy(3), now);
+    assert_eq!(supervisor.await_healthy(3), now, "{}", supervisor.log());
     assert_eq!(supervisor.log().matches("the command line").count(), 1, "{}", supervisor.log());
     // What is in the file is another program now.
     write(&supervisor.folder, &sleepers(3, "--bind 127.0.0.1:0,name=web").replace("600", "601"));
@@ -88,9 +88,9 @@ fn a_supervisor_that_is_replaced_puts_an_edited_file_in_force() {
     supervisor.ctl_ok(&["reexec"]);
     supervisor.await_log("the command line says 3 workers");
     let now = supervisor.eventually("all have the other socket", |me| {
+        let done = is_null(&me.status(), "upgrade") && me.workers(|_| true).len() == 3;
         let pids = me.healthy();
-        let (all, new) = (me.workers(|_| true).len(), pids.iter().all(|pid| !before.contains(pid)));
-        (new && pids.len() == 3 && all == 3).then_some(pids)
+        (done && pids.len() == 3 && pids.iter().all(|pid| !before.contains(pid))).then_some(pids)
     });
     TcpStream::connect(address).expect("it listens there");
     let written = fs::read_to_string(&two).expect("it was written");

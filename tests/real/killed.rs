@@ -4,7 +4,9 @@
 
 use crate::{
     endurance::{PLAN, all, alone, await_answers, replaced_under_load, rounds, start},
-    harness::{CLIENT, Connection, Folder, Supervisor, eventually, is_alive, is_ok, raw, workers_of},
+    harness::{
+        CLIENT, Connection, Folder, Supervisor, eventually, is_alive, is_ok, keeper_of, raw, workers_of,
+    },
     load::{Load, get},
     probe::own_address,
     tools::{command, descriptors, quiet, refusal, sleepers},
@@ -112,7 +114,7 @@ fn the_files_of_another_command_line_are_made_and_those_of_the_one_before_are_go
     supervisor.start_again_as(&["--ack-after", "0", "-e", &two, "-f", &lock, "sleep", "600"]);
     taken_over(&mut supervisor);
     assert_eq!(read(&two), format!("{}\n", supervisor.pid()));
-    assert!(!fs::exists(&one).expect("the folder is there"));
+    eventually("the one before is gone", || (!fs::exists(&one).expect("the folder is there")).then_some(()));
     let mut other = Supervisor::start(&["-f", &lock, "sleep", "600"]);
     assert_eq!(other.await_exit(), 1);
     assert!(other.log().contains("holds the lock"), "{}", other.log());
@@ -237,7 +239,7 @@ fn a_keeper_that_is_killed_is_replaced() {
         let keeper = supervisor.keeper();
         kill(raw(keeper), Signal::SIGKILL).expect("it is there");
         eventually("it is gone", || (!is_alive(keeper)).then_some(()));
-        assert_ne!(supervisor.keeper(), keeper);
+        supervisor.eventually("there is another", |me| keeper_of(me.pid()).filter(|other| *other != keeper));
     }
     killed(&mut supervisor);
     assert_eq!(supervisor.await_healthy(1), pids);
