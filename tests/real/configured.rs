@@ -50,6 +50,8 @@ fn a_service_is_started_from_a_file_and_a_new_start_puts_an_edited_one_in_force(
     assert_eq!(now[..2], before, "those that were there serve on");
     supervisor.await_log("the command line says 3 workers");
     TcpStream::connect(address).expect("the socket is the same");
+    // One that has not begun to run when its supervisor is killed does not.
+    eventually("the third runs", || (command_line(now[2]) == "sleep 600 ").then_some(()));
     // What was not edited is no difference.
     supervisor.kill();
     supervisor.start_again();
