@@ -203,6 +203,7 @@ impl Stage {
         for request in [
             r#"{"command":"status"}"#,
             r#"{"command":"worker:ping","pid":1,"request_id":"x"}"#,
+            r#"{"command":"events","args":["--since","start","--until","now"]}"#,
             r#"{"command":"louder"}"#,
             "no JSON",
             r#"{"command":"set_workers","args":["3"]}"#,
