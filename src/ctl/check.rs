@@ -24,9 +24,9 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Finding {
-    passes: bool,
-    words: String,
+pub(super) struct Finding {
+    pub(super) passes: bool,
+    pub(super) words: String,
 }
 
 /// Probes the service at `target`, says in a line what was found, and whether that is as it should be. If that is to
@@ -88,7 +88,7 @@ fn look(target: &Target, check: &Check, attended: &Attended<'_>) -> Result<Findi
 }
 
 /// Whether that is as it should be, in words.
-fn judge(report: &Report, check: &Check) -> Finding {
+pub(super) fn judge(report: &Report, check: &Check) -> Finding {
     let Report { generation, target, .. } = report;
     let least = check.least.of(*target);
     let healthy = if check.generation.is_some() { report.healthy_of_generation } else { report.healthy };
@@ -131,6 +131,7 @@ mod tests {
             sockets: Vec::new(),
             slots: Vec::new(),
             workers: Vec::new(),
+            totals: None,
         }
     }
 

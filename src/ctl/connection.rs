@@ -256,9 +256,9 @@ impl Connection {
     ///
     /// # Errors
     /// If none comes by then, or one that makes no sense.
-    pub fn receive_soon(&mut self, attended: &Attended<'_>, patience: &Patience) -> Result<ReplyLine, Lost> {
-        let reply = self.receive(attended, Some(patience.first))?;
-        reply.ok_or(Lost::Silent(patience.first))
+    pub fn receive_soon(&mut self, attended: &Attended<'_>, within: Duration) -> Result<ReplyLine, Lost> {
+        let reply = self.receive(attended, Some(within))?;
+        reply.ok_or(Lost::Silent(within))
     }
 
     /// Waits for the next line of the answer; `None` if it has not come as a whole within `patience`, however

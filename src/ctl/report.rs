@@ -5,6 +5,7 @@ use miniserde::{
     Deserialize,
     json::{self, Object},
 };
+use std::collections::BTreeMap;
 
 /// How things stand.
 #[derive(Clone, Debug, Deserialize)]
@@ -35,6 +36,34 @@ pub struct Report {
     pub slots: Vec<Slot>,
     /// All workers.
     pub workers: Vec<Worker>,
+    /// What there has been since this supervisor began.
+    pub totals: Option<Totals>,
+}
+
+/// What there has been, counted.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Totals {
+    /// Workers started.
+    pub starts: u64,
+    /// Workers ended, by why.
+    pub exits: BTreeMap<String, u64>,
+    /// Upgrades ended, by what came of them.
+    pub upgrades: BTreeMap<String, u64>,
+    /// How long upgrades took, in ms.
+    pub upgrade_ms: Spread,
+    /// How long workers took from their start until they were healthy, in ms.
+    pub healthy_ms: Spread,
+}
+
+/// How times are spread.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Spread {
+    /// Upper ends, the last of which is without one.
+    pub bounds: Vec<u64>,
+    /// How many up to each upper end that are beyond the one before; one more than bounds.
+    pub counts: Vec<u64>,
+    /// All times together.
+    pub sum: u64,
 }
 
 /// An upgrade under way.
@@ -67,6 +96,10 @@ pub struct Socket {
     pub address: String,
     /// What it is called.
     pub name: Option<String>,
+    /// How many connections wait to be accepted.
+    pub queue: Option<u64>,
+    /// How many may.
+    pub queue_limit: Option<u64>,
 }
 
 /// The place of a worker.

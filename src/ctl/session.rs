@@ -85,8 +85,16 @@ impl<'a> Session<'a> {
     /// # Errors
     /// If it does not come, or is a refusal.
     pub fn ask(&mut self, name: &str, args: &[String]) -> Result<Envelope, Trouble> {
+        self.ask_within(name, args, self.target.patience.first)
+    }
+
+    /// The same, and waits so long.
+    ///
+    /// # Errors
+    /// As [`ask`](Self::ask).
+    pub fn ask_within(&mut self, name: &str, args: &[String], within: Duration) -> Result<Envelope, Trouble> {
         self.connection.send(name, args);
-        let reply = self.connection.receive_soon(self.attended, &self.target.patience);
+        let reply = self.connection.receive_soon(self.attended, within);
         let envelope = reply.map_err(|lost| self.lost(lost))?.envelope;
         if envelope.ok { Ok(envelope) } else { Err(Trouble::Refused(envelope.message)) }
     }
@@ -105,7 +113,7 @@ impl<'a> Session<'a> {
     /// As [`ask`](Self::ask).
     pub fn report(&mut self) -> Result<Report, Trouble> {
         let answer = self.ask("status", &[])?;
-        Report::from_fields(&answer.fields).ok_or_else(|| not_understood("status"))
+        Report::from_fields(&answer.fields).ok_or_else(|| Self::not_understood("status"))
     }
 
     /// What came of the last generations, oldest first.
@@ -114,7 +122,21 @@ impl<'a> Session<'a> {
     /// As [`ask`](Self::ask).
     pub fn history(&mut self) -> Result<Vec<Past>, Trouble> {
         let answer = self.ask("history", &[])?;
-        Past::from_fields(&answer.fields).ok_or_else(|| not_understood("history"))
+        Past::from_fields(&answer.fields).ok_or_else(|| Self::not_understood("history"))
+    }
+
+    /// That an answer to this command makes no sense here.
+    #[must_use]
+    pub fn not_understood(command: &str) -> Trouble {
+        Trouble::Refused(format!(
+            "the answer to `{command}` cannot be understood: is it a supervisor of another version?"
+        ))
+    }
+
+    /// The process that answers; `None` if it is of another pid namespace.
+    #[must_use]
+    pub fn pid(&self) -> Option<i32> {
+        self.pid
     }
 
     /// The end of this session, for that reason.
@@ -122,10 +144,4 @@ impl<'a> Session<'a> {
     pub fn lost(&self, lost: Lost) -> Trouble {
         Trouble::Lost { lost, pid: self.pid }
     }
-}
-
-fn not_understood(command: &str) -> Trouble {
-    Trouble::Refused(format!(
-        "the answer to `{command}` cannot be understood: is it a supervisor of another version?"
-    ))
 }

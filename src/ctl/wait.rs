@@ -115,7 +115,7 @@ pub fn for_way_back(
     let limit = Limit::start(patience.next);
     loop {
         connection.send("status", &[]);
-        let reply = connection.receive_soon(attended, patience)?;
+        let reply = connection.receive_soon(attended, patience.first)?;
         let Some(status) = object(&reply.envelope.fields, "status") else {
             return Ok(Back::Short(reply.envelope.message));
         };
