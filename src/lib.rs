@@ -25,7 +25,8 @@
 //! | [`worker`] | for programs that run as workers | nothing |
 //!
 //! Without features the crate is `fsm` alone, without `std`. The feature `worker` adds [`worker`], which
-//! takes the standard library only; `daemon` and `ctl` are the two programs.
+//! takes the standard library only; `daemon` and `ctl` are the two programs, and `serve` is what the client serves over
+//! HTTP.
 #![cfg_attr(not(any(feature = "daemon", feature = "ctl", feature = "worker")), no_std)]
 #![cfg_attr(
     not(all(feature = "daemon", feature = "ctl")),

@@ -57,6 +57,7 @@ fn go(options: Options, errand: Errand) -> ExitCode {
     let outcome = match errand {
         Errand::Replay(trace) => ctl::replay(&trace),
         Errand::Wait(within) => ctl::await_upgrade(&target(options), within, format),
+        Errand::Serve(listen) => ctl::serve(&target(options), &listen),
         Errand::Check(check) => ctl::check(&target(options), &check, format),
     };
     outcome.into()

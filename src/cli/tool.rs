@@ -5,11 +5,13 @@ use super::{
     error::{UsageError, brief},
     parse::Typed,
     table::{CommandLine, Opt, OptionsEnd, Section, Topic},
-    value::Value,
+    value::{LONGEST_SOCKET_PATH, Value},
 };
 use crate::fsm::{config::SPAN, id::Generation, time::Millis};
 use std::{
     ffi::{OsStr, OsString},
+    fmt,
+    net::SocketAddr,
     ops::RangeInclusive,
     path::PathBuf,
 };
@@ -24,6 +26,7 @@ pub enum Key {
     Generation,
     Wait,
     Timeout,
+    Listen,
 }
 
 /// What a service that is probed must be, to pass.
@@ -61,6 +64,15 @@ const WAIT: &[Opt<Key>] = &[Opt::valued(
     "Give up waiting after so long, with status 3; the upgrade goes on. [default: wait as long as it takes]",
 )];
 
+const SERVE: &[Opt<Key>] = &[Opt::valued(
+    Key::Listen,
+    "listen",
+    "ADDR:PORT",
+    "Where to serve: an IPv4 address, or an IPv6 address in brackets, with a port; unix:PATH is a UNIX socket. Who \
+     may reach it may see all that `status` shows.",
+)
+.defaults_to("127.0.0.1:9190")];
+
 /// Everything that the client does itself, in the order in which it is told.
 pub static TOOLS: &[Tool] = &[
     tool(
@@ -80,6 +92,15 @@ pub static TOOLS: &[Tool] = &[
         "Waits until an upgrade that is under way, whoever began it, has ended. Exit status 0 if the new generation \
          serves or there was no upgrade, 1 if it was taken back.",
         &[Section { title: "Options", options: WAIT }],
+    ),
+    tool(
+        What::Serve,
+        "serve",
+        "einhyrningsinsctl serve",
+        &["[OPTIONS]"],
+        "Serves metrics for Prometheus, probes, and a page for people over HTTP, as a process of its own: /metrics, \
+         /livez, /readyz, /status.json, and /.",
+        &[Section { title: "Options", options: SERVE }],
     ),
     tool(
         What::Replay,
@@ -107,6 +128,7 @@ pub struct Tool {
 enum What {
     Check,
     Wait,
+    Serve,
     Replay,
 }
 
@@ -146,6 +168,8 @@ pub enum Errand {
     Check(Check),
     /// To wait for the end of an upgrade, at most so long.
     Wait(Option<Millis>),
+    /// To serve that here.
+    Serve(Listen),
     /// To replay this trace.
     Replay(PathBuf),
 }
@@ -174,7 +198,41 @@ pub enum Least {
     Percent(u32),
 }
 
+/// Where to serve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// An address and a port.
+    Inet(SocketAddr),
+    /// A path.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Inet(address) => write!(f, "http://{address}/"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self::Inet(([127, 0, 0, 1], 9190).into())
+    }
+}
+
 impl Least {
+    /// Reads a number, or a part in percent.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let read = |digits: &str, most: u32| digits.parse().ok().filter(|number| *number <= most);
+        match text.strip_suffix('%') {
+            Some(percent) => read(percent, 100).map(Self::Percent),
+            None => read(text, u32::MAX).map(Self::Number),
+        }
+    }
+
     /// How many that is, of so many that are wanted.
     #[must_use]
     pub fn of(self, target: u32) -> u32 {
@@ -206,6 +264,7 @@ impl Tool {
         Ok(match self.what {
             What::Check => Errand::Check(check(&typed)?),
             What::Wait => Errand::Wait(typed.value(Key::Timeout, |value| value.seconds(WAITED))?),
+            What::Serve => Errand::Serve(typed.value(Key::Listen, listen)?.unwrap_or_default()),
             What::Replay => Errand::Replay(self.file(&typed.words)?),
         })
     }
@@ -222,7 +281,7 @@ impl Tool {
     /// Whether there is nothing in it for programs to read.
     #[must_use]
     pub fn is_for_people(&self) -> bool {
-        self.what == What::Replay
+        matches!(self.what, What::Serve | What::Replay)
     }
 
     fn file(&self, words: &[OsString]) -> Result<PathBuf, UsageError> {
@@ -283,13 +342,24 @@ fn check(typed: &Typed<Key>) -> Result<Check, UsageError> {
 }
 
 fn least(value: Value<'_>) -> Result<Least, UsageError> {
+    Least::parse(&value.text()).ok_or_else(|| value.refuse("is not how many workers are enough", LEAST))
+}
+
+/// What says how many workers are enough.
+pub const LEAST: &str = "a number, or 0% to 100%";
+
+fn listen(value: Value<'_>) -> Result<Listen, UsageError> {
+    let accepted = "ADDR:PORT, [IPV6]:PORT or unix:PATH";
     let text = value.text();
-    let read = |digits: &str, most: u32| digits.parse().ok().filter(|number| *number <= most);
-    let least = match text.strip_suffix('%') {
-        Some(percent) => read(percent, 100).map(Least::Percent),
-        None => read(&text, u32::MAX).map(Least::Number),
-    };
-    least.ok_or_else(|| value.refuse("is not how many workers are enough", "a number, or 0% to 100%"))
+    match text.strip_prefix("unix:") {
+        Some("") => Err(value.refuse("names no path", accepted)),
+        Some(path) if path.len() > LONGEST_SOCKET_PATH => {
+            let accepted = format_args!("a path of 1 to {LONGEST_SOCKET_PATH} bytes");
+            Err(value.refuse("cannot be the path of a socket", accepted))
+        }
+        Some(path) => Ok(Listen::Unix(path.into())),
+        None => text.parse().map(Listen::Inet).map_err(|_| value.refuse("is not where to listen", accepted)),
+    }
 }
 
 #[cfg(test)]
@@ -326,6 +396,9 @@ mod tests {
             ("check --live --generation 1", "--live and --generation do not go together: "),
             ("check --generation 0", "--generation: `0` is not the number of a generation"),
             ("check me", "COMMAND: `me` is one word too many; accepted: check [OPTIONS]"),
+            ("serve --listen 9190", "--listen: `9190` is not where to listen; accepted: ADDR:PORT, "),
+            ("serve --listen unix:", "--listen: `unix:` names no path"),
+            ("serve 9190", "COMMAND: `9190` is one word too many; accepted: serve [OPTIONS]"),
             ("check --mni 2", "unknown option `--mni`"),
         ] {
             let error = read(words).unwrap_err();
@@ -346,6 +419,10 @@ mod tests {
     fn others_read_what_they_need() {
         assert_eq!(read("wait"), Ok(Errand::Wait(None)));
         assert_eq!(read("wait --timeout 3"), Ok(Errand::Wait(Some(Millis(3_000)))));
+        let here = |text: &str| Ok(Errand::Serve(Listen::Inet(text.parse().unwrap())));
+        assert_eq!(read("serve"), here("127.0.0.1:9190"));
+        assert_eq!(read("serve --listen [::1]:0"), here("[::1]:0"));
+        assert_eq!(read("serve --listen unix:/run/x"), Ok(Errand::Serve(Listen::Unix("/run/x".into()))));
         assert_eq!(read("replay f"), Ok(Errand::Replay("f".into())));
     }
 

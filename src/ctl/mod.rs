@@ -14,7 +14,7 @@
 //!
 //! What the client does by itself ([`tool`](crate::cli::tool)) asks over a [`Session`](session::Session), and makes
 //! something of the [`Report`](report::Report) that comes back: [`check()`] and
-//! [`await_upgrade`] a line and an exit status.
+//! [`await_upgrade`] a line and an exit status, [`serve()`] metrics, probes and a page for whoever asks over HTTP.
 //!
 //! [`replay()`] is apart from all that: it needs no supervisor, only what one has recorded.
 
@@ -34,6 +34,8 @@ pub mod render;
 pub mod replay;
 pub mod report;
 pub mod run;
+#[cfg(feature = "serve")]
+mod serve;
 pub mod session;
 pub mod terminal;
 pub mod wait;
@@ -49,4 +51,17 @@ pub use owner::Owner;
 pub use patience::Patience;
 pub use replay::replay;
 pub use run::{Format, run, socket_path};
+#[cfg(feature = "serve")]
+pub use serve::serve;
 pub use watch::await_upgrade;
+
+/// Says that this program cannot serve.
+#[cfg(not(feature = "serve"))]
+#[must_use]
+pub fn serve(_target: &Target, _listen: &crate::cli::tool::Listen) -> Outcome {
+    use std::io::Write as _;
+    let complaint = "einhyrningsinsctl: serve: not built in; a build with the feature `serve` has it\n";
+    // There is nowhere left to complain about that to.
+    let _ = std::io::stderr().write_all(complaint.as_bytes());
+    Outcome::Failed
+}

@@ -10,7 +10,7 @@ pub(crate) fn number<T: FromStr>(word: &str) -> Option<T> {
 }
 
 /// What somebody wrote, fit for a message and for a log: short, on one line, nothing invisible.
-pub(super) fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     if text.is_empty() { "''".to_owned() } else { format!("`{}`", shortened(text)) }
 }
 

@@ -53,6 +53,8 @@ mod reports;
 mod restarted;
 mod saturated;
 mod scarce;
+#[cfg(feature = "serve")]
+mod served;
 mod servers;
 mod setback;
 mod severed;

@@ -8,9 +8,10 @@ use core::fmt::Write as _;
 
 /// What is no command, and what to do instead.
 const INSTEAD: &[(&[&str], &str)] = &[
-    (&["start", "run", "serve"], "`einhyrningsins` starts a supervisor"),
+    (&["start", "run"], "`einhyrningsins` starts a supervisor"),
     (&["check", "probe"], "`einhyrningsinsctl check` stands alone"),
     (&["wait"], "`einhyrningsinsctl wait` stands alone"),
+    (&["serve", "metrics"], "`einhyrningsinsctl serve` stands alone"),
     (&["replay"], "`einhyrningsinsctl replay FILE` stands alone"),
     (&["exit", "quit"], "it leaves the client's shell, and `die` ends the supervisor"),
 ];
