@@ -102,6 +102,8 @@ fn keep(memory: &Rc<Memory>, link: &OwnedFd, end: RawFd, deposit: &Deposit, mann
         process::leave(1)
     };
     let mut store = process::adopt_descriptors(&deposit.descriptors(), &[journal, end]);
+    // What it has run through so far is most of what it will ever look at, were it not let go.
+    process::Slack::default().rest();
     loop {
         match deposit::receive(&link) {
             Ok(Message::Put(number, fd)) => match process::settle(fd, number) {

@@ -107,6 +107,7 @@ impl Shell<'_> {
     #[inline(never)]
     pub(super) fn make_keeper(&mut self) {
         self.keeper.earliest = self.clock.now() + AGAIN;
+        self.slack.stir();
         if !self.wants_keeper() {
             return self.keeper.is_in_place();
         }

@@ -58,9 +58,7 @@ impl Shell<'_> {
         let timeout = if behind || !self.to_start.is_empty() || self.has_more() || self.signals.note() {
             Some(Duration::ZERO)
         } else {
-            if !cfg!(debug_assertions) {
-                self.slack.rest();
-            }
+            self.slack.rest();
             wake.flatten().min().map(|deadline| self.clock.until(deadline))
         };
         let failed = self.poll.poll(events, timeout).err();
