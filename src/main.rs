@@ -33,6 +33,7 @@ fn as_ourselves(parsed: Result<Parsed, UsageError>, run: fn(&Options) -> ExitCod
         Ok(Parsed::CheckConfig(options)) => daemon::check_config(&options),
         Ok(Parsed::Checked) => ExitCode::SUCCESS,
         Ok(Parsed::Print(text)) => COMMAND_LINE.print(text),
+        Ok(Parsed::Tell(text)) => COMMAND_LINE.tell(&text),
         Err(error) => {
             daemon::give_back(&error.to_string());
             COMMAND_LINE.refuse(&error)

@@ -26,6 +26,7 @@ fn as_ourselves(args: impl Iterator<Item = OsString>) -> ExitCode {
     match parse(args) {
         Ok(Parsed::Run(options)) => run(*options),
         Ok(Parsed::Errand(options, errand)) => go(*options, errand),
+        Ok(Parsed::Offer(options, offer)) => ctl::offer(target(*options), offer).into(),
         Ok(Parsed::Print(text)) => COMMAND_LINE.print(text),
         Ok(Parsed::Tell(text)) => COMMAND_LINE.tell(&text),
         Err(error) => COMMAND_LINE.refuse(&error),

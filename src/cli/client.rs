@@ -1,7 +1,11 @@
 //! The command line of `einhyrningsinsctl`: its table of options, and what they mean together.
 
+mod manual;
+
 use super::{
+    completions::{self, Offer, Program, Shell},
     error::{UsageError, brief},
+    man,
     order::{self, Order},
     parse::Typed,
     table::{CommandLine, Opt, OptionsEnd, Rows, Section, Text, Topic},
@@ -29,7 +33,13 @@ pub enum Key {
     Timeout,
     Help,
     Version,
+    Man,
+    Completions,
+    Complete,
 }
+
+/// The word for the page of the control protocol.
+const PROTOCOL: &str = "protocol";
 
 /// An answer takes some time.
 const TIMEOUT: RangeInclusive<Millis> = Millis(1)..=*SPAN.end();
@@ -78,27 +88,53 @@ pub static COMMAND_LINE: CommandLine<Key> = CommandLine {
             .defaults_to("10"),
             Opt::flag(Key::Help, "help", "Print this text and exit.").short('h').prints(Text::Help),
             Opt::flag(Key::Version, "version", "Print name and version, and exit.").prints(Text::Version),
+            Opt::flag(
+                Key::Man,
+                "man",
+                "Print the manual page, in man(7), and exit; with protocol, that of the control protocol.",
+            )
+            .word(PROTOCOL),
+            Opt::valued(Key::Completions, "completions", "SHELL", completions::HELP),
+            Opt::valued(Key::Complete, "complete", "WHAT", "Print what can be typed, for a shell.").hidden(),
         ],
     }],
     topics: &[
         Topic { title: "Commands", rows: Rows::Elsewhere(command_rows) },
         Topic { title: "Commands of the client's own", rows: Rows::Elsewhere(tool_rows) },
-        Topic {
-            title: "Exit status",
-            rows: Rows::Here(&[
-                ("0", "Done."),
-                ("1", "A command was refused, or it failed; a probe did not pass; a replay differs."),
-                ("2", "The command line is wrong, and nothing was done; or a line of the input, and nothing from there on."),
-                ("3", "No supervisor could be reached, or it does not answer in time, or its socket is another user's."),
-                ("4", "Done, but the output could not be written."),
-                ("130", "Interrupted by Ctrl-C; what was begun goes on."),
-            ]),
-        },
+        STATUSES,
     ],
     options_end: OptionsEnd::Dashes { is_theirs },
     abbreviates: false,
     foreign: instead,
 };
+
+const STATUSES: Topic = Topic {
+    title: "Exit status",
+    rows: Rows::Here(&[
+        ("0", "Done."),
+        ("1", "A command was refused, or it failed; a probe did not pass; a replay differs."),
+        (
+            "2",
+            "The command line is wrong, and nothing was done; or a line of the input, and nothing from there on.",
+        ),
+        (
+            "3",
+            "No supervisor could be reached, or it does not answer in time, or its socket is another user's.",
+        ),
+        ("4", "Done, but the output could not be written."),
+        ("130", "Interrupted by Ctrl-C; what was begun goes on."),
+    ]),
+};
+
+/// What `--man` prints.
+pub(super) fn manual() -> String {
+    man::page(&COMMAND_LINE, &manual::MANUAL)
+}
+
+/// What `--completions SHELL` prints.
+pub(super) fn completions(shell: Shell) -> String {
+    shell.script(&Program::new(&COMMAND_LINE, completions::commands()))
+}
 
 /// Whether the next word is an option of the command itself, or the value of the one before.
 fn is_theirs(words: &[OsString], next: &OsStr) -> bool {
@@ -149,7 +185,7 @@ fn tool_rows() -> Vec<(String, String)> {
 }
 
 /// A clause as a sentence.
-fn sentence(clause: &str) -> String {
+pub(super) fn sentence(clause: &str) -> String {
     let mut letters = clause.chars();
     let first = letters.next().map(|letter| letter.to_ascii_uppercase());
     first.into_iter().chain(letters).chain(['.']).collect()
@@ -162,6 +198,8 @@ pub enum Parsed {
     Run(Box<Options>),
     /// To do what is the client's own.
     Errand(Box<Options>, Errand),
+    /// To say what can be typed.
+    Offer(Box<Options>, Offer),
     /// To print this.
     Print(Text),
     /// To say this about a command.
@@ -194,6 +232,12 @@ pub fn parse<I: IntoIterator<Item = OsString>>(args: I) -> Result<Parsed, UsageE
         (Some(text), _) => return Ok(Parsed::Print(text)),
         (None, _) => {}
     }
+    if typed.has(Key::Man) {
+        return page(&typed.words).map(Parsed::Tell);
+    }
+    if let Some(shell) = typed.value(Key::Completions, Shell::read)? {
+        return Ok(Parsed::Tell(completions(shell)));
+    }
     let options = |commands| -> Result<_, UsageError> {
         Ok(Box::new(Options {
             socket_path: typed.value(Key::SocketPath, Value::socket_path)?,
@@ -203,9 +247,26 @@ pub fn parse<I: IntoIterator<Item = OsString>>(args: I) -> Result<Parsed, UsageE
             commands,
         }))
     };
+    if let Some(offer) = typed.value(Key::Complete, Offer::read)? {
+        return Ok(Parsed::Offer(options(Vec::new())?, offer));
+    }
     match own(&typed)? {
         Some(errand) => Ok(Parsed::Errand(options(Vec::new())?, errand)),
         None => Ok(Parsed::Run(options(commands(&typed)?)?)),
+    }
+}
+
+/// The manual page that was asked for.
+fn page(words: &[OsString]) -> Result<String, UsageError> {
+    match words {
+        [] => Ok(manual()),
+        [word] if word == PROTOCOL => Ok(man::protocol()),
+        [word, ..] => Err(UsageError::BadValue {
+            option: "--man".to_owned(),
+            value: brief(word),
+            why: "has no manual page".to_owned(),
+            accepted: format!("--man alone, or --man {PROTOCOL}; COMMAND --help tells of a command"),
+        }),
     }
 }
 

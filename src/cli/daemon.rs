@@ -2,15 +2,19 @@
 
 mod effective;
 mod foreign;
+mod manual;
 mod options;
 #[cfg(test)]
 mod tests;
 
 pub use super::bind::Family;
 pub use options::{Options, Parsed, Verbosity, Workload, parse};
+pub(super) use options::{ready_modes, stop_signals};
 
 use super::{
+    completions::{self, Program, Shell},
     drain::DRAINS,
+    man,
     table::{CommandLine, Opt, OptionsEnd, Rows, Section, Text, Topic},
     value::DEFAULT_SOCKET_PATH,
 };
@@ -59,6 +63,8 @@ pub enum Key {
     CheckConfig,
     Help,
     Version,
+    Man,
+    Completions,
 }
 
 /// All about the command line of `einhyrningsins`.
@@ -82,6 +88,16 @@ pub static COMMAND_LINE: CommandLine<Key> = CommandLine {
     abbreviates: false,
     foreign: foreign::instead,
 };
+
+/// What `--man` prints.
+pub(super) fn manual() -> String {
+    man::page(&COMMAND_LINE, &manual::MANUAL)
+}
+
+/// What `--completions SHELL` prints.
+pub(super) fn completions(shell: Shell) -> String {
+    shell.script(&Program::new(&COMMAND_LINE, Vec::new()))
+}
 
 const WORKERS: &[Opt<Key>] = &[
     Opt::valued(Key::Number, "number", "COUNT", "Workers to keep running; 4 with --demo.")
@@ -339,9 +355,11 @@ const OTHER: &[Opt<Key>] = &[
     ),
     Opt::flag(Key::Help, "help", "Print this text and exit.").short('h').prints(Text::Help),
     Opt::flag(Key::Version, "version", "Print name and version, and exit.").prints(Text::Version),
+    Opt::flag(Key::Man, "man", "Print the manual page, in man(7), and exit."),
+    Opt::valued(Key::Completions, "completions", "SHELL", completions::HELP),
 ];
 
-const SIGNALS: Topic = Topic {
+pub(super) const SIGNALS: Topic = Topic {
     title: "Signals",
     rows: Rows::Here(&[
         (
@@ -360,7 +378,7 @@ const SIGNALS: Topic = Topic {
     ]),
 };
 
-const DRAIN_SIGNALS: Topic =
+pub(super) const DRAIN_SIGNALS: Topic =
     Topic { title: "Drain signals, with --stop-signal auto", rows: Rows::Elsewhere(drain_rows) };
 
 /// The programs of which a signal is known to make them drain, a row for each signal.
@@ -386,7 +404,7 @@ const STATUSES: Topic = Topic {
     ]),
 };
 
-const VARIABLES: Topic = Topic {
+pub(super) const VARIABLES: Topic = Topic {
     title: "Environment of a worker",
     rows: Rows::Here(&[
         ("EINHORN_FD_COUNT", "How many sockets it inherits."),

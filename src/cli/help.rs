@@ -56,12 +56,20 @@ impl<K> Opt<K> {
     /// The option as it is typed: `-n, --number COUNT`.
     fn term(&self) -> String {
         let short = self.short.map_or_else(|| "    ".to_owned(), |short| format!("-{short}, "));
-        let value = self.value.map(|value| format!(" {value}")).unwrap_or_default();
-        format!("{short}--{}{value}", self.long)
+        format!("{short}--{}{}", self.long, self.behind())
+    }
+
+    /// What stands behind its name, with the blank in front.
+    pub(super) fn behind(&self) -> String {
+        match (self.value, self.word) {
+            (Some(value), _) => format!(" {value}"),
+            (None, Some(word)) => format!(" [{word}]"),
+            (None, None) => String::new(),
+        }
     }
 
     /// What it does, and what the table knows besides.
-    fn explanation(&self) -> String {
+    pub(super) fn explanation(&self) -> String {
         let mut text = self.help.to_owned();
         if self.repeats {
             text.push_str(" [may be repeated]");

@@ -22,6 +22,8 @@
 //! | `value` | the text of a value to a number, a time, a path |
 //! | `service` | the same for a service's name and how nice it is |
 //! | `help` | the words of `--help`, `--version` and the answer to a usage error |
+//! | `man` | manual pages |
+//! | [`completions`] | scripts by which shells complete command lines |
 //! | `print` | printing them, and the exit status |
 //! | [`bind`] | what `--bind` takes |
 //! | [`order`] | the commands that the client takes, in its arguments and elsewhere |
@@ -33,6 +35,7 @@
 pub mod argument_file;
 pub mod bind;
 pub mod client;
+pub mod completions;
 pub mod daemon;
 pub mod drain;
 pub mod einhorn;
@@ -44,6 +47,7 @@ pub mod tool;
 mod any;
 mod error;
 mod help;
+mod man;
 mod parse;
 mod print;
 mod service;

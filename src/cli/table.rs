@@ -88,6 +88,8 @@ pub struct Opt<K> {
     pub short: Option<char>,
     /// What its value is called; an option without is a flag.
     pub value: Option<&'static str>,
+    /// For a flag: a word that may stand behind it, and changes what it does.
+    pub word: Option<&'static str>,
     /// What leaving it out amounts to, as it would be typed. Defaults that cannot be typed are told in
     /// `help`.
     pub default: Option<&'static str>,
@@ -114,6 +116,7 @@ impl<K: Copy> Opt<K> {
             aliases: &[],
             short: None,
             value: None,
+            word: None,
             default: None,
             repeats: false,
             hidden: false,
@@ -139,6 +142,12 @@ impl<K: Copy> Opt<K> {
     #[must_use]
     pub const fn aliases(self, aliases: &'static [&'static str]) -> Self {
         Self { aliases, ..self }
+    }
+
+    /// Has this word mean something behind it.
+    #[must_use]
+    pub const fn word(self, word: &'static str) -> Self {
+        Self { word: Some(word), ..self }
     }
 
     /// Tells what leaving it out amounts to.

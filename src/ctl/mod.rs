@@ -16,6 +16,8 @@
 //! something of the [`Report`](report::Report) that comes back: [`check()`] and
 //! [`await_upgrade`] a line and an exit status, [`serve()`] metrics, probes and a page for whoever asks over HTTP.
 //!
+//! [`offer()`] tells a shell what can be typed.
+//!
 //! [`replay()`] is apart from all that: it needs no supervisor, only what one has recorded.
 
 pub mod bar;
@@ -25,6 +27,7 @@ pub mod clock;
 pub mod connection;
 pub mod interactive;
 pub mod interrupt;
+pub mod offer;
 mod outcome;
 pub mod owner;
 pub mod pace;
@@ -46,6 +49,7 @@ mod fake;
 
 pub use check::check;
 pub use connection::Target;
+pub use offer::offer;
 pub use outcome::Outcome;
 pub use owner::Owner;
 pub use patience::Patience;

@@ -43,7 +43,7 @@ pub fn read(args: Vec<OsString>, is_trial: bool) -> Result<Parsed, UsageError> {
     let parsed = without_files(words.clone())?;
     Ok(match parsed {
         Parsed::Run(options) => Parsed::Run(Box::new(Options { without_files: Some(words), ..*options })),
-        other @ (Parsed::Checked | Parsed::CheckConfig(_) | Parsed::Print(_)) => other,
+        other @ (Parsed::Checked | Parsed::CheckConfig(_) | Parsed::Print(_) | Parsed::Tell(_)) => other,
     })
 }
 

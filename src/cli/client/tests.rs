@@ -243,6 +243,32 @@ fn help_and_version_win() {
 }
 
 #[test]
+fn a_page_or_a_script_is_told_in_place_of_a_run() {
+    let told = |words: &[&str]| match parse_words(words) {
+        Ok(Parsed::Tell(text)) => text.lines().next().unwrap_or_default().to_owned(),
+        other => format!("{other:?}"),
+    };
+    assert!(told(&["--man"]).starts_with(".TH EINHYRNINGSINSCTL 1 "));
+    for words in [&["--man", "protocol"], &["protocol", "--man"]] {
+        assert!(told(words).starts_with(".TH EINHYRNINGSINS\\-PROTOCOL 7 "), "{}", told(words));
+    }
+    assert_eq!(told(&["--completions", "zsh"]), "#compdef einhyrningsinsctl");
+    assert!(told(&["--completions=/usr/bin/fish"]).starts_with("# fish completion for einhyrningsinsctl"));
+    let refused = |words: &[&str]| parse_words(words).unwrap_err().to_string();
+    assert!(refused(&["--man", "upgrade"]).starts_with("--man: `upgrade` has no manual page; accepted: "));
+    let shells = "--completions: `csh` is no shell that there is a script for; accepted: bash, zsh, fish";
+    assert_eq!(refused(&["--completions", "csh"]), shells);
+}
+
+#[test]
+fn a_shell_may_ask_what_a_supervisor_knows() {
+    let parsed = parse_words(&["-d", "/run/x", "--any-owner", "--complete", "pids"]);
+    let Ok(Parsed::Offer(options, Offer::Pids)) = parsed else { panic!("{parsed:?}") };
+    assert!(options.any_owner && options.socket_path == Some("/run/x".into()));
+    assert!(parse_words(&["--complete", "weather"]).is_err() && !COMMAND_LINE.help().contains("--complete "));
+}
+
+#[test]
 fn help_tells_every_command_with_what_it_takes_and_does() {
     let help = COMMAND_LINE.help();
     let topic = help.split("\n\n").find_map(|topic| topic.strip_prefix("Commands:\n")).unwrap();
@@ -273,7 +299,9 @@ fn every_option_of_the_table_has_an_effect() {
             Key::Execute => "status",
             Key::SocketPath => "/run/x",
             Key::Timeout => "2.5",
-            Key::AnyOwner | Key::Json | Key::Help | Key::Version => "",
+            Key::Completions => "fish",
+            Key::Complete => "pids",
+            Key::AnyOwner | Key::Json | Key::Help | Key::Version | Key::Man => "",
         };
         let long = format!("--{}", option.long);
         let parsed = parse_words(&[long.as_str(), sample][..1 + usize::from(option.value.is_some())]);

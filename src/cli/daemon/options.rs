@@ -5,6 +5,7 @@ use crate::{
     cli::{
         argument_file::Reader,
         bind::{BindSpec, Endpoint, Family, Host, Inet},
+        completions::Shell,
         error::{UsageError, brief},
         parse::Typed,
         service::{Nice, ServiceName, default_socket},
@@ -48,6 +49,8 @@ pub enum Parsed {
     CheckConfig(Box<Options>),
     /// To print this.
     Print(Text),
+    /// To print what is too long to be kept.
+    Tell(String),
 }
 
 /// A command line that makes sense.
@@ -166,10 +169,29 @@ pub fn parse<I: IntoIterator<Item = OsString>>(
     if let Some(text) = typed.prints {
         return Ok(Parsed::Print(text));
     }
+    if typed.has(Key::Man) {
+        return page(&typed.words).map(Parsed::Tell);
+    }
+    if let Some(shell) = typed.value(Key::Completions, Shell::read)? {
+        return Ok(Parsed::Tell(super::completions(shell)));
+    }
     match resolve(&typed) {
         resolved if typed.has(Key::CheckConfig) => Ok(Parsed::CheckConfig(Box::new(resolved?))),
         Ok(_) | Err(UsageError::NoProgram) if typed.has(Key::UpgradeCheck) => Ok(Parsed::Checked),
         resolved => Ok(Parsed::Run(Box::new(resolved?))),
+    }
+}
+
+/// The manual page. There is only one here.
+fn page(words: &[OsString]) -> Result<String, UsageError> {
+    match words {
+        [] => Ok(super::manual()),
+        [word, ..] => Err(UsageError::BadValue {
+            option: "--man".to_owned(),
+            value: brief(word),
+            why: "is one word too many".to_owned(),
+            accepted: "--man alone; `einhyrningsinsctl --man protocol` has the control protocol".to_owned(),
+        }),
     }
 }
 
@@ -346,10 +368,9 @@ const READY: [(&str, Ready); 4] = [
 
 fn ready(value: Value<'_>) -> Result<Ready, UsageError> {
     let found = READY.iter().find(|(word, _)| value.text == *word);
-    found.map(|(_, ready)| *ready).ok_or_else(|| {
-        let words: Vec<&str> = READY.iter().map(|(word, _)| *word).collect();
-        value.refuse("is no way to tell that a worker is ready", words.join(", "))
-    })
+    found
+        .map(|(_, ready)| *ready)
+        .ok_or_else(|| value.refuse("is no way to tell that a worker is ready", ready_modes().join(", ")))
 }
 
 /// By which option workers are to report, if by any.
@@ -404,21 +425,34 @@ fn verbosity(typed: &Typed<Key>) -> Result<Verbosity, UsageError> {
     }
 }
 
+/// Whether a worker cannot handle it.
+fn is_uncatchable(signal: Signal) -> bool {
+    matches!(signal, Signal::Kill | Signal::Stop)
+}
+
+/// The words for `--stop-signal`.
+pub(in crate::cli) fn stop_signals() -> Vec<&'static str> {
+    let catchable = Signal::ALL.iter().filter(|signal| !is_uncatchable(**signal)).map(|signal| signal.word());
+    [AUTO].into_iter().chain(catchable).collect()
+}
+
+/// The words for `--ready`.
+pub(in crate::cli) fn ready_modes() -> Vec<&'static str> {
+    READY.iter().map(|(word, _)| *word).collect()
+}
+
 /// A signal that a worker can catch, for otherwise it could not finish its connections.
 /// No signal stands for that which the program is known to want.
 fn stop_signal(value: Value<'_>) -> Result<Option<Signal>, UsageError> {
     if value.text == AUTO {
         return Ok(None);
     }
-    let uncatchable = |signal: &Signal| matches!(signal, Signal::Kill | Signal::Stop);
     let why = match Signal::from_name(&value.text()) {
-        Some(signal) if !uncatchable(&signal) => return Ok(Some(signal)),
+        Some(signal) if !is_uncatchable(signal) => return Ok(Some(signal)),
         Some(_) => "is a signal that no worker can catch",
         None => "is not the name of a signal",
     };
-    let catchable = Signal::ALL.iter().filter(|signal| !uncatchable(signal)).map(|signal| signal.word());
-    let names: Vec<_> = [AUTO].into_iter().chain(catchable).collect();
-    Err(value.refuse(why, names.join(", ")))
+    Err(value.refuse(why, stop_signals().join(", ")))
 }
 
 fn conflict(one: &'static str, other: &'static str, why: &'static str) -> UsageError {

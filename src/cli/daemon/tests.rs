@@ -121,7 +121,8 @@ fn sample(key: Key) -> (&'static str, &'static str) {
         Key::SocketPath | Key::Trace | Key::Chdir | Key::Pidfile | Key::Lockfile | Key::ReexecAs => {
             ("prog", "/run/x")
         }
-        Key::Demo | Key::DemoWorker => ("", ""),
+        Key::Demo | Key::DemoWorker | Key::Man => ("", ""),
+        Key::Completions => ("prog", "zsh"),
         Key::CommandName => ("prog", "web"),
         Key::Nice => ("prog", "1:2"),
         Key::Ipv4Only | Key::Ipv6Only | Key::Manual | Key::Verbose | Key::Quiet | Key::Syslog => ("prog", ""),
@@ -479,7 +480,7 @@ proptest! {
     fn any_words_are_understood_or_refused_in_one_line(words in prop::collection::vec(any_word(), 0..8)) {
         match parse(words) {
             Ok(Parsed::Run(options)) => prop_assert!(options.binds.iter().all(|bind| bind.fits(options.family))),
-            Ok(Parsed::Print(_) | Parsed::Checked | Parsed::CheckConfig(_)) => {}
+            Ok(Parsed::Print(_) | Parsed::Tell(_) | Parsed::Checked | Parsed::CheckConfig(_)) => {}
             Err(error) => prop_assert!(!error.to_string().contains(char::is_control)),
         }
     }

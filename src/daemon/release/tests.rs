@@ -9,7 +9,9 @@ const BY: Asker = Asker::Client { user: 7, pid: Pid(30) };
 fn options(program: &str) -> Options {
     match parse([program.into()], |_| true, &|_| Err(String::new())).unwrap() {
         Parsed::Run(options) => *options,
-        other @ (Parsed::Checked | Parsed::CheckConfig(_) | Parsed::Print(_)) => panic!("{other:?}"),
+        other @ (Parsed::Checked | Parsed::CheckConfig(_) | Parsed::Print(_) | Parsed::Tell(_)) => {
+            panic!("{other:?}")
+        }
     }
 }
 

@@ -36,7 +36,8 @@ impl Entry {
     }
 
     /// What it does, for whom if not for people, and whether that takes its time.
-    fn clause(&self) -> String {
+    #[must_use]
+    pub fn clause(&self) -> String {
         let whom = match self.audience {
             Audience::People => "",
             Audience::Workers { .. } => "for workers: ",
