@@ -11,7 +11,7 @@ use std::{
 };
 
 /// Runs a program on a terminal of its own: waits for text, or types some, and prints all that was shown.
-const TERMINAL: &str = r#"
+pub(crate) const TERMINAL: &str = r#"
 import fcntl, os, pty, select, signal, struct, sys, termios, time
 pid, screen = pty.fork()
 if pid == 0:
