@@ -3,6 +3,7 @@
 use super::{
     clock::Clock,
     connection::{Connection, Lost, Target, Unreachable},
+    failing::Lookout,
     interrupt::{Attended, Interrupts},
     outcome::Outcome,
     owner::Peer,
@@ -55,8 +56,9 @@ impl Client {
         let attended = self.interrupts.attend();
         // Asked for now: once it has ended nobody can tell who it was.
         let peer = connection.peer().unwrap_or(Peer { pid: None, handle: None });
-        let patience = self.target.patience;
-        let mut talk = Talk { connection: &mut connection, peer: &peer, attended: &attended, patience };
+        let (patience, lookout) = (self.target.patience, Lookout::new(&self.target));
+        let mut talk =
+            Talk { connection: &mut connection, peer: &peer, attended: &attended, patience, lookout };
         match talk.carry_out(dispatch, screen) {
             Ok(outcome) => {
                 drop(attended);
@@ -141,6 +143,7 @@ struct Talk<'a> {
     peer: &'a Peer,
     attended: &'a Attended<'a>,
     patience: Patience,
+    lookout: Lookout<'a>,
 }
 
 impl Talk<'_> {
@@ -150,7 +153,7 @@ impl Talk<'_> {
         if !last.ok {
             return Ok(Outcome::Failed);
         }
-        let Self { connection, peer, attended, patience } = self;
+        let Self { connection, peer, attended, patience, .. } = self;
         match dispatch.awaited {
             None => {}
             Some(Awaited::End) => {
@@ -177,7 +180,8 @@ impl Talk<'_> {
         let mut since = clock.now();
         loop {
             let left = silence.as_ref().map(|(most, _)| (since + *most).saturating_sub(clock.now()));
-            let patience = [left, screen.patience()].into_iter().flatten().min();
+            let look = self.lookout.patience().filter(|_| screen.has_bar());
+            let patience = [left, screen.patience(), look].into_iter().flatten().min();
             match self.connection.receive(self.attended, patience)? {
                 Some(reply) => {
                     screen.show(&reply);
@@ -192,6 +196,11 @@ impl Talk<'_> {
                     since = clock.now();
                 }
                 None => screen.catch_up(),
+            }
+            if screen.has_bar()
+                && let Some(failing) = self.lookout.look(self.attended)
+            {
+                screen.tell_failing(failing);
             }
             if let Some((_, lost)) = silence.take_if(|(most, _)| clock.now() >= since + *most) {
                 return Err(lost);

@@ -25,6 +25,7 @@ pub mod check;
 pub mod client;
 pub mod clock;
 pub mod connection;
+pub mod failing;
 pub mod interactive;
 pub mod interrupt;
 pub mod offer;

@@ -1,6 +1,9 @@
 //! What is shown of an answer, and where.
 
-use super::{bar::bar, clock::Clock, connection::ReplyLine, outcome::Outcome, pace::Pace, terminal::Ruler};
+use super::{
+    bar::Bar, clock::Clock, connection::ReplyLine, failing::Failing, outcome::Outcome, pace::Pace,
+    terminal::Ruler,
+};
 use crate::protocol::{Progress, visible::visible_lines, words::io_error};
 use core::{fmt, mem};
 use std::{
@@ -28,6 +31,10 @@ pub struct Screen<'a> {
     pace: Pace,
     /// The width of the bar that is on the screen; 0 if none is.
     bar: usize,
+    /// The progress that it shows.
+    progress: Option<Progress>,
+    /// What fails meanwhile.
+    failing: Failing,
     /// Whether some of what there was to say could not be written to `out`.
     unwritten: bool,
     /// Whether whoever was to read `out` has left.
@@ -45,6 +52,8 @@ impl<'a> Screen<'a> {
             clock: Clock::start(),
             pace: Pace::default(),
             bar: 0,
+            progress: None,
+            failing: Failing::default(),
             unwritten: false,
             unread: false,
         }
@@ -58,9 +67,13 @@ impl<'a> Screen<'a> {
             (Style::Json, _) => {
                 self.write(|out| out.write_all(&reply.line).and_then(|()| out.write_all(b"\n")));
             }
-            (Style::Terminal(ruler), Some(progress)) => {
-                let columns = ruler.columns();
-                self.draw(&bar(&progress, columns), columns);
+            (Style::Terminal(_), Some(progress)) => {
+                // What failed on the way there says nothing of the way back.
+                let way = |progress: &Progress| (progress.generation, progress.stage.is_forward());
+                if self.progress.replace(progress).is_some_and(|before| way(&before) != way(&progress)) {
+                    self.failing = Failing::default();
+                }
+                self.draw();
             }
             (Style::Plain, Some(progress)) => {
                 let now = self.clock.now();
@@ -129,14 +142,34 @@ impl<'a> Screen<'a> {
         Outcome::Unwritten
     }
 
-    fn draw(&mut self, bar: &str, columns: usize) {
+    /// Whether there is a bar that has room for what fails.
+    #[must_use]
+    pub fn has_bar(&self) -> bool {
+        self.progress.is_some()
+    }
+
+    /// Tells with the bar what fails.
+    pub fn tell_failing(&mut self, failing: Failing) {
+        if self.failing != failing {
+            self.failing = failing;
+            self.draw();
+        }
+    }
+
+    fn draw(&mut self) {
+        let (Style::Terminal(ruler), Some(progress)) = (&mut self.style, &self.progress) else { return };
+        let columns = ruler.columns();
+        let bar = Bar::new(progress, &self.failing, columns);
+        let text = if ruler.has_colours() { bar.painted() } else { bar.plain() };
         // Padding, because not every terminal can clear a line and the new bar may be the shorter one; but
         // the terminal may be narrower by now.
-        let width = mem::replace(&mut self.bar, bar.len()).min(columns.saturating_sub(1));
-        self.write(|out| write!(out, "\r{bar:width$}").and_then(|()| out.flush()));
+        let width = mem::replace(&mut self.bar, bar.width()).min(columns.saturating_sub(1));
+        let rest = width.saturating_sub(bar.width());
+        self.write(|out| write!(out, "\r{text}{:rest$}", "").and_then(|()| out.flush()));
     }
 
     fn clear(&mut self) {
+        (self.progress, self.failing) = (None, Failing::default());
         let width = mem::take(&mut self.bar);
         if width > 0 {
             self.write(|out| write!(out, "\r{:width$}\r", "").and_then(|()| out.flush()));
@@ -202,6 +235,29 @@ mod tests {
     }
 
     #[test]
+    fn what_fails_is_part_of_the_bar_and_goes_with_it() {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let mut screen = Screen::new(&mut out, &mut err, terminal());
+        screen.tell_failing(Failing { slots: 1, last: Some("why".into()) });
+        assert!(!screen.has_bar());
+        screen.tell_failing(Failing::default());
+        let show = |screen: &mut Screen<'_>, line: &str| {
+            screen.show(&Envelope::parse(line.as_bytes()).unwrap().into());
+        };
+        show(&mut screen, &progress(1, 2, 0));
+        screen.tell_failing(Failing { slots: 1, last: Some("why".into()) });
+        show(&mut screen, LAST);
+        show(&mut screen, &progress(1, 2, 0));
+        screen.tell_failing(Failing { slots: 1, last: None });
+        show(&mut screen, &progress(1, 2, 0).replace("\"healthy\"", "\"stage\":\"back\",\"healthy\""));
+        let bar = "[##########..........] 1/2 healthy, 0 retired";
+        let back = "[##########..........] going back to generation 2: 1/2 healthy, 0 retired";
+        let expected =
+            format!("\r{bar}\r{bar}, 1 failing: why\r{:61}\rdone\n\r{bar}\r{bar}, 1 failing\r{back}", "");
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    #[test]
     fn a_complaint_does_not_run_into_the_bar() {
         let (out, err) =
             shown(terminal(), &[&progress(0, 1, 0), "{\"message\":\"rolled back\",\"ok\":false}"]);
@@ -248,7 +304,11 @@ mod tests {
         let (mut out, mut err) = (Full(io::ErrorKind::StorageFull), Vec::new());
         let mut screen = Screen::new(&mut out, &mut err, terminal());
         for _ in 0..3 {
-            screen.draw("a bar", 80);
+            screen.progress = Some(
+                Progress::from_fields(&Envelope::parse(progress(1, 2, 0).as_bytes()).unwrap().fields)
+                    .unwrap(),
+            );
+            screen.draw();
             screen.say("hello");
         }
         screen.complain(&"oh");

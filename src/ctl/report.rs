@@ -109,12 +109,25 @@ pub struct Slot {
     pub slot: u32,
     /// Consecutive failed starts.
     pub failures: u32,
+    /// Consecutive starts for which the machine lacked something.
+    pub lacks: Option<u32>,
+    /// How it failed the last time.
+    pub last_failure: Option<Ending>,
+    /// How the last worker that was there ended.
+    pub last_exit: Option<Ending>,
     /// How often it was filled again.
     pub restarts: u64,
     /// Whether it is not tried again.
     pub gave_up: bool,
     /// Time to its next try, in ms.
     pub retry_in_ms: Option<u64>,
+}
+
+/// How something ended or failed.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Ending {
+    /// In words.
+    pub message: String,
 }
 
 /// A worker.
@@ -130,6 +143,12 @@ pub struct Worker {
     pub generation: u32,
     /// Where it is: one of five words.
     pub phase: String,
+    /// What else there is to tell of that, in a word.
+    pub detail: Option<String>,
+    /// How it was found healthy, in a word.
+    pub ready: Option<String>,
+    /// What it says that it does.
+    pub status: Option<String>,
     /// Whether it is stopped, as by SIGSTOP.
     pub stopped: bool,
     /// Time since its start, in ms.

@@ -3,6 +3,7 @@
 use super::{
     clock::Clock,
     connection::{Lost, Target},
+    failing::Failing,
     interrupt::{Attended, Interrupts, Waited},
     outcome::Outcome,
     render::{Screen, Style},
@@ -79,6 +80,7 @@ fn follow(
             screen.show(&progress.envelope().into());
             shown = Some(progress);
         }
+        screen.tell_failing(Failing::of(&report));
         screen.catch_up();
         let left = within.map(|within| within.saturating_sub(clock.now()));
         if let (Some(within), Some(Duration::ZERO)) = (within, left) {
@@ -90,7 +92,8 @@ fn follow(
     }
 }
 
-fn progress(upgrade: &Upgrade, target: u32) -> Progress {
+/// The same as the progress lines of an upgrade carry.
+pub(super) fn progress(upgrade: &Upgrade, target: u32) -> Progress {
     let otherwise = if upgrade.rolling_back { Stage::Back } else { Stage::Spread };
     Progress {
         generation: Generation(upgrade.generation),

@@ -68,6 +68,7 @@ fn on_a_terminal_like(
         .arg(supervisor.socket())
         .args(args)
         .env("TERM", "xterm")
+        .env("NO_COLOR", "1")
         .env("USER", "ada")
         .env("HOME", "/nowhere")
         .env("XDG_STATE_HOME", supervisor.folder.join("state"))
