@@ -59,6 +59,7 @@ fn go(options: Options, errand: Errand) -> ExitCode {
         Errand::Replay(trace) => ctl::replay(&trace),
         Errand::Wait(within) => ctl::await_upgrade(&target(options), within, format),
         Errand::Serve(listen) => ctl::serve(&target(options), &listen),
+        Errand::Top(interval) => ctl::top(&target(options), interval),
         Errand::Check(check) => ctl::check(&target(options), &check, format),
     };
     outcome.into()

@@ -27,6 +27,7 @@ pub enum Key {
     Wait,
     Timeout,
     Listen,
+    Interval,
 }
 
 /// What a service that is probed must be, to pass.
@@ -73,6 +74,9 @@ const SERVE: &[Opt<Key>] = &[Opt::valued(
 )
 .defaults_to("127.0.0.1:9190")];
 
+const TOP: &[Opt<Key>] =
+    &[Opt::valued(Key::Interval, "interval", "SECS", "How often to look.").defaults_to("1")];
+
 /// Everything that the client does itself, in the order in which it is told.
 pub static TOOLS: &[Tool] = &[
     tool(
@@ -92,6 +96,15 @@ pub static TOOLS: &[Tool] = &[
         "Waits until an upgrade that is under way, whoever began it, has ended. Exit status 0 if the new generation \
          serves or there was no upgrade, 1 if it was taken back.",
         &[Section { title: "Options", options: WAIT }],
+    ),
+    tool(
+        What::Top,
+        "top",
+        "einhyrningsinsctl top",
+        &["[OPTIONS]"],
+        "Shows workers, sockets, an upgrade under way and the last events on the terminal, live; a key each upgrades, \
+         aborts, signals, and makes them more or fewer.",
+        &[Section { title: "Options", options: TOP }],
     ),
     tool(
         What::Serve,
@@ -129,6 +142,7 @@ enum What {
     Check,
     Wait,
     Serve,
+    Top,
     Replay,
 }
 
@@ -170,6 +184,8 @@ pub enum Errand {
     Wait(Option<Millis>),
     /// To serve that here.
     Serve(Listen),
+    /// To show how things stand, looking so often.
+    Top(Millis),
     /// To replay this trace.
     Replay(PathBuf),
 }
@@ -251,6 +267,9 @@ impl Least {
 /// An upgrade takes some time, and so does what is waited for.
 const WAITED: RangeInclusive<Millis> = Millis(0)..=*SPAN.end();
 
+/// How often it makes sense to look.
+const INTERVALS: RangeInclusive<Millis> = Millis(100)..=Millis(3_600_000);
+
 impl Tool {
     /// Reads what stands behind the tool's name.
     ///
@@ -261,9 +280,12 @@ impl Tool {
         if let Some(word) = typed.words.first().filter(|_| self.what != What::Replay) {
             return Err(self.refuse(word, "is one word too many"));
         }
+        let seconds =
+            |key, range: &RangeInclusive<Millis>| typed.value(key, |value| value.seconds(range.clone()));
         Ok(match self.what {
             What::Check => Errand::Check(check(&typed)?),
-            What::Wait => Errand::Wait(typed.value(Key::Timeout, |value| value.seconds(WAITED))?),
+            What::Wait => Errand::Wait(seconds(Key::Timeout, &WAITED)?),
+            What::Top => Errand::Top(seconds(Key::Interval, &INTERVALS)?.unwrap_or(Millis(1_000))),
             What::Serve => Errand::Serve(typed.value(Key::Listen, listen)?.unwrap_or_default()),
             What::Replay => Errand::Replay(self.file(&typed.words)?),
         })
@@ -281,7 +303,7 @@ impl Tool {
     /// Whether there is nothing in it for programs to read.
     #[must_use]
     pub fn is_for_people(&self) -> bool {
-        matches!(self.what, What::Serve | What::Replay)
+        matches!(self.what, What::Top | What::Serve | What::Replay)
     }
 
     fn file(&self, words: &[OsString]) -> Result<PathBuf, UsageError> {
@@ -400,6 +422,7 @@ mod tests {
             ("serve --listen unix:", "--listen: `unix:` names no path"),
             ("serve 9190", "COMMAND: `9190` is one word too many; accepted: serve [OPTIONS]"),
             ("check --mni 2", "unknown option `--mni`"),
+            ("top --interval 0", "--interval: `0` "),
         ] {
             let error = read(words).unwrap_err();
             assert!(error.starts_with(said), "{words}: {error}");
@@ -423,6 +446,8 @@ mod tests {
         assert_eq!(read("serve"), here("127.0.0.1:9190"));
         assert_eq!(read("serve --listen [::1]:0"), here("[::1]:0"));
         assert_eq!(read("serve --listen unix:/run/x"), Ok(Errand::Serve(Listen::Unix("/run/x".into()))));
+        assert_eq!(read("top"), Ok(Errand::Top(Millis(1_000))));
+        assert_eq!(read("top --interval 0.5"), Ok(Errand::Top(Millis(500))));
         assert_eq!(read("replay f"), Ok(Errand::Replay("f".into())));
     }
 

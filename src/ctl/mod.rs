@@ -14,7 +14,8 @@
 //!
 //! What the client does by itself ([`tool`](crate::cli::tool)) asks over a [`Session`](session::Session), and makes
 //! something of the [`Report`](report::Report) that comes back: [`check()`] and
-//! [`await_upgrade`] a line and an exit status, [`serve()`] metrics, probes and a page for whoever asks over HTTP.
+//! [`await_upgrade`] a line and an exit status, [`serve()`] metrics, probes and a page for whoever asks over HTTP,
+//! [`top()`] a view for people that goes on.
 //!
 //! [`offer()`] tells a shell what can be typed.
 //!
@@ -42,6 +43,7 @@ pub mod run;
 mod serve;
 pub mod session;
 pub mod terminal;
+pub mod top;
 pub mod wait;
 pub mod watch;
 
@@ -58,6 +60,7 @@ pub use replay::replay;
 pub use run::{Format, run, socket_path};
 #[cfg(feature = "serve")]
 pub use serve::serve;
+pub use top::top;
 pub use watch::await_upgrade;
 
 /// Says that this program cannot serve.

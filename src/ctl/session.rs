@@ -80,6 +80,18 @@ impl<'a> Session<'a> {
         Ok(Self { target, attended, connection, pid })
     }
 
+    /// Asks. The answer is what comes [next](Self::next).
+    pub fn begin(&mut self, name: &str, args: &[String]) {
+        self.connection.send(name, args);
+    }
+
+    /// Who is asked, and what that process is doing, as a clause, as far as that can be told.
+    #[must_use]
+    pub fn doing(&self) -> Option<String> {
+        let pid = self.pid?;
+        Some(format!("pid {pid}: {}", process::doing(pid)?))
+    }
+
     /// Asks, and waits for the first line of the answer as long as the target's patience says.
     ///
     /// # Errors
@@ -93,7 +105,7 @@ impl<'a> Session<'a> {
     /// # Errors
     /// As [`ask`](Self::ask).
     pub fn ask_within(&mut self, name: &str, args: &[String], within: Duration) -> Result<Envelope, Trouble> {
-        self.connection.send(name, args);
+        self.begin(name, args);
         let reply = self.connection.receive_soon(self.attended, within);
         let envelope = reply.map_err(|lost| self.lost(lost))?.envelope;
         if envelope.ok { Ok(envelope) } else { Err(Trouble::Refused(envelope.message)) }

@@ -111,7 +111,7 @@ pub const COMMANDS: &[Entry] = &[
     entry("status", "show the supervisor, its workers and any upgrade under way", |asked| {
         asked.machine(Command::Status)
     })
-    .elsewhere(&["list", "ls", "ps", "show", "info", "stats", "top"]),
+    .elsewhere(&["list", "ls", "ps", "show", "info", "stats"]),
     entry("upgrade", "replace the workers a few at a time", |asked| asked.upgrade(Strategy::Rolling))
         .takes("[OPTS]")
         .options(UPGRADE)

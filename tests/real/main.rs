@@ -71,6 +71,7 @@ mod systemd;
 mod terminal;
 mod told;
 mod tools;
+mod top;
 mod tour;
 mod trace;
 mod trial;

@@ -12,6 +12,7 @@ const INSTEAD: &[(&[&str], &str)] = &[
     (&["check", "probe"], "`einhyrningsinsctl check` stands alone"),
     (&["wait"], "`einhyrningsinsctl wait` stands alone"),
     (&["serve", "metrics"], "`einhyrningsinsctl serve` stands alone"),
+    (&["top", "watch"], "`einhyrningsinsctl top` stands alone"),
     (&["replay"], "`einhyrningsinsctl replay FILE` stands alone"),
     (&["exit", "quit"], "it leaves the client's shell, and `die` ends the supervisor"),
 ];
