@@ -44,21 +44,36 @@ pub(crate) struct Systemd {
     outside: Child,
     inside: u32,
     group: PathBuf,
-    folder: Folder,
+    pub(crate) folder: Folder,
+    service: &'static str,
+}
+
+/// Units of which systemd wants some, and the test none, with what is in them.
+pub(crate) const BARE: [(&str, &str); 3] = [
+    ("default.target", "[Unit]\nDefaultDependencies=no\n"),
+    ("sysinit.target", "[Unit]\nDefaultDependencies=no\n"),
+    ("basic.target", "[Unit]\nDefaultDependencies=no\n"),
+];
+
+/// Whether a systemd can be run here, as far as that can be told before; says why not.
+pub(crate) fn systemd_is_possible() -> bool {
+    let tools = [("unshare", "--version"), ("nsenter", "--version"), ("mount", "--version"), ("curl", "-V")];
+    if let Some((missing, _)) = tools.iter().find(|(tool, version)| !have(tool, &[version])) {
+        skip(&format!("there is no {missing}"));
+        return false;
+    }
+    let is_there = Path::new(SYSTEMD).exists() && nix::unistd::geteuid().is_root();
+    if !is_there {
+        skip("there is no systemd, or it may not be run by this user");
+    }
+    is_there
 }
 
 impl Systemd {
     /// Starts one, with the README's units, changed by the lines of `tuning` for the service, and with a program
     /// for the workers. Nothing, and why, if that cannot be done here.
     pub(crate) fn boot(tuning: &str, worker: impl FnOnce(&Folder) -> String) -> Option<Self> {
-        let tools =
-            [("unshare", "--version"), ("nsenter", "--version"), ("mount", "--version"), ("curl", "-V")];
-        if let Some((missing, _)) = tools.iter().find(|(tool, version)| !have(tool, &[version])) {
-            skip(&format!("there is no {missing}"));
-            return None;
-        }
-        if !Path::new(SYSTEMD).exists() || !nix::unistd::geteuid().is_root() {
-            skip("there is no systemd, or it may not be run by this user");
+        if !systemd_is_possible() {
             return None;
         }
         let folder = Folder::new();
@@ -75,24 +90,23 @@ impl Systemd {
         let [socket, service] = blocks("Under systemd", "ini")[..] else { panic!("two units") };
         let log = folder.join("log").display().to_string();
         let tuning = format!("[Service]\nStandardError=append:{log}\n{tuning}");
-        let bare = "[Unit]\nDefaultDependencies=no\n";
-        for (unit, text) in [
-            ("app.socket", socket),
-            ("app.service", service),
-            ("app.service.d/test.conf", &tuning),
-            ("default.target", bare),
-            ("sysinit.target", bare),
-            ("basic.target", bare),
-        ] {
+        let units = [("app.socket", socket), ("app.service", service), ("app.service.d/test.conf", &tuning)];
+        for (unit, text) in units.into_iter().chain(BARE) {
             fs::write(folder.join("units").join(unit), text).expect("a unit can be written");
         }
+        Self::boot_in(folder, BOOT, "app.service")
+    }
+
+    /// Starts one by a script, which is given a control group, the folder, and systemd; it ends with status 77 where
+    /// it cannot be done. What is told of a service is told of that one.
+    pub(crate) fn boot_in(folder: Folder, script: &str, service: &'static str) -> Option<Self> {
         let Some(group) = group(&folder) else {
             skip("no control group can be made");
             return None;
         };
         let outside = Command::new("unshare")
             .args(["--fork", "--pid", "--mount", "--uts", "--ipc", "--cgroup", "--net", "--kill-child"])
-            .args(["sh", "-c", BOOT, "sh"])
+            .args(["sh", "-c", script, "sh"])
             .args([&group, &folder.join("")])
             .arg(SYSTEMD)
             .stdin(Stdio::null())
@@ -100,7 +114,7 @@ impl Systemd {
             .stderr(Stdio::null())
             .spawn()
             .expect("unshare can be run");
-        let mut it = Self { outside, inside: 0, group, folder };
+        let mut it = Self { outside, inside: 0, group, folder, service };
         let runs = eventually("systemd runs, or cannot", || {
             if it.outside.try_wait().expect("it can be waited for").is_some() {
                 return Some(false);
@@ -120,9 +134,14 @@ impl Systemd {
 
     /// Runs a program in there.
     pub(crate) fn run(&self, words: &[&str]) -> Output {
+        self.entering(words).stdin(Stdio::null()).output().expect("nsenter can be run")
+    }
+
+    /// How a program is run in there.
+    pub(crate) fn entering(&self, words: &[&str]) -> Command {
         let mut command = Command::new("nsenter");
-        command.args(["-t", &self.inside.to_string()]).args(ENTER).args(words).stdin(Stdio::null());
-        command.output().expect("nsenter can be run")
+        command.args(["-t", &self.inside.to_string()]).args(ENTER).args(words);
+        command
     }
 
     /// The same, with what it printed, if it succeeds.
@@ -136,7 +155,7 @@ impl Systemd {
 
     /// What systemd knows of the service by that name.
     pub(crate) fn shows(&self, property: &str) -> String {
-        out(&self.run(&["systemctl", "show", "app.service", "--value", "-p", property])).trim_end().to_owned()
+        out(&self.run(&["systemctl", "show", self.service, "--value", "-p", property])).trim_end().to_owned()
     }
 
     #[track_caller]
@@ -155,7 +174,7 @@ impl Systemd {
     }
 
     /// Puts another program in place of the workers', as another release.
-    fn release(&self, number: u32, text: &str) {
+    pub(crate) fn release(&self, number: u32, text: &str) {
         fs::create_dir_all(self.folder.join(&format!("srv/app/{number}"))).expect("a folder can be made");
         self.folder.script(&format!("srv/app/{number}/server"), text);
         let new = self.folder.join("srv/app/new");
