@@ -44,6 +44,7 @@ mod manager;
 mod notified;
 mod orders;
 mod output;
+mod packaged;
 mod pages;
 mod paused;
 mod poison;
