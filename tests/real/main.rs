@@ -9,6 +9,7 @@
               look for from whatever there is"
 )]
 
+mod alone;
 mod another;
 mod bereft;
 mod checked;
