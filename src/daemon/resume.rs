@@ -238,8 +238,8 @@ impl Legacy {
 /// How long after the last that is known of them workers may have been made.
 const SLACK: Millis = Millis(5_000);
 
-/// The workers of a supervisor that was killed, as far as they are there. That one cannot be held is an error: nobody would
-/// know of its end, and it is not to be started twice.
+/// The workers that are no children of ours, since a supervisor that was killed has made them, as far as they are there.
+/// That one cannot be held is an error: nobody would know of its end, and it is not to be started twice.
 fn hold_workers(
     supervisor: &Supervisor,
     clock: &Monotonic,
@@ -255,7 +255,8 @@ fn hold_workers(
             errno.desc()
         ))),
     };
-    process::begun(&journal.memory(), STARTS_AT).into_iter().filter_map(hold).collect()
+    let begun = process::begun(&journal.memory(), STARTS_AT).into_iter();
+    begun.filter(|pid| !process::is_child(*pid)).filter_map(hold).collect()
 }
 
 #[inline(never)]
@@ -330,9 +331,7 @@ fn assemble(
     if let Some(missing) = supervisor.pinned().iter().find(|generation| !releases.has(**generation)) {
         return Err(format!("the program of generation {missing} is not there"));
     }
-    if takeover.killed.is_some() {
-        takeover.held = hold_workers(&supervisor, &clock, &journal)?;
-    }
+    takeover.held = hold_workers(&supervisor, &clock, &journal)?;
     let mut lockfile = held.lockfile.and_then(|fd| store.take(fd).ok()).map(Lockfile::adopt);
     if before.lockfile != options.lockfile || lockfile.is_none() {
         lockfile = options.lockfile.as_deref().map(Lockfile::lock).transpose()?;

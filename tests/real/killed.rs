@@ -49,6 +49,27 @@ fn killed_again_and_again_under_load_it_loses_no_request_no_worker_and_no_comman
 }
 
 #[test]
+fn workers_that_were_taken_over_stay_when_the_supervisor_is_replaced_and_when_it_fails() {
+    let (mut supervisor, pids) = sleepers(2, &[]);
+    killed(&mut supervisor);
+    taken_over(&mut supervisor);
+    assert_eq!(supervisor.await_healthy(2), pids);
+    supervisor.ctl_ok(&["reexec"]);
+    assert_eq!(supervisor.await_healthy(2), pids, "{}", supervisor.log());
+    supervisor.signal(Signal::SIGSEGV);
+    supervisor.await_log("it goes on as before");
+    assert_eq!(supervisor.await_healthy(2), pids, "{}", supervisor.log());
+    // The end of each is still seen, and no other is there.
+    kill(raw(pids[0]), Signal::SIGKILL).expect("it is there");
+    let now = supervisor.eventually("it is replaced", |me| {
+        Some(me.healthy()).filter(|now| now.len() == 2 && now[0] != pids[0])
+    });
+    assert_eq!(now[1], pids[1]);
+    let there: BTreeSet<u32> = workers_of(&supervisor.folder).into_iter().collect();
+    assert_eq!(there, now.into_iter().collect());
+}
+
+#[test]
 fn while_nobody_supervises_the_keeper_says_so() {
     let mut supervisor = Supervisor::start(&["-n", "2", "-m", "sleep", "600"]);
     supervisor.eventually("two are started", |me| (me.children().len() == 2).then_some(()));
