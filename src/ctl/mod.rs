@@ -35,6 +35,8 @@ pub mod owner;
 pub mod pace;
 pub mod patience;
 pub mod process;
+#[cfg(any(feature = "serve", feature = "top"))]
+pub mod procfs;
 pub mod render;
 pub mod replay;
 pub mod report;

@@ -6,7 +6,7 @@
 //! - the [`hall`] is one thread in which all [`guest`]s are attended to, a bounded number of them, each for a bounded
 //!   time; [`http`] is what is understood of what they say, and how they are answered;
 //! - the [`desk`] is a second thread that asks the supervisor, and writes down what it says: as [`metrics`], in the
-//!   form that [`exposition`] has, with what [`procfs`] tells of processes; or as [`status`] for the page;
+//!   form that [`exposition`] has, with what [`procfs`](super::procfs) tells of processes; or as [`status`] for the page;
 //! - [`events`] is a third that listens to what happens, for as long as somebody looks at the page.
 //!
 //! Nothing grows with the number of those who ask, and none of them can make another wait. What listens is a
@@ -20,7 +20,6 @@ mod guest;
 mod hall;
 mod http;
 mod metrics;
-mod procfs;
 mod ready;
 mod route;
 mod status;

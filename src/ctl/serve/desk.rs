@@ -1,10 +1,11 @@
 //! Asking the supervisor, on a thread of its own: one question at a time, whoever has come with it.
 
-use super::{events::Events, metrics::Metrics, procfs::Stat, status};
+use super::{events::Events, metrics::Metrics, status};
 use crate::ctl::{
     clock::Clock,
     connection::Target,
     interrupt::Interrupts,
+    procfs::Stat,
     report::Report,
     session::{Session, Trouble},
 };

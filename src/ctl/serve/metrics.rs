@@ -3,10 +3,10 @@
 use super::{
     desk::Heard,
     exposition::{Exposition, Kind, Seconds},
-    procfs::{self, Stat},
 };
 use crate::ctl::{
     clock::{self, Clock},
+    procfs::{self, Stat},
     report::{Report, Spread, Totals},
 };
 use std::{

@@ -1,9 +1,9 @@
 //! What the page is told: the status as the supervisor has it, and what else it shows.
 
-use super::{desk::Heard, procfs::Stat};
+use super::desk::Heard;
 use crate::{
     cli::tool::{Check, Least},
-    ctl::{check::judge, clock::wall},
+    ctl::{check::judge, clock::wall, procfs::Stat},
 };
 use core::fmt::Write as _;
 use miniserde::json;

@@ -143,7 +143,7 @@ impl Watcher {
     /// Begins to.
     pub fn start(self) {
         thread::spawn(move || {
-            let mut meter = Meter::new();
+            let mut meter = Meter::default();
             let clock = Clock::start();
             loop {
                 let interrupts = Interrupts::leave();

@@ -1,4 +1,4 @@
-//! What the kernel tells of a process, read from outside: proc_pid_stat(5) and proc_pid_smaps(5).
+//! What a process takes of the machine, as the kernel tells from outside: proc_pid_stat(5) and proc_pid_smaps(5).
 
 use std::{fs, sync::OnceLock};
 
@@ -8,15 +8,15 @@ const AT_CLKTCK: usize = 17;
 
 /// What a process takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stat {
+pub struct Stat {
     /// When it was started, in ticks since the machine was: with its pid this tells it from any other.
-    pub(super) started: u64,
+    pub started: u64,
     /// The time that it has used of a CPU, in ms.
-    pub(super) cpu_ms: u64,
+    pub cpu_ms: u64,
     /// Resident memory, in bytes.
-    pub(super) memory: u64,
+    pub memory: u64,
     /// How many threads it has.
-    pub(super) threads: u64,
+    pub threads: u64,
 }
 
 /// What a tick and a page are.
@@ -28,7 +28,8 @@ struct Units {
 
 impl Stat {
     /// Of the process with this pid; `None` if there is none, or it may not be known.
-    pub(super) fn of(pid: u32) -> Option<Self> {
+    #[must_use]
+    pub fn of(pid: u32) -> Option<Self> {
         let text = fs::read(format!("/proc/{pid}/stat")).ok()?;
         Self::read(&String::from_utf8_lossy(&text), units())
     }
@@ -51,7 +52,8 @@ impl Stat {
 
 /// The memory of a process in bytes, of which it has only its part of what it shares with others. `None` if it may
 /// not be known.
-pub(super) fn proportional(pid: u32) -> Option<u64> {
+#[must_use]
+pub fn proportional(pid: u32) -> Option<u64> {
     rollup(&fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?)
 }
 
@@ -62,7 +64,8 @@ fn rollup(text: &str) -> Option<u64> {
 }
 
 /// How many descriptors a process has open. `None` if that may not be known.
-pub(super) fn descriptors(pid: u32) -> Option<u64> {
+#[must_use]
+pub fn descriptors(pid: u32) -> Option<u64> {
     fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count().try_into().ok()
 }
 
