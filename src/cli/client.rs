@@ -83,7 +83,7 @@ pub static COMMAND_LINE: CommandLine<Key> = CommandLine {
                 "SECS",
                 "How long a connection may take, and then the first line of an answer as a whole. Further lines of \
                  an upgrade's, and what `--wait` waits for, may take as long as they do, unless this is \
-                 given: then so long each. Behind `upgrade` it is the upgrade's own.",
+                 given: then so long each, but not of `events`. Behind `upgrade` and `wait` it is that one's own.",
             )
             .defaults_to("10"),
             Opt::flag(Key::Help, "help", "Print this text and exit.").short('h').prints(Text::Help),
