@@ -96,13 +96,14 @@ impl Drop for Pidfile {
     }
 }
 
-/// The file there, if that number is in it.
-pub(crate) fn with(path: &OsStr, pid: Pid) -> Option<OwnedFd> {
+/// The file there, if that number is in it, and what tells it from another.
+pub(crate) fn with(path: &OsStr, pid: Pid) -> Option<(Identity, OwnedFd)> {
     let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     let file = fs::File::from(open(path, flags, Mode::empty()).ok()?);
     let mut text = String::new();
     (&file).take(32).read_to_string(&mut text).ok()?;
-    (text == format!("{pid}\n")).then(|| file.into())
+    let identity = fstat(&file).ok()?.into();
+    (text == format!("{pid}\n")).then(|| (identity, file.into()))
 }
 
 /// Whether the file could be written, as far as can be seen without that.

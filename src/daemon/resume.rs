@@ -337,9 +337,10 @@ fn assemble(
         lockfile = options.lockfile.as_deref().map(Lockfile::lock).transpose()?;
     }
     let pidfile = held.pidfile.clone().and_then(|(path, file)| {
-        // Who was killed right after it was written has handed nobody its descriptor.
-        let fd = store.take(file.fd).ok().or_else(|| pidfile::with(&path.clone().text(), takeover.killed?));
-        Some((path, file, fd?))
+        // Who was killed right after writing it may have noted and handed over nothing of it.
+        let written = takeover.killed.and_then(|pid| pidfile::with(&path.clone().text(), pid));
+        let (identity, fd) = written.or_else(|| Some((file.identity(), store.take(file.fd).ok()?)))?;
+        Some((path, identity, fd))
     });
     // The number in it is another's, or the file is to be another.
     let is_written = takeover.killed.is_some() || (is_anew && before.pidfile != options.pidfile);
@@ -375,7 +376,7 @@ fn assemble(
     let mut shell = Shell::new(parts).map(Box::new).map_err(failed("signals cannot be caught"))?;
     // Nothing can fail any more, and the files are ours.
     shell.settle();
-    let pidfile = pidfile.map(|(path, file, fd)| Pidfile::adopt(path.text().into(), file.identity(), fd));
+    let pidfile = pidfile.map(|(path, identity, fd)| Pidfile::adopt(path.text().into(), identity, fd));
     if !is_written {
         pidfile.into_iter().for_each(|pidfile| shell.keep_pidfile(pidfile));
     } else if let Some(anew) = anew {
