@@ -68,11 +68,11 @@ pub struct Moved {
     pub effects: &'static [Effect],
 }
 
-/// A failed start that counts against its slot.
+/// A failed start of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counted {
-    /// How many in a row that makes.
-    pub failures: u32,
+    /// How many in a row that makes; nothing if it counts as none.
+    pub failures: Option<u32>,
     /// What comes next.
     pub next: Next,
 }
@@ -85,6 +85,8 @@ record! {
         pub target: u32,
         /// The name the next worker will get.
         pub next_worker: WorkerId,
+        /// Until when the turns last that were taken by those that left nobody.
+        pub turns: Option<Time>,
     }
 }
 
@@ -105,7 +107,7 @@ impl Fleet {
     pub fn new(config: Config) -> Self {
         Self {
             config,
-            extent: Extent { target: 0, next_worker: WorkerId(1) },
+            extent: Extent { target: 0, next_worker: WorkerId(1), turns: None },
             workers: BTreeMap::new(),
             slots: BTreeMap::new(),
             index: Index::default(),
@@ -123,7 +125,7 @@ impl Fleet {
         workers: BTreeMap<WorkerId, Worker>,
         slots: BTreeMap<SlotId, Slot>,
     ) -> Result<Self, &'static str> {
-        let Extent { target, next_worker } = extent;
+        let Extent { target, next_worker, .. } = extent;
         if target > TARGET_MAX {
             return Err("the number of workers is out of bounds");
         }

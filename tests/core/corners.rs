@@ -305,9 +305,67 @@ fn starts_in_the_first_second(slots: u32, lived: u64) -> u32 {
 
 #[test]
 fn a_crowd_that_dies_young_is_spaced_sooner_than_a_few_that_do() {
-    // Each is replaced at once four times, and then five times a second.
-    assert_eq!(starts_in_the_first_second(30, 50), 30 * 9);
+    // Each is replaced at once four times, and then five times a second; but the last one is so always.
+    let starts = starts_in_the_first_second(30, 50);
+    assert!((30 * 9..30 * 9 + 12).contains(&starts), "{starts} starts");
     // Of many, each is so once; more are until it shows that there are many.
     let starts = starts_in_the_first_second(1_000, 50);
     assert!((2_000..2_400).contains(&starts), "{starts} starts");
+}
+
+#[test]
+fn only_the_last_one_of_several_never_waits() {
+    // One alone does.
+    assert_eq!(starts_in_the_first_second(1, 50), 9);
+    assert_eq!(starts_in_the_first_second(1, 0), 10);
+    // Of two, each has its own row; and one more is there all the time.
+    let starts = starts_in_the_first_second(2, 50);
+    assert!((18..18 + 12).contains(&starts), "{starts} starts");
+    // Whatever dies in the same moment has a hundred turns, and then a hundred a second.
+    let starts = starts_in_the_first_second(4, 0);
+    assert!((4 * 9 + 190..=4 * 9 + 200).contains(&starts), "{starts} starts");
+}
+
+/// A service of one, of which the first worker was healthy for long and has ended.
+const SERVED: &str = "
+config target=1 listeners=0 ack=manual:3000 retries=2 backoff=100 grace=1000 stop=USR2 unacked=1 surge=1
+@0 start
+@0 pinned generation=1
+@0 spawned worker=1 pid=101
+@10 acked pid=101 sender=101
+@2000 exited pid=101 status=1
+";
+
+#[test]
+fn who_ends_early_and_before_it_was_healthy_counts_as_none_that_failed_four_times_in_a_row() {
+    let mut run = SERVED.to_owned();
+    let failed = |run: &str, worker: u32, at: u32, end: &str| {
+        let pid = 100 + worker;
+        let run = format!(
+            "{run}@{at} spawned worker={worker} pid={pid}\n{}\n",
+            end.replace("PID", &pid.to_string())
+        );
+        let told = after(&run).1.iter().find_map(|order| Some(order.split_once(" retries=2 ")?.1.to_owned()));
+        (run, told.unwrap_or_default())
+    };
+    // Later than that, for want of a word, or since it could not be executed: that is a failed start.
+    for (end, next) in [
+        ("@3000 exited pid=PID status=1", "next=in:100"),
+        ("@2999 exited pid=PID status=1", "next=in:0"),
+        ("@5000 woke", "next=in:100"),
+        ("@2001 exited pid=PID status=127 error=exec:2:passing", "next=in:100"),
+    ] {
+        assert_eq!(failed(&run, 2, 2_000, end).1, next, "{end}");
+    }
+    for worker in 2..6 {
+        let (next, told) = failed(&run, worker, 2_000, "@2000 exited pid=PID status=1");
+        assert_eq!(told, "next=in:0");
+        run = next;
+    }
+    let (mut run, told) = failed(&run, 6, 2_000, "@2000 exited pid=PID status=1");
+    assert_eq!(told, "next=in:100");
+    run += "@2101 woke\n";
+    let (run, told) = failed(&run, 7, 2_101, "@2102 exited pid=PID status=1");
+    assert_eq!(told, "next=in:150");
+    assert!(has(&after(&run).1, "notice failing slot=0 generation=1 failures=2"));
 }

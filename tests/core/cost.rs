@@ -4,7 +4,7 @@
 use crate::world::{Depth, World, upgrade};
 use einhyrningsins::fsm::{
     action::Action,
-    config::{AckMode, Config},
+    config::{AckMode, Config, EARLY},
     event::{Command, EventKind, ExitStatus, Strategy},
     id::{ClientId, Pid, RequestId},
     signal::Signal,
@@ -75,6 +75,8 @@ fn script(target: u32) -> Vec<(&'static str, u64)> {
     };
     let pid = world.free_pid();
     told.push(("spawned", touched(&mut world, EventKind::Spawned { worker, pid })));
+    // Not so early that it counts as none.
+    world.now = world.now + EARLY;
     told.push(("failed start", touched(&mut world, exit(pid))));
     let (deadline, _) = world.supervisor.next_deadline().expect("another try");
     world.now = deadline;

@@ -75,6 +75,8 @@ pub struct Options {
     pub start: Millis,
     /// Actions amid which the supervisor dies, and another takes its place.
     pub deaths: u64,
+    /// Workers of a good generation that die within a tenth of a second, healthy or not yet.
+    pub young: u64,
     /// Whether the kernel breaks its promises.
     pub sabotage: bool,
 }
@@ -103,6 +105,7 @@ impl Options {
             start: Millis(200),
             // Every second run.
             deaths: if seed % 2 == 1 { 1 + rng.below(60) } else { 0 },
+            young: if rng.chance(300) { 1_000 - rng.below(300) } else { 0 },
             sabotage: false,
         }
     }
@@ -122,6 +125,7 @@ impl Options {
             requests: 0,
             murders: 0,
             flaps: 0,
+            young: 0,
             ..self
         }
     }
@@ -140,6 +144,7 @@ enum Nature {
     Unkillable,
     LeavesOrphans,
     Flaps,
+    DiesYoung,
 }
 
 const BAD: [Nature; 8] = [
@@ -219,7 +224,7 @@ impl Kernel {
     pub fn heal(&mut self, now: Time) {
         self.bad_generations.clear();
         for process in self.processes.values_mut().filter(|process| process.nature != Nature::Unkillable) {
-            if matches!(process.nature, Nature::DiesLater | Nature::Flaps) {
+            if matches!(process.nature, Nature::DiesLater | Nature::Flaps | Nature::DiesYoung) {
                 process.ends_at = None;
             }
             if process.nature == Nature::NeverAcks {
@@ -313,12 +318,14 @@ impl Kernel {
             None if self.rng.chance(options.bad_workers) => {
                 BAD[usize::try_from(self.rng.below(8)).expect("small")]
             }
+            None if self.rng.chance(options.young) => Nature::DiesYoung,
             None => Nature::Good,
         };
         let slow = Millis(options.start.0 * (6 + self.rng.below(4)) / 10);
         let soon = |rng: &mut Rng, most: u64| Some(now + Millis(1 + rng.below(most)));
         let ends_at = match nature {
             Nature::ExitsAtOnce | Nature::CannotExec => soon(&mut self.rng, 20),
+            Nature::DiesYoung => soon(&mut self.rng, 100),
             Nature::DiesLater => soon(&mut self.rng, 20_000),
             Nature::LeavesOrphans => soon(&mut self.rng, 30_000),
             Nature::Flaps => soon(&mut self.rng, options.start.0 / 5).map(|at| at + slow),
@@ -331,6 +338,7 @@ impl Kernel {
         let acks_at = match nature {
             Nature::NeverAcks => None,
             Nature::Flaps => Some(now + slow),
+            Nature::DiesYoung => soon(&mut self.rng, 60),
             _ => soon(&mut self.rng, 150),
         };
         let how = if self.rng.chance(500) { ExitStatus::Code(1) } else { ExitStatus::Signal(11) };

@@ -6,6 +6,7 @@
 //! worker to start where, whom to ask to go, and how upgrades proceed.
 
 mod decisions;
+mod pace;
 mod passing;
 mod proof;
 mod requests;
@@ -172,6 +173,8 @@ pub struct Model<'a> {
     pub slots: BTreeMap<SlotId, Place>,
     /// What the machine ordered in the present step and is not accounted for yet.
     orders: VecDeque<Action>,
+    /// When somebody was replaced out of turn, since nobody was left.
+    pub turns: Vec<Time>,
 }
 
 /// What an input brings along.
@@ -217,6 +220,7 @@ impl<'a> Model<'a> {
             workers: BTreeMap::new(),
             slots: BTreeMap::new(),
             orders: VecDeque::new(),
+            turns: Vec::new(),
         };
         for Step { event, actions, taken } in history {
             model.orders =

@@ -10,14 +10,14 @@ use crate::{
 use einhyrningsins::fsm::{
     Supervisor,
     action::Action,
-    config::Config,
+    config::{AckMode, Config},
     event::{Event, EventKind},
     id::{Generation, Pid, SlotId, WorkerId},
     index::TimerKind,
     life::Life,
     notice::Notice,
     slot::{Seat, Slot},
-    time::Time,
+    time::{Millis, Time},
     trace,
     worker::{Phase, PhaseTag, Rung, Worker},
 };
@@ -39,6 +39,7 @@ struct Picture {
     processes: BTreeMap<Pid, WorkerId>,
     census: BTreeMap<PhaseTag, u32>,
     healthy: u32,
+    turns: Option<Time>,
 }
 
 impl Picture {
@@ -56,6 +57,7 @@ impl Picture {
             processes: model.workers.iter().filter_map(|(id, known)| Some((known.pid?, *id))).collect(),
             healthy: census[&PhaseTag::Healthy],
             census,
+            turns: model.turns_last(&[]),
             workers: model.workers,
             slots: model.slots,
         }
@@ -85,6 +87,7 @@ impl Picture {
             processes: index.pids.clone(),
             census: PhaseTag::ALL.iter().map(|tag| (*tag, index.census.count(*tag))).collect(),
             healthy: fleet.healthy(),
+            turns: fleet.extent().turns,
         }
     }
 }
@@ -179,6 +182,17 @@ fn quiet() -> impl Strategy<Value = Op> {
     ]
 }
 
+/// A service whose workers die young, before and after they are healthy.
+fn young() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        6 => Just(Op::Answer),
+        4 => any::<u8>().prop_map(Op::Ack),
+        4 => any::<u8>().prop_map(|who| Op::Exit(who, 1)),
+        1 => Just(Op::Wake),
+        1 => (0_u16..100).prop_map(Op::Drift),
+    ]
+}
+
 proptest! {
     #![proptest_config(cases(4_000))]
 
@@ -202,5 +216,36 @@ proptest! {
     #[test]
     fn it_is_while_workers_come_and_go(config in configs(), ops in prop::collection::vec(quiet(), 1..60)) {
         compare(&config, &ops)?;
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(400))]
+
+    #[test]
+    fn it_is_while_workers_die_young(
+        config in configs(),
+        target in 1_u32..4,
+        ops in prop::collection::vec(young(), 100..200),
+    ) {
+        compare(&Config { target, listeners: 0, ..config }, &ops)?;
+    }
+}
+
+/// Arbitrary runs never come there.
+#[test]
+fn it_is_where_all_turns_are_taken() {
+    for ack in [AckMode::After(Millis(0)), AckMode::Manual(Millis(1_000))] {
+        let config = Config { target: 2, listeners: 0, ack, ..Config::default() };
+        // Of two, one has ended so often that it waits; the other ends all the time, and so now and then does the one.
+        let all = [Op::Answer, Op::Answer, Op::Ack(0), Op::Ack(1)];
+        let round = |number: u8| {
+            let time = if number % 16 == 15 { Op::Wake } else { Op::Drift(1) };
+            [Op::Exit(0, 1), Op::Answer, Op::Ack(0), time]
+        };
+        let ops: Vec<Op> = [Op::Answer].into_iter().chain(all).chain((0..180).flat_map(round)).collect();
+        let history = compare(&config, &ops).unwrap_or_else(|why| panic!("{why}"));
+        let machine = Model::of(&config, &TABLE, &history).expect("it was right before");
+        assert!(machine.turns.len() > 100, "only {} turns were taken", machine.turns.len());
     }
 }

@@ -12,6 +12,7 @@
 //! `SIM_SEED=N` runs one seed and prints its trace if it fails; `SIM_RUNS=N` runs that many.
 
 mod lost;
+mod young;
 
 use crate::{
     kernel::{Kernel, Options, Rng},
@@ -31,6 +32,7 @@ use std::{
     collections::{BTreeMap, VecDeque},
     env,
 };
+use young::Young;
 
 /// Runs in the ordinary test command.
 const RUNS: u64 = 2_000;
@@ -56,6 +58,7 @@ struct Sim {
     events: u64,
     /// How often the supervisor has died.
     deaths: u64,
+    young: Young,
     /// Final answers to requests.
     answers: BTreeMap<RequestId, Reply>,
 }
@@ -74,7 +77,8 @@ impl Sim {
         let looks = world.supervisor.fleet().config().ack.looks();
         let mut kernel = Kernel::new(rng);
         kernel.looks = looks;
-        Ok(Self { world, kernel, options, next_request: 1_000_000, events: 0, deaths: 0, answers })
+        let (next_request, young) = (1_000_000, Young::default());
+        Ok(Self { world, kernel, options, next_request, events: 0, deaths: 0, young, answers })
     }
 
     fn fail(&self, why: impl Into<String>) -> Failed {
@@ -91,6 +95,7 @@ impl Sim {
         while let Some(kind) = facts.pop_front() {
             let actions = self.world.step(kind).map_err(|violation| self.fail(violation.to_string()))?;
             self.events += 1;
+            self.young.note(&actions, &self.world.supervisor);
             if self.events.is_multiple_of(self.options.look_every) {
                 let state = self.world.monitor.state(&self.world.supervisor);
                 state.map_err(|violation| self.fail(violation.to_string()))?;
@@ -350,6 +355,7 @@ struct Ran {
     events: u64,
     deaths: u64,
     time: Millis,
+    young: Young,
 }
 
 /// A run: a supervisor that ends before there were events enough is started anew.
@@ -368,6 +374,7 @@ fn run(seed: u64, options: Options, tracing: bool) -> Result<Ran, Failed> {
         }
         ran.events += sim.events;
         ran.deaths += sim.deaths;
+        ran.young += sim.young;
         ran.time = Millis(ran.time.0 + sim.world.now.0);
         rng = sim.kernel.rng;
     }
@@ -409,9 +416,9 @@ fn chaos_is_survived_and_calm_makes_everything_well() {
         let options = Options::drawn(seed, EVENTS);
         match run(seed, options, false) {
             Ok(ran) => {
-                let deaths = all.deaths + ran.deaths;
-                let time = Millis(all.time.0 + ran.time.0);
-                all = Ran { events: all.events + ran.events, deaths, time };
+                (all.events, all.deaths) = (all.events + ran.events, all.deaths + ran.deaths);
+                all.time = Millis(all.time.0 + ran.time.0);
+                all.young += ran.young;
             }
             Err(_) => panic!("{}", report(seed, &options)),
         }
@@ -419,6 +426,9 @@ fn chaos_is_survived_and_calm_makes_everything_well() {
     let runs = seeds.count();
     let (events, deaths, hours) = (all.events, all.deaths, all.time.0 / 3_600_000);
     eprintln!("{runs} runs, {events} events, {deaths} deaths of the supervisor, {hours} simulated hours");
+    let Young { turns, spared, .. } = all.young;
+    eprintln!("{turns} turns of the last one, {spared} ends that were none of a start that failed");
+    assert!(runs < 100 || (turns > 100 && spared > 100), "{turns} turns, {spared} spared");
 }
 
 #[test]

@@ -12,7 +12,8 @@ use einhyrningsins::fsm::{
     worker::PhaseTag,
 };
 
-/// Two slots. One worker has pinged; the other fails, its next start fails too, and waits.
+/// Two slots. One worker has pinged; the other ends, and so do three that count as none; then a
+/// start fails, and it waits.
 const TROUBLE: &str = "
 config target=2 listeners=0 ack=manual:1000 retries=3 backoff=100 grace=1000 stop=USR2 unacked=1 surge=1
 @0 start
@@ -24,7 +25,13 @@ config target=2 listeners=0 ack=manual:1000 retries=3 backoff=100 grace=1000 sto
 @50 pinged pid=101 sender=101
 @60 exited pid=102 status=signal:9
 @60 spawned worker=3 pid=103
-@70 exited pid=103 status=4
+@60 exited pid=103 status=4
+@60 spawned worker=4 pid=104
+@60 exited pid=104 status=4
+@60 spawned worker=5 pid=105
+@60 exited pid=105 status=4
+@60 spawned worker=6 pid=106
+@70 exited pid=106 status=4
 @100 woke
 ";
 
@@ -65,7 +72,7 @@ fn pings_exits_failures_and_the_next_try_are_told() {
             SlotStatus {
                 slot: SlotId(1),
                 failures: 1,
-                restarts: 1,
+                restarts: 4,
                 last_failure: Some(Failure::Exited(ExitStatus::Code(4))),
                 last_exit: Some(ExitStatus::Code(4)),
                 // 100 ms less what slot 1 is spread by, 30 ms of which are over.
@@ -100,17 +107,17 @@ config target=2 listeners=0 ack=manual:1000 retries=1 backoff=100 grace=1000 sto
 fn a_slot_of_what_has_served_goes_on_waiting_for_its_next_try() {
     let more = "
 @300 woke
-@300 spawned worker=4 pid=104
-@310 exited pid=104 status=4
+@300 spawned worker=7 pid=107
+@310 exited pid=107 status=4
 @1000 woke
-@1000 spawned worker=5 pid=105
-@1010 exited pid=105 status=4
+@1000 spawned worker=8 pid=108
+@1010 exited pid=108 status=4
 ";
     let status = after(&format!("{TROUBLE}{more}")).0.status();
     let expected = SlotStatus {
         slot: SlotId(1),
         failures: 3,
-        restarts: 3,
+        restarts: 6,
         last_failure: Some(Failure::Exited(ExitStatus::Code(4))),
         last_exit: Some(ExitStatus::Code(4)),
         retry_in: Some(Millis(217)),

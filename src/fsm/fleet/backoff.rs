@@ -1,9 +1,9 @@
 //! When a slot may try again.
 
 use crate::fsm::words::{
-    config::{BACKOFF_MAX, DELAY_MIN, FREE_ENDS, SPACING},
+    config::{BACKOFF_MAX, DELAY_MIN, FREE_ENDS, SPACING, TURNS},
     id::SlotId,
-    time::Millis,
+    time::{Millis, Time},
 };
 
 /// The delay before the next try after `failures` failed starts in a row, of which there is one at least:
@@ -36,6 +36,27 @@ fn grown(first: Millis, times: u32, most: Millis) -> Millis {
         nominal = (nominal * 3 / 2).min(most);
     }
     Millis(nominal / 1024)
+}
+
+/// The turn of the last worker of several that ends early, one of those of all slots together: each takes a part of a
+/// second, and a second's worth may be taken in advance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// How long its replacement waits.
+    pub wait: Millis,
+    /// Until when all that was taken lasts.
+    pub until: Time,
+}
+
+impl Turn {
+    /// The next turn, where those that were taken before last `until` then, if there were any.
+    #[must_use]
+    pub fn next(until: Option<Time>, now: Time) -> Self {
+        let second = Millis(1_000);
+        let from = until.map_or(now, |until| until.max(now));
+        let until = from + Millis(second.0 / u64::from(TURNS));
+        Self { wait: until.since(now + second), until }
+    }
 }
 
 /// A delay less a part that depends on the slot, up to an eighth.
@@ -76,6 +97,28 @@ mod tests {
         assert_eq!(spacing(Millis(100), u32::MAX, SlotId(0)), SPACING);
         assert_eq!(spacing(BACKOFF_MAX, FREE_ENDS + 1, SlotId(0)), SPACING);
         assert_eq!(spacing(Millis(0), FREE_ENDS + 1, SlotId(0)), DELAY_MIN);
+    }
+
+    #[test]
+    fn a_hundred_turns_are_free_and_then_a_hundred_a_second() {
+        let (mut until, now) = (None, Time(5_000));
+        let mut wait = || {
+            let turn = Turn::next(until, now);
+            until = Some(turn.until);
+            turn.wait.0
+        };
+        let waits: alloc::vec::Vec<u64> = (0..103).map(|_| wait()).collect();
+        assert_eq!(waits[..100], [0; 100]);
+        assert_eq!(waits[100..], [10, 20, 30]);
+    }
+
+    #[test]
+    fn turns_come_back_with_time() {
+        let taken = Some(Time(6_000));
+        assert_eq!(Turn::next(taken, Time(5_000)), Turn { wait: Millis(10), until: Time(6_010) });
+        assert_eq!(Turn::next(taken, Time(5_010)), Turn { wait: Millis(0), until: Time(6_010) });
+        assert_eq!(Turn::next(taken, Time(9_000)).until, Time(9_010));
+        assert_eq!(Turn::next(None, Time(9_000)).until, Time(9_010));
     }
 
     #[test]

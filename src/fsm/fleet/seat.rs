@@ -5,9 +5,9 @@
 //! `fsm-spec/slot.table`, which is edited first, and a test compares the two cell by cell. Who is in it
 //! follows from what becomes of its workers.
 
-use super::backoff;
+use super::backoff::{self, Turn};
 use crate::fsm::words::{
-    config::{Config, EARLY, FREE_ENDS_IN_A_CROWD, SPACING_IN_A_CROWD},
+    config::{Config, EARLY, FREE_ENDS, FREE_ENDS_IN_A_CROWD, SPACING_IN_A_CROWD},
     event::ExitStatus,
     id::{Generation, SlotId, WorkerId},
     reason::{Failure, Next},
@@ -29,7 +29,8 @@ record! {
         served: bool,
         /// Consecutive failed starts; too many of them and the seat is given up.
         failures: u32,
-        /// Consecutive healthy workers that ended early; too many of them and its starts are spaced.
+        /// Consecutive workers that ended early, and were healthy or are spared; too many of them and its starts are
+        /// spaced.
         early: u32,
         /// Consecutive starts that the machine lacked something for.
         lacks: u32,
@@ -101,6 +102,8 @@ words! {
     /// What can happen to a seat: the columns of the table. Guards are resolved before it: how a failure
     /// and the end of a worker that served weigh is settled by then.
     pub enum SlotInput {
+        /// What is known to serve ended early, before it was healthy; the next may follow at once.
+        "fail-now" => FailNow,
         /// A start failed; the next has to wait.
         "fail" => Fail,
         /// A start failed, and that was the last.
@@ -144,6 +147,7 @@ pub fn transition(hold: HoldTag, input: SlotInput) -> Outcome<HoldTag, SlotEffec
     use SlotEffect::{Clear, Count, Early, Lack, Recover};
 
     match (hold, input) {
+        (Ready, SlotInput::FailNow) => Move(Ready, &[Early]),
         (Ready, SlotInput::Fail) => Move(Waiting, &[Count]),
         (Ready, SlotInput::FailLast) => Move(GaveUp, &[Count]),
         (Ready, SlotInput::CrashLate) => Move(Ready, &[Clear]),
@@ -155,7 +159,8 @@ pub fn transition(hold: HoldTag, input: SlotInput) -> Outcome<HoldTag, SlotEffec
         (Ready | GaveUp, SlotInput::Release)
         | (
             Waiting | GaveUp,
-            SlotInput::Fail
+            SlotInput::FailNow
+            | SlotInput::Fail
             | SlotInput::FailLast
             | SlotInput::CrashLate
             | SlotInput::CrashNow
@@ -204,6 +209,16 @@ pub(super) enum Crowd {
     Dense,
 }
 
+impl Crowd {
+    /// So many early ends in a row are replaced at once.
+    fn free_ends(self) -> u32 {
+        match self {
+            Self::Sparse => FREE_ENDS,
+            Self::Dense => FREE_ENDS_IN_A_CROWD,
+        }
+    }
+}
+
 impl Crash {
     /// How long the next start has to wait.
     pub(super) fn delay(self) -> Millis {
@@ -212,11 +227,20 @@ impl Crash {
             Self::Early(delay) => delay,
         }
     }
+
+    /// The same, unless a turn comes sooner; with it, if it is taken.
+    pub(super) fn in_turn(self, turn: Option<Turn>) -> (Self, Option<Turn>) {
+        match turn.filter(|turn| turn.wait < self.delay()) {
+            Some(turn) => (Self::Early(turn.wait), Some(turn)),
+            None => (self, None),
+        }
+    }
 }
 
 impl SlotChange {
     fn input(self) -> SlotInput {
         match self {
+            Self::Fail(_, Next::In(Millis(0))) => SlotInput::FailNow,
             Self::Fail(_, Next::In(_)) => SlotInput::Fail,
             Self::Fail(_, Next::GivenUp { .. } | Next::NotReplaced) => SlotInput::FailLast,
             Self::Crash(Crash::Late) => SlotInput::CrashLate,
@@ -298,6 +322,19 @@ impl Seat {
         Crash::Early(Millis(spacing.0.saturating_sub(age.0)))
     }
 
+    /// What the end of a worker that was not healthy yet leads to, if it counts as an early end and not as a failed
+    /// start: in what is known to serve, as long as such an end is replaced at once.
+    pub(super) fn spares(
+        &self,
+        failure: Failure,
+        (tries, age): (Tries, Millis),
+        crowd: Crowd,
+    ) -> Option<Next> {
+        let early = matches!(failure, Failure::Exited(_)) && age < EARLY;
+        let free = early && tries == Tries::Endless && self.early < crowd.free_ends();
+        free.then_some(Next::In(Millis(0)))
+    }
+
     /// The one way from one hold to another.
     pub(super) fn apply(&mut self, change: SlotChange, now: Time) -> Result<(), SlotRejected> {
         let (hold, input) = (self.hold.tag(), change.input());
@@ -328,7 +365,7 @@ impl Seat {
     fn follow(&mut self, effect: SlotEffect) {
         match effect {
             SlotEffect::Count => (self.failures, self.lacks) = (self.failures.saturating_add(1), 0),
-            SlotEffect::Early => self.early = self.early.saturating_add(1),
+            SlotEffect::Early => (self.early, self.lacks) = (self.early.saturating_add(1), 0),
             SlotEffect::Lack => self.lacks = self.lacks.saturating_add(1),
             SlotEffect::Recover => (self.failures, self.lacks) = (0, 0),
             SlotEffect::Clear => (self.failures, self.early, self.lacks) = (0, 0, 0),

@@ -1,9 +1,11 @@
 //! What happens to the slots of a [`Fleet`] and their seats, short of their workers' own phases.
 
 use super::{
-    Counted, Fleet, backoff,
+    Counted, Fleet,
+    backoff::{self, Turn},
     seat::{Crowd, SlotChange},
     slot::{Seat, Side, Slot, SlotRejected, Tries},
+    worker::PhaseTag,
 };
 use crate::fsm::words::{
     config::{CROWD, Config, SHORTAGE_RETRY},
@@ -37,8 +39,20 @@ impl Fleet {
         self.edit_seat((id, side), |slot, _, _| slot.apply(side, change, now)).map(Option::unwrap_or_default)
     }
 
-    /// Counts a failed start of a seat that is given so many `tries`, and says what comes next. `None` if there is
-    /// no such seat within the target. A seat that stands aside is not given up, but given back.
+    fn crowd(&self) -> Crowd {
+        if self.index.restless.len() < CROWD { Crowd::Sparse } else { Crowd::Dense }
+    }
+
+    /// The turn of one that has ended, where it leaves several slots without any worker that is healthy or starting.
+    fn last_turn(&self, now: Time) -> Option<Turn> {
+        let up = self.index.census.count_where(PhaseTag::is_up);
+        let nobody = usize::try_from(up).is_ok_and(|up| up == self.index.surplus.len());
+        (nobody && self.extent.target > 1).then(|| Turn::next(self.extent.turns, now))
+    }
+
+    /// Counts a failed start of a seat that is given so many `tries`, of a worker of that `age`, and says what comes
+    /// next. `None` if there is no such seat within the target. A seat that stands aside is not given up, but given
+    /// back.
     ///
     /// # Errors
     /// If no start of it can have failed now.
@@ -46,11 +60,14 @@ impl Fleet {
         &mut self,
         (id, side): (SlotId, Side),
         failure: Failure,
-        tries: Tries,
+        (tries, age): (Tries, Millis),
         now: Time,
     ) -> Result<Option<Counted>, SlotRejected> {
+        let crowd = self.crowd();
         self.edit_seat((id, side), |slot, seat, config| {
-            let (failures, next) = (seat.failures().saturating_add(1), seat.after_failure(id, tries, config));
+            let spared = seat.spares(failure, (tries, age), crowd);
+            let failures = spared.is_none().then(|| seat.failures().saturating_add(1));
+            let next = spared.unwrap_or_else(|| seat.after_failure(id, tries, config));
             slot.apply(side, SlotChange::Fail(failure, next), now)?;
             let over = side == Side::Outgoing && matches!(next, Next::GivenUp { .. });
             if over {
@@ -60,8 +77,8 @@ impl Fleet {
         })
     }
 
-    /// Notes that a seat lost a worker that had served, of that `age`, and says when the next starts. `None` if
-    /// there is no such seat within the target.
+    /// Notes that a seat lost a worker that had served, of that `age`, and says when the next starts: it does not wait
+    /// for longer than for its turn if that was the last one. `None` if there is no such seat within the target.
     ///
     /// # Errors
     /// If it can have lost none now.
@@ -71,11 +88,15 @@ impl Fleet {
         age: Millis,
         now: Time,
     ) -> Result<Option<Millis>, SlotRejected> {
-        let crowd = if self.index.restless.len() < CROWD { Crowd::Sparse } else { Crowd::Dense };
-        self.edit_seat((id, side), |slot, seat, config| {
-            let crash = seat.after_crash(id, age, crowd, config);
-            slot.apply(side, SlotChange::Crash(crash), now).map(|()| crash.delay())
-        })
+        let (crowd, turn) = (self.crowd(), self.last_turn(now));
+        let crashed = self.edit_seat((id, side), |slot, seat, config| {
+            let (crash, taken) = seat.after_crash(id, age, crowd, config).in_turn(turn);
+            slot.apply(side, SlotChange::Crash(crash), now).map(|()| (crash.delay(), taken))
+        })?;
+        if let Some((_, Some(taken))) = crashed {
+            self.extent.turns = Some(taken.until);
+        }
+        Ok(crashed.map(|(delay, _)| delay))
     }
 
     /// Lets a seat wait for what the machine lacks, and says for how long. `None` if there is no such seat within

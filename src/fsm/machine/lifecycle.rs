@@ -126,8 +126,9 @@ impl Supervisor {
         // be told later.
         let hangs = matches!(failure, Failure::Unacknowledged { .. }) && self.releases.is_untried(generation);
         let tries = if lasting.is_some() || hangs { Tries::None } else { self.tries(generation) };
-        let counted = self.vacated(moved).and_then(|side| self.fail((slot, side), failure, tries));
-        let failures = counted.map(|counted| counted.failures);
+        let counted =
+            self.vacated(moved).and_then(|side| self.fail((slot, side), failure, (tries, moved.age)));
+        let failures = counted.and_then(|counted| counted.failures);
         // Where health takes no time, it is only known now.
         let died = moved.before.tag() == PhaseTag::Healthy && self.releases.is_coming(generation);
         let next = counted.map_or(Next::NotReplaced, |counted| self.unless_on_trial(died, counted.next));
@@ -202,7 +203,7 @@ impl Supervisor {
     }
 
     /// Counts a failure of a seat, and says what comes next.
-    fn fail(&mut self, seat: (SlotId, Side), failure: Failure, tries: Tries) -> Option<Counted> {
+    fn fail(&mut self, seat: (SlotId, Side), failure: Failure, tries: (Tries, Millis)) -> Option<Counted> {
         let counted = self.fleet.fail(seat, failure, tries, self.clock.now());
         self.allowed(seat.0, counted).flatten()
     }
@@ -223,7 +224,9 @@ impl Supervisor {
                 };
                 self.notice(Notice::GaveUp { slot, generation, failures, failure, then });
             }
-            Some(Counted { failures, next: Next::In(_) }) if failures == self.fleet.config().retries => {
+            Some(Counted { failures: Some(failures), next: Next::In(_) })
+                if failures == self.fleet.config().retries =>
+            {
                 self.notice(Notice::Failing { slot, generation, failures, failure });
             }
             _ => {}
@@ -262,7 +265,7 @@ impl Supervisor {
                 let forgiven = self.fleet.forgive(slot, self.clock.now());
                 self.allowed(slot, forgiven);
             }
-            counted = self.fail((slot, side), failure, Tries::Some);
+            counted = self.fail((slot, side), failure, (Tries::Some, moved.age));
             counted.map(|counted| self.unless_on_trial(true, counted.next))
         } else if let Some(side) = vacated {
             let crashed = self.fleet.crash((slot, side), moved.age, self.clock.now());

@@ -17,13 +17,14 @@ use crate::fsm::words::{
     time::{Millis, Time},
 };
 use alloc::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     format,
     string::String,
 };
 use core::fmt;
 
 mod list;
+mod pace;
 mod proof;
 mod relief;
 mod state;
@@ -58,6 +59,7 @@ fn holds(number: u8, condition: bool, what: impl FnOnce() -> String) -> Result<(
 struct Known {
     slot: SlotId,
     generation: Generation,
+    born: Time,
     pid: Option<Pid>,
     healthy: bool,
     termed: Option<Time>,
@@ -93,6 +95,12 @@ pub struct Monitor {
     ended: bool,
     waiting: BTreeMap<RequestId, ClientId>,
     delays: BTreeMap<SlotId, (Generation, u32, Millis)>,
+    /// The worker that ended last, and when it was started.
+    ended_last: Option<(WorkerId, Time)>,
+    /// When such as had ended early were replaced at once within the last second, and where if that counts by slot.
+    followed: VecDeque<(Time, Option<SlotId>)>,
+    /// When such as were healthy have ended early and left nobody, within the last two seconds.
+    last_ones: VecDeque<Time>,
     phases: BTreeMap<WorkerId, PhaseTag>,
     /// The machine's time and its nearest deadline after the last step.
     last: (Time, Option<Time>),
@@ -194,13 +202,15 @@ impl Monitor {
                 }
             }
             EventKind::SpawnFailed { worker, .. } => {
-                if self.workers.get(worker).is_some_and(|known| known.pid.is_none()) {
+                if let Some(known) = self.workers.get(worker).filter(|known| known.pid.is_none()) {
+                    self.ended_last = Some((*worker, known.born));
                     self.workers.remove(worker);
                 }
             }
             EventKind::Exited { pid, .. } => {
-                let worker = self.pids.remove(pid).and_then(|worker| self.workers.remove(&worker));
-                self.healthy -= u32::from(worker.is_some_and(|worker| worker.healthy));
+                let ended = self.pids.remove(pid).and_then(|id| Some((id, self.workers.remove(&id)?)));
+                self.healthy -= u32::from(ended.as_ref().is_some_and(|(_, known)| known.healthy));
+                self.ended_last = ended.map(|(id, known)| (id, known.born)).or(self.ended_last);
             }
             EventKind::Pinned { generation } => {
                 if after.pinned().contains(generation) {
@@ -214,7 +224,9 @@ impl Monitor {
             }
             EventKind::Requested { client, request, .. } => {
                 self.waiting.entry(*request).or_insert(*client);
+                self.followed.clear();
             }
+            EventKind::Signalled { .. } => self.followed.clear(),
             EventKind::ClientGone { client } => self.waiting.retain(|_, waiting| waiting != client),
             EventKind::Acked { request, .. } | EventKind::Pinged { request, .. } if !self.ended => {
                 return *request;
@@ -228,8 +240,7 @@ impl Monitor {
             | EventKind::BindFailed { .. }
             | EventKind::Seen { .. }
             | EventKind::Notified { .. }
-            | EventKind::Extended { .. }
-            | EventKind::Signalled { .. } => {}
+            | EventKind::Extended { .. } => {}
         }
         if self.ended {
             self.waiting.clear();
@@ -263,6 +274,13 @@ impl Monitor {
             Notice::StartFailed {
                 slot, generation, failures: Some(failures), next: Next::In(delay), ..
             } => self.delay(*slot, *generation, *failures, *delay),
+            Notice::StartFailed { worker, slot, failures: None, next: Next::In(Millis(0)), .. } => {
+                self.followed((*worker, *slot), after)
+            }
+            Notice::Crashed { worker, slot, generation, next: Next::In(delay), .. } => {
+                self.last_one(*worker, *generation, *delay, after)?;
+                if *delay == Millis(0) { self.followed((*worker, *slot), after) } else { Ok(()) }
+            }
             Notice::GaveUp { slot, generation, then, .. } if *then != Sequel::Ending => {
                 let served = *generation == after.stable() && self.served.contains(generation);
                 holds(38, !served, || format!("slot {slot} of {generation} is given up, which has served"))
@@ -375,7 +393,9 @@ impl Monitor {
         holds(19, all, || format!("worker {worker} started before all sockets were bound"))?;
         self.last_worker = worker;
         self.spawned_any = true;
-        self.workers.insert(worker, Known { slot, generation, pid: None, healthy: false, termed: None });
+        let born = after.now();
+        self.workers
+            .insert(worker, Known { slot, generation, born, pid: None, healthy: false, termed: None });
         Ok(())
     }
 

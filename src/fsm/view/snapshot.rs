@@ -41,9 +41,10 @@ use draft::Draft;
 mod draft;
 
 /// The version of the format.
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;
 
-/// The oldest version that is read. What came since: 6, the status `unknown` of a process that ended.
+/// The oldest version that is read. What came since: 6, the status `unknown` of a process that ended; 7, the
+/// turns of those that left nobody.
 pub const OLDEST: u32 = 5;
 
 const NAME: &str = "einhyrningsins-snapshot";

@@ -41,6 +41,10 @@ pub const FREE_ENDS_IN_A_CROWD: u32 = 1;
 /// How many slots with more than [`FREE_ENDS_IN_A_CROWD`] early ends in a row are a crowd.
 pub const CROWD: usize = 32;
 
+/// How often whoever leaves a service of several without any is replaced all the same, where its slot would have to
+/// wait: so often at once, and so many more in each second that follows, of all slots together.
+pub const TURNS: u32 = 100;
+
 /// To how many times what it had a worker may put a deadline off.
 pub const EXTENSION: u64 = 10;
 

@@ -35,8 +35,8 @@ pub fn full(place: &Place) -> u128 {
     let mut out = Vec::with_capacity(160);
     let left = &place.left;
     out.extend([left.rolling, left.fleet, left.trial, left.abort, left.scale, left.stop]);
-    out.extend([left.fault, left.missed, left.late, left.leave]);
-    let ahead = if left.fault > 0 { Ahead::Faults } else { Ahead::Calm };
+    out.extend([left.fault, left.end, left.missed, left.late, left.leave]);
+    let ahead = if left.fault > 0 || left.end > 0 { Ahead::Faults } else { Ahead::Calm };
     machine(place, ahead, &mut out);
     fold(&out)
 }
@@ -107,6 +107,10 @@ fn machine(place: &Place, ahead: Ahead, out: &mut Vec<u8>) {
     });
     put(out, u64::from(fleet.target()));
     let unfinished = matches!(machine.next_deadline(), Some((_, TimerKind::Unfinished)));
+    // Turns matter as long as somebody may end early, and a target of one may become another.
+    if ahead == Ahead::Faults {
+        put(out, fleet.extent().turns.map_or(0, |turns| turns.since(now).0));
+    }
     out.extend([u8::from(unfinished), names.rank(machine.stable()), names.rank(machine.wanted())]);
     out.extend([u8::from(place.served), u8::from(machine.releases().is_known_to_serve(machine.stable()))]);
     let looks = fleet.config().ack.looks();

@@ -29,6 +29,8 @@ pub struct Budget {
     pub stop: u8,
     /// Starts that fail, workers that end unasked, programs that cannot be captured.
     pub fault: u8,
+    /// Workers that end unasked, and nothing else that fails.
+    pub end: u8,
     /// Acks that do not come in time.
     pub missed: u8,
     /// Deadlines that something else overtakes.
@@ -173,6 +175,8 @@ fn processes(place: &Place, world: &World, out: &mut Vec<Move>) {
             if world.lasting {
                 out.push(Move::Tell(exec_failure(*pid, SHORT), place.left, Sense::Fits));
             }
+        } else if let Some(end) = place.left.end.checked_sub(1) {
+            out.push(Move::Tell(exit(worker, *pid), Budget { end, ..place.left }, Sense::Fits));
         } else if let Some(fault) = place.left.fault.checked_sub(1) {
             let left = Budget { fault, ..place.left };
             out.push(Move::Tell(exit(worker, *pid), left, Sense::Fits));

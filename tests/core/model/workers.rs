@@ -5,7 +5,7 @@ use crate::table::Cell;
 use einhyrningsins::fsm::{
     action::{Action, Reply, Scope},
     backoff,
-    config::{AckMode, CROWD, EARLY, FREE_ENDS_IN_A_CROWD, SETTLED, SHORTAGE_RETRY, SPACING_IN_A_CROWD},
+    config::{AckMode, EARLY, SETTLED, SHORTAGE_RETRY},
     event::{ExitStatus, Proof, SpawnError},
     id::{Generation, Pid, SlotId, WorkerId},
     index::TimerKind,
@@ -18,7 +18,7 @@ use einhyrningsins::fsm::{
     worker::{Effect, Input, PhaseTag},
 };
 
-fn is_up(tag: PhaseTag) -> bool {
+pub(super) fn is_up(tag: PhaseTag) -> bool {
     matches!(tag, PhaseTag::SpawningWanted | PhaseTag::PendingAck | PhaseTag::Healthy)
 }
 
@@ -179,8 +179,11 @@ impl Model<'_> {
         let untried = self.is_coming(generation).is_some_and(|it| !it.has_served);
         let last = lasting || (untried && matches!(failure, Failure::Unacknowledged { .. }));
         let tries = if last { Tries::None } else { self.tries(generation) };
-        let counted = left.and_then(|side| self.count(slot, side, tries));
-        let (failures, next) = counted.map_or((None, Next::NotReplaced), |(count, next)| (Some(count), next));
+        let age = self.now.since(before.born);
+        let spared = left.is_some_and(|side| self.spares((slot, side), failure, age, tries));
+        let counted = left.filter(|_| !spared).and_then(|side| self.count(slot, side, tries));
+        let otherwise = if spared { Next::In(Millis(0)) } else { Next::NotReplaced };
+        let (failures, next) = counted.map_or((None, otherwise), |(count, next)| (Some(count), next));
         // It counted as healthy, and only now it is known that it was not.
         let on_trial = self.is_coming(generation).is_some_and(|it| it.soak > Millis(0));
         let died = before.tag == PhaseTag::Healthy && on_trial && failures.is_some();
@@ -298,11 +301,6 @@ impl Model<'_> {
         let pid = pid.ok_or("a worker served without a process")?;
         let coming = self.is_coming(generation).filter(|_| left.is_some());
         let (mut failures, mut next) = (None, Next::NotReplaced);
-        let restless = |chair: &Chair| chair.early > FREE_ENDS_IN_A_CROWD;
-        let all = self.slots.iter().filter(|(id, _)| id.0 < self.target);
-        let crowd = all
-            .filter(|(_, place)| restless(&place.front) || place.back.as_ref().is_some_and(restless))
-            .count();
         if let (Some(upgrade), Some(side)) = (coming, left) {
             // What is not proven gets no benefit of the doubt, and on trial no second chance.
             if self.now.since(before.since) >= SETTLED
@@ -317,22 +315,14 @@ impl Model<'_> {
                 next = Next::NotReplaced;
             }
         } else if let Some(chair) = left.and_then(|side| self.slots.get_mut(&slot)?.chair(side)) {
-            let mut delay = Millis(0);
             let age = self.now.since(before.born);
-            (chair.failures, chair.lacks) = (0, 0);
-            if age >= EARLY {
-                chair.early = 0;
-            } else {
-                chair.early += 1;
-                let spacing = if crowd >= CROWD && chair.early > FREE_ENDS_IN_A_CROWD {
-                    backoff::spread_out(SPACING_IN_A_CROWD, slot)
-                } else {
-                    backoff::spacing(self.config.backoff, chair.early, slot)
-                };
-                delay = Millis(spacing.0.saturating_sub(age.0));
-            }
-            if delay > Millis(0) {
-                chair.hold = Hold::Until(self.now + delay);
+            let ends = if age >= EARLY { 0 } else { chair.early + 1 };
+            let delay = if ends > 0 { self.spacing(slot, ends, age) } else { Millis(0) };
+            if let Some(chair) = left.and_then(|side| self.slots.get_mut(&slot)?.chair(side)) {
+                (chair.failures, chair.early, chair.lacks) = (0, ends, 0);
+                if delay > Millis(0) {
+                    chair.hold = Hold::Until(self.now + delay);
+                }
             }
             next = Next::In(delay);
         }

@@ -12,7 +12,7 @@ pub enum Kind {
 }
 
 /// Every invariant, by number.
-pub const ALL: [(u8, Kind); 42] = {
+pub const ALL: [(u8, Kind); 44] = {
     use Kind::{Run, State, Step};
     [
         (1, Run),
@@ -57,5 +57,7 @@ pub const ALL: [(u8, Kind); 42] = {
         (40, Step),
         (41, Step),
         (42, Run),
+        (43, Step),
+        (44, Step),
     ]
 };

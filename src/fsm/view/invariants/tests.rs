@@ -16,7 +16,7 @@ use crate::fsm::words::{
     event::{Command, Event, EventKind, ExitStatus, Strategy},
     id::{ClientId, Generation, Pid, RequestId, SlotId, WorkerId},
     reason::Why,
-    time::Time,
+    time::{Millis, Time},
 };
 
 /// A machine with one worker that serves, and a derived entry changed.
@@ -66,6 +66,57 @@ fn i17_a_deadline_of_nobody_is_found_out() {
 fn i21_a_status_that_tells_another_count_is_found_out() {
     let state = tampered(|index| index.census = Tally::default());
     assert_eq!(status(&state).map_err(|violation| violation.number), Err(21));
+}
+
+#[test]
+fn i43_replacing_all_that_end_early_at_once_is_found_out() {
+    let (mut state, mut monitor) = (tampered(|_| {}), Monitor::new());
+    let replaced = |monitor: &mut Monitor, born: Time, slot: u32, state: &Supervisor| {
+        monitor.ended_last = Some((WorkerId(9), born));
+        monitor.followed((WorkerId(9), SlotId(slot)), state).map_err(|violation| violation.number)
+    };
+    for _ in 0..30 {
+        assert_eq!(replaced(&mut monitor, Time(0), 0, &state), Ok(()));
+    }
+    assert_eq!(replaced(&mut monitor.clone(), Time(0), 0, &state), Err(43));
+    assert_eq!(replaced(&mut monitor.clone(), Time(0), 1, &state), Ok(()), "another slot");
+    state.step(Event { at: Time(1_000), kind: EventKind::Woke });
+    assert_eq!(replaced(&mut monitor, Time(0), 0, &state), Ok(()), "that one was not early");
+    assert_eq!(replaced(&mut monitor.clone(), Time(1), 0, &state), Err(43), "not quite a second later");
+    state.step(Event { at: Time(1_001), kind: EventKind::Woke });
+    assert_eq!(replaced(&mut monitor, Time(1), 0, &state), Ok(()), "a second later");
+    // Nobody else is within the target: the worker that there is was started in this very step.
+    state.fleet_mut().set_target(2, Generation(1));
+    let mut alone = Monitor::new();
+    for _ in 0..260 {
+        assert_eq!(replaced(&mut alone, Time(2), 0, &state), Ok(()));
+    }
+    assert_eq!(replaced(&mut alone, Time(2), 1, &state), Err(43));
+}
+
+#[test]
+fn i44_a_service_that_is_left_without_any_is_found_out() {
+    let mut state = tampered(|_| {});
+    let waits = |monitor: &mut Monitor, delay: u64, state: &Supervisor| {
+        monitor.ended_last = Some((WorkerId(9), Time(0)));
+        let waits = monitor.last_one(WorkerId(9), Generation(1), Millis(delay), state);
+        waits.map_err(|violation| violation.number)
+    };
+    let fresh = Monitor { stable: Generation(1), ..Monitor::new() };
+    assert_eq!(waits(&mut fresh.clone(), 7, &state), Ok(()), "of one worker");
+    state.fleet_mut().set_target(2, Generation(1));
+    let other = Monitor { last_worker: WorkerId(1), ..fresh.clone() };
+    assert_eq!(waits(&mut other.clone(), 7, &state), Ok(()), "another is there");
+    assert_eq!(waits(&mut Monitor::new(), 7, &state), Ok(()), "not of what is proven");
+    let mut monitor = fresh;
+    for _ in 0..99 {
+        assert_eq!(waits(&mut monitor, 0, &state), Ok(()));
+    }
+    assert_eq!(waits(&mut monitor.clone(), 7, &state), Err(44));
+    assert_eq!(waits(&mut monitor, 0, &state), Ok(()));
+    assert_eq!(waits(&mut monitor.clone(), 7, &state), Ok(()), "a hundred have ended so");
+    state.step(Event { at: Time(1_000), kind: EventKind::Woke });
+    assert_eq!(waits(&mut monitor, 7, &state), Ok(()), "that one was not early");
 }
 
 #[test]
