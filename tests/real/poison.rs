@@ -1,9 +1,12 @@
-//! Requests that kill the worker that takes them.
+//! Requests that kill the worker that takes them, and workers that end at once by themselves.
 
 use crate::{
     harness::{Folder, Supervisor},
+    probe::Trace,
     tools::{python, skip},
 };
+use einhyrningsins::fsm::action::Action;
+use nix::sys::signal::Signal;
 use std::{
     io::{self, Read as _, Write as _},
     net::{SocketAddr, TcpStream},
@@ -70,4 +73,25 @@ fn a_request_that_kills_its_worker_costs_no_other_request() {
         (killed >= 4 * REQUESTS / ONE_IN).then_some(())
     });
     supervisor.await_healthy(4);
+}
+
+#[test]
+fn a_single_worker_that_ends_at_once_for_ever_costs_a_handful_of_starts_a_second() {
+    let folder = Folder::new();
+    let file = folder.join("trace");
+    let trace = file.display().to_string();
+    let args = ["-n", "1", "--trace", &trace, "--ack-after", "0", "/bin/sh", "-c", "sleep 0.05"];
+    let mut supervisor = Supervisor::start_in(folder, &args, |_| {});
+    supervisor.eventually("it has ended often", |me| {
+        (me.log().matches("without being asked to").count() >= 25).then_some(())
+    });
+    supervisor.signal(Signal::SIGTERM);
+    assert_eq!(supervisor.await_exit(), 0);
+    let trace = Trace::read(&file);
+    let starts = trace.actions(|action| matches!(action, Action::Spawn { .. }).then_some(()));
+    let first = starts.first().map_or(0, |start| start.at);
+    for (number, start) in (1..).zip(&starts) {
+        let most = 10 + 7 * (start.at - first) / 1_000;
+        assert!(number <= most, "{number} starts after {} ms", start.at - first);
+    }
 }
