@@ -78,6 +78,7 @@ impl Change {
             | Kept::Buffers { .. }
             | Kept::Request { .. }
             | Kept::Answered { .. }
+            | Kept::Anew { .. }
             | Kept::History { .. }
             | Kept::Says { .. }
             | Kept::Successor { .. } => Self::None,

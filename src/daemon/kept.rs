@@ -248,6 +248,8 @@ records! {
         "release" => Release { generation: Generation; release: HeldRelease },
         /// A generation is not needed any more.
         "forgotten" => Forgotten { generation: Generation },
+        /// Whether what the command line says has yet to serve, as it was changed meanwhile.
+        "anew" => Anew { anew: bool },
         "history" => History { generation: Generation; entry: HeldEntry },
         /// What a worker has last said that it does.
         "says" => Says { pid: Pid, text: String },
@@ -278,6 +280,7 @@ pub(crate) struct Held {
     /// The request that was about to be answered last of all, and the client.
     pub(crate) doubtful: Option<(RequestId, ClientId)>,
     pub(crate) releases: BTreeMap<Generation, HeldRelease>,
+    pub(crate) anew: bool,
     pub(crate) history: BTreeMap<Generation, HeldEntry>,
     pub(crate) says: BTreeMap<Pid, String>,
     pub(crate) successor: Option<Successor>,
@@ -353,6 +356,7 @@ impl Held {
             Kept::Forgotten { generation } => {
                 self.releases.remove(&generation);
             }
+            Kept::Anew { anew } => self.anew = anew,
             Kept::History { generation, entry } => {
                 self.history.insert(generation, entry);
             }

@@ -110,11 +110,18 @@ impl<'a> Releases<'a> {
         }
     }
 
-    /// The next generation that nobody specifies is what the command line says, as at a start.
+    /// The next generation of which nobody says what it is to run is what the command line says, as at a start, until one
+    /// of them serves.
     pub(crate) fn begin_anew(&mut self) {
+        self.journal.keep(&Kept::Anew { anew: true });
         self.anew = true;
         self.directory =
             Whereabouts::at_start(self.options.chdir.as_deref(), env::var_os(directory::VARIABLE));
+    }
+
+    /// Whether what the command line says is to be begun, or has failed to serve so far.
+    pub(crate) fn is_to_begin_anew(&self) -> bool {
+        self.anew
     }
 
     /// Notes what the generation that comes of a request is to bring.
@@ -150,7 +157,7 @@ impl<'a> Releases<'a> {
         serving: Generation,
     ) -> EventKind {
         let asked = request.and_then(|request| self.asked.remove(&request));
-        let anew = asked.is_none() && std::mem::take(&mut self.anew);
+        let anew = self.anew && asked.as_ref().is_none_or(|asked| asked.release.program.is_none());
         let Asked { by, release } = asked.unwrap_or_else(|| Asked::unsaid(generation, anew));
         let base = self.captured.get(&serving).filter(|_| !anew).map(|captured| captured.spec.clone());
         let spec = base.unwrap_or_else(|| Spec::of(self.options)).with(release);
@@ -203,6 +210,9 @@ impl<'a> Releases<'a> {
     /// All that is kept here.
     pub(crate) fn keep(&self, put: &mut dyn FnMut(&Kept)) {
         self.directory.kept().iter().for_each(&mut *put);
+        if self.anew {
+            put(&Kept::Anew { anew: true });
+        }
         self.captured.iter().for_each(|(generation, captured)| put(&captured.kept(*generation)));
         self.history.keep(put);
     }
@@ -218,6 +228,7 @@ impl<'a> Releases<'a> {
         needed: impl Fn(Generation) -> bool,
     ) -> Result<(), String> {
         self.directory = Whereabouts::adopt(held.whereabouts.clone());
+        self.anew = held.anew;
         self.history.adopt(held.history.iter());
         for (generation, release) in held.releases.iter().filter(|(generation, _)| needed(**generation)) {
             let program = Program::adopt(release, store)
@@ -261,6 +272,10 @@ impl<'a> Releases<'a> {
     pub(crate) fn note(&mut self, notice: &Notice, workers: &Children) {
         for entry in self.history.note(notice) {
             self.journal.keep(&history::kept(&entry));
+        }
+        if self.anew && matches!(notice, Notice::Upgraded { .. }) {
+            self.anew = false;
+            self.journal.keep(&Kept::Anew { anew: false });
         }
         self.background.note(notice, workers);
         if let Notice::StartFailed { generation, failure: Failure::Spawn(error), .. } = notice {

@@ -328,6 +328,9 @@ fn assemble(
     };
     let mut releases = Releases::new(options, sockets.roster(), journal.clone());
     releases.adopt(&held, &mut store, needed)?;
+    let is_begun = takeover.start.is_some() || is_asked;
+    takeover.differences.release |=
+        is_begun && releases.is_to_begin_anew() && supervisor.status().upgrade.is_none();
     if let Some(missing) = supervisor.pinned().iter().find(|generation| !releases.has(**generation)) {
         return Err(format!("the program of generation {missing} is not there"));
     }

@@ -3,6 +3,7 @@
 use crate::{
     harness::{Folder, SUPERVISOR, Supervisor, eventually, is_alive, raw},
     probe::{own_address, run_in},
+    progress::complaint,
     readme::blocks,
     tools::{is_null, python, refusal, skip},
 };
@@ -403,4 +404,36 @@ fn a_check_names_the_sockets_of_a_service_manager() {
         String::from_utf8_lossy(&output.stderr)
     );
     assert!(said.contains("arguments: [\"3\"]"), "{said}");
+}
+
+#[test]
+fn a_program_in_an_edited_file_that_does_not_come_up_is_what_the_next_upgrade_runs() {
+    let (folder, word) = folder(&sleepers(1, ""));
+    let mut supervisor = Supervisor::start_in(folder, &[&word], |_| {});
+    let before = supervisor.await_healthy(1);
+    let program = supervisor.folder.join("new");
+    write(&supervisor.folder, &format!("-n 1\n--ack-after 0.1\n--retries 1\n-- {}\n", program.display()));
+    // There is no such program, and then one that fails: the one before serves on.
+    supervisor.ctl_ok(&["reexec"]);
+    supervisor.await_log("cannot run");
+    assert_eq!(supervisor.await_healthy(1), before);
+    supervisor.folder.script("new", "#!/bin/sh\nexit 7\n");
+    let said = complaint(&supervisor, &["upgrade"]);
+    assert!(said.contains("exited with status 7"), "{said}");
+    // Whoever takes over knows that it has yet to serve.
+    supervisor.kill();
+    supervisor.start_again();
+    supervisor.eventually("it was tried again", |me| {
+        let tried = me.log().matches("rolled back").count() > 1 && is_null(&me.status(), "upgrade");
+        tried.then_some(())
+    });
+    assert_eq!(supervisor.await_healthy(1), before);
+    supervisor.folder.script("new", "#!/bin/sh\nexec sleep 601\n");
+    supervisor.ctl_ok(&["upgrade"]);
+    let now = supervisor.await_healthy(1);
+    assert_ne!(now, before);
+    eventually("it runs that", || (command_line(now[0]) == "sleep 601 ").then_some(()));
+    // From here on it is nothing new.
+    supervisor.ctl_ok(&["reexec"]);
+    assert_eq!(supervisor.await_healthy(1), now);
 }
