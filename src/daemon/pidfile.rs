@@ -96,14 +96,14 @@ impl Drop for Pidfile {
     }
 }
 
-/// The file there, if that number is in it, and what tells it from another.
-pub(crate) fn with(path: &OsStr, pid: Pid) -> Option<(Identity, OwnedFd)> {
+/// The file there, if it is one like ours: the number in it, and what tells it from another.
+pub(crate) fn there(path: &OsStr) -> Option<(Pid, Identity, OwnedFd)> {
     let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     let file = fs::File::from(open(path, flags, Mode::empty()).ok()?);
     let mut text = String::new();
     (&file).take(32).read_to_string(&mut text).ok()?;
-    let identity = fstat(&file).ok()?.into();
-    (text == format!("{pid}\n")).then(|| (identity, file.into()))
+    let pid = text.strip_suffix('\n')?.parse().ok().map(Pid)?;
+    Some((pid, fstat(&file).ok()?.into(), file.into()))
 }
 
 /// Whether the file could be written, as far as can be seen without that.

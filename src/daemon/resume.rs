@@ -340,9 +340,12 @@ fn assemble(
         lockfile = options.lockfile.as_deref().map(Lockfile::lock).transpose()?;
     }
     let pidfile = held.pidfile.clone().and_then(|(path, file)| {
-        // Who was killed right after writing it may have noted and handed over nothing of it.
-        let written = takeover.killed.and_then(|pid| pidfile::with(&path.clone().text(), pid));
-        let (identity, fd) = written.or_else(|| Some((file.identity(), store.take(file.fd).ok()?)))?;
+        // Who was killed right after writing it may have noted or handed over nothing of it.
+        let there = takeover.killed.and_then(|killed| {
+            let (pid, identity, fd) = pidfile::there(&path.clone().text())?;
+            (pid == killed || identity == file.identity()).then_some((identity, fd))
+        });
+        let (identity, fd) = there.or_else(|| Some((file.identity(), store.take(file.fd).ok()?)))?;
         Some((path, identity, fd))
     });
     // The number in it is another's, or the file is to be another.

@@ -190,6 +190,8 @@ impl<'a> Shell<'a> {
 
     /// Keeps a file for as long as the service runs.
     pub(crate) fn keep_pidfile(&mut self, pidfile: Pidfile) {
+        // Noted at once: whoever is killed now has written it all the same.
+        self.journal.keep(&pidfile.kept());
         self.pidfile = Some(pidfile);
     }
 

@@ -75,6 +75,9 @@ pub(crate) fn sleepers(count: usize, options: &[&str]) -> (Supervisor, Vec<u32>)
     args.extend(["--", "sleep", "600"]);
     let mut supervisor = Supervisor::start(&args);
     let pids = supervisor.await_healthy(count);
+    // One whose supervisor is killed before that ends by itself.
+    let runs = |pid| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "sleep\n");
+    eventually("all have become the program", || pids.iter().all(runs).then_some(()));
     (supervisor, pids)
 }
 
