@@ -65,8 +65,11 @@ fn workers_that_were_taken_over_stay_when_the_supervisor_is_replaced_and_when_it
         Some(me.healthy()).filter(|now| now.len() == 2 && now[0] != pids[0])
     });
     assert_eq!(now[1], pids[1]);
-    let there: BTreeSet<u32> = workers_of(&supervisor.folder).into_iter().collect();
-    assert_eq!(there, now.into_iter().collect());
+    let now: BTreeSet<u32> = now.into_iter().collect();
+    eventually("these and no others are there", || {
+        let there: BTreeSet<u32> = workers_of(&supervisor.folder).into_iter().collect();
+        (there == now).then_some(())
+    });
 }
 
 #[test]

@@ -4,7 +4,7 @@ use crate::{
     harness::{Folder, Supervisor, raw, rust_worker},
     probe::{own_address, python, run, start_through},
     progress::{await_generation, complaint, variable},
-    tools::{ask, have, list, releases, skip, sleepers, within},
+    tools::{ask, await_sleep, have, list, releases, skip, sleepers, within},
 };
 use nix::{
     fcntl::{FcntlArg, OFlag, fcntl},
@@ -139,7 +139,7 @@ fn a_worker_that_does_not_handle_the_stop_signal_is_warned_of_once_in_each_gener
         lines
     };
     supervisor.ctl_ok(&["upgrade"]);
-    await_generation(&mut supervisor, 2, 3);
+    await_sleep(&await_generation(&mut supervisor, 2, 3));
     let told = warned(&supervisor, 1);
     assert_eq!(told.len(), 1, "{}", supervisor.log());
     for part in ["/sleep): worker pid ", "had no handler for SIGTERM and was ended by it", "--stop-signal"] {

@@ -75,10 +75,16 @@ pub(crate) fn sleepers(count: usize, options: &[&str]) -> (Supervisor, Vec<u32>)
     args.extend(["--", "sleep", "600"]);
     let mut supervisor = Supervisor::start(&args);
     let pids = supervisor.await_healthy(count);
-    // One whose supervisor is killed before that ends by itself.
-    let runs = |pid| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "sleep\n");
-    eventually("all have become the program", || pids.iter().all(runs).then_some(()));
+    await_sleep(&pids);
     (supervisor, pids)
+}
+
+/// Waits until all have become `sleep`. One whose supervisor is killed before that ends by itself, and one that is
+/// signalled before that is not that program yet.
+#[track_caller]
+pub(crate) fn await_sleep(pids: &[u32]) {
+    let sleeps = |pid| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "sleep\n");
+    eventually("all have become the program", || pids.iter().all(sleeps).then_some(()));
 }
 
 /// A release that can be exchanged for another while it is in use.
