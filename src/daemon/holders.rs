@@ -84,7 +84,10 @@ pub(crate) fn is_there(pid: Pid) -> bool {
 /// What can be done about workers that have a socket and no supervisor any more: a clause with `; ` in front, or nothing.
 fn what_to_do(holders: &[Holder]) -> String {
     let orphan = |holder: &Holder| supervisor_of(holder.pid).filter(|supervisor| !is_there(*supervisor));
-    let Some(supervisor) = holders.first().and_then(orphan) else { return String::new() };
+    let Some(supervisor) = holders.iter().find_map(orphan) else { return String::new() };
+    // Workers may have had helpers that have ended since they were seen.
+    let blocks = |holder: &&Holder| orphan(holder) == Some(supervisor) || is_there(holder.pid);
+    let holders: Vec<&Holder> = holders.iter().filter(blocks).collect();
     if !holders.iter().all(|holder| orphan(holder) == Some(supervisor)) {
         return String::new();
     }
