@@ -19,6 +19,7 @@ use crate::{
         command::{self, Awaited},
     },
 };
+use std::{io::Stdout, os::fd::AsFd as _};
 
 /// Runs commands, and shows what comes of them.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub struct Client {
     target: Target,
     interrupts: Interrupts,
     connection: Option<Connection>,
+    /// Where it is shown, if it is to be noticed that nobody reads there any more.
+    shown: Option<Stdout>,
 }
 
 impl Client {
@@ -33,7 +36,13 @@ impl Client {
     /// `interrupts` notices it.
     #[must_use]
     pub fn new(target: Target, interrupts: Interrupts) -> Self {
-        Self { target, interrupts, connection: None }
+        Self { target, interrupts, connection: None, shown: None }
+    }
+
+    /// The same, and what goes on for as long as somebody reads it ends as soon as nobody reads from `shown`.
+    #[must_use]
+    pub fn for_reader_of(self, shown: Stdout) -> Self {
+        Self { shown: Some(shown), ..self }
     }
 
     /// Carries an order out to its end, and shows everything. A connection that was lost, now or since the
@@ -53,7 +62,8 @@ impl Client {
                 return Outcome::Unreachable;
             }
         };
-        let attended = self.interrupts.attend();
+        let shown = self.shown.as_ref().filter(|_| streams(dispatch)).map(Stdout::as_fd);
+        let attended = self.interrupts.attend().for_reader_of(shown);
         // Asked for now: once it has ended nobody can tell who it was.
         let peer = connection.peer().unwrap_or(Peer { pid: None, handle: None });
         let (patience, lookout) = (self.target.patience, Lookout::new(&self.target));

@@ -283,6 +283,7 @@ impl Connection {
                 Waited::Ready => {}
                 Waited::TimedOut => return Ok(None),
                 Waited::Interrupted => return Err(Lost::Interrupted),
+                Waited::Unread => return Err(Lost::Unread),
             }
             let length = match self.stream.read(&mut chunk) {
                 Ok(0) => return Err(Lost::Closed),

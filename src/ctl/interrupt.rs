@@ -45,12 +45,16 @@ pub enum Waited {
     TimedOut,
     /// Somebody pressed Ctrl-C.
     Interrupted,
+    /// Nobody reads any more what is shown.
+    Unread,
 }
 
 /// For as long as this is there, SIGINT ends waiting only.
 #[derive(Debug)]
 pub struct Attended<'a> {
     interrupts: &'a Interrupts,
+    /// Where is shown what is waited for, if it is in vain once nobody reads there.
+    shown: Option<BorrowedFd<'a>>,
 }
 
 impl Interrupts {
@@ -84,17 +88,25 @@ impl Interrupts {
             while matches!(pipe.read(&mut [0; 64]), Ok(1..)) {}
             unattended.store(false, Ordering::SeqCst);
         }
-        Attended { interrupts: self }
+        Attended { interrupts: self, shown: None }
     }
 }
 
-impl Attended<'_> {
+impl<'a> Attended<'a> {
+    /// The same, and waiting ends when whoever reads from `shown` has left: of a pipe the system tells that unasked.
+    #[must_use]
+    pub fn for_reader_of(mut self, shown: Option<BorrowedFd<'a>>) -> Self {
+        self.shown = shown;
+        self
+    }
+
     /// Waits until there is something to be read from `from`, or for `patience`.
     #[must_use]
     pub fn wait(&self, from: Option<BorrowedFd<'_>>, patience: Option<Duration>) -> Waited {
         let pipe = self.interrupts.caught.as_ref().map(|caught| caught.pipe.as_fd());
         let watched = |fd| PollFd::new(fd, PollFlags::POLLIN);
-        let mut fds: Vec<PollFd<'_>> = pipe.into_iter().chain(from).map(watched).collect();
+        let shown = self.shown.map(|fd| PollFd::new(fd, PollFlags::empty()));
+        let mut fds: Vec<PollFd<'_>> = pipe.into_iter().chain(from).map(watched).chain(shown).collect();
         let timeout = match patience {
             // Rounded up, so that the time is over when it is said to be.
             Some(patience) => {
@@ -113,7 +125,12 @@ impl Attended<'_> {
         }
         // Who wants to leave does not want to see more.
         let interrupted = pipe.is_some() && fds.first().and_then(PollFd::any).unwrap_or(true);
-        if interrupted { Waited::Interrupted } else { Waited::Ready }
+        let unread = self.shown.is_some() && fds.last().and_then(PollFd::any).unwrap_or(true);
+        match (interrupted, unread) {
+            (true, _) => Waited::Interrupted,
+            (false, true) => Waited::Unread,
+            (false, false) => Waited::Ready,
+        }
     }
 }
 
@@ -150,6 +167,17 @@ mod tests {
         signal.write_all(b"!").unwrap();
         assert_eq!(attended.wait(from, None), Waited::Interrupted);
         assert_eq!(attended.wait(None, None), Waited::Interrupted);
+    }
+
+    #[test]
+    fn who_waits_for_a_reader_notices_that_it_has_left() {
+        let (interrupts, _signal) = by_hand();
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let (reader, writer) = io::pipe().unwrap();
+        let attended = interrupts.attend().for_reader_of(Some(writer.as_fd()));
+        assert_eq!(attended.wait(Some(ours.as_fd()), Some(Duration::from_millis(1))), Waited::TimedOut);
+        drop(reader);
+        assert_eq!(attended.wait(Some(ours.as_fd()), None), Waited::Unread);
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub fn run(target: Target, format: Format, orders: &[Order]) -> Outcome {
     };
     let (mut out, mut err) = (io::stdout(), io::stderr());
     let mut screen = Screen::new(&mut out, &mut err, style);
-    let mut client = Client::new(target, Interrupts::catch());
+    let mut client = Client::new(target, Interrupts::catch()).for_reader_of(io::stdout());
     let outcome = if !orders.is_empty() {
         run_all(&mut client, orders, &mut screen)
     } else if io::stdin().is_terminal() {

@@ -44,7 +44,7 @@ pub fn for_end(
         Peer { handle: Some(handle), .. } => {
             match pause(attended.wait(Some(handle.as_fd()), limit.left()?))? {
                 Waited::Ready => Ok(()),
-                Waited::TimedOut | Waited::Interrupted => limit.is_over(),
+                Waited::TimedOut | Waited::Interrupted | Waited::Unread => limit.is_over(),
             }
         }
         Peer { pid: Some(pid), handle: None } => {
@@ -90,6 +90,7 @@ impl Limit {
 fn pause(waited: Waited) -> Result<Waited, Lost> {
     match waited {
         Waited::Interrupted => Err(Lost::Interrupted),
+        Waited::Unread => Err(Lost::Unread),
         Waited::Ready | Waited::TimedOut => Ok(waited),
     }
 }
