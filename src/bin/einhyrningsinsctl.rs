@@ -6,7 +6,7 @@ use einhyrningsins::{
         einhorn, einhornsh,
         tool::Errand,
     },
-    ctl::{self, Format, Owner, Patience, Target, socket_path},
+    ctl::{self, Format, Outcome, Owner, Patience, Target, socket_path},
 };
 use std::{
     env,
@@ -27,8 +27,8 @@ fn as_ourselves(args: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(Parsed::Run(options)) => run(*options),
         Ok(Parsed::Errand(options, errand)) => go(*options, errand),
         Ok(Parsed::Offer(options, offer)) => ctl::offer(target(*options), offer).into(),
-        Ok(Parsed::Print(text)) => COMMAND_LINE.print(text),
-        Ok(Parsed::Tell(text)) => COMMAND_LINE.tell(&text),
+        Ok(Parsed::Print(text)) => written(COMMAND_LINE.print(text)),
+        Ok(Parsed::Tell(text)) => written(COMMAND_LINE.tell(&text)),
         Err(error) => COMMAND_LINE.refuse(&error),
     }
 }
@@ -45,6 +45,11 @@ fn as_einhornsh(args: impl Iterator<Item = OsString>) -> ExitCode {
         }
         Err(error) => einhornsh::COMMAND_LINE.refuse(&error),
     }
+}
+
+/// What cannot be printed has a status of its own here.
+fn written(printed: ExitCode) -> ExitCode {
+    if printed == ExitCode::SUCCESS { printed } else { Outcome::Unwritten.into() }
 }
 
 fn run(options: Options) -> ExitCode {
