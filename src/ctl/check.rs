@@ -60,9 +60,9 @@ pub fn check(target: &Target, check: &Check, format: Format) -> Outcome {
 
 fn wait_for(target: &Target, check: &Check, attended: &Attended<'_>) -> Result<Finding, Trouble> {
     let clock = Clock::start();
-    let limit = check.wait.map_or(Duration::ZERO, |wait| Duration::from_millis(wait.0));
+    let limit = limit(check).unwrap_or_default();
     loop {
-        let found = look(target, check, attended);
+        let found = look(target, check, attended, &clock);
         let settled = match &found {
             Ok(finding) => finding.passes,
             // Whoever is not there may come; whoever is another's will not be ours.
@@ -78,8 +78,19 @@ fn wait_for(target: &Target, check: &Check, attended: &Attended<'_>) -> Result<F
     }
 }
 
-fn look(target: &Target, check: &Check, attended: &Attended<'_>) -> Result<Finding, Trouble> {
-    let mut session = Session::open(target, attended)?;
+/// How long it is waited for, if it is.
+fn limit(check: &Check) -> Option<Duration> {
+    check.wait.filter(|wait| wait.0 > 0).map(|wait| Duration::from_millis(wait.0))
+}
+
+/// Looks once. Where it is waited for, it is asked no longer than that.
+fn look(target: &Target, check: &Check, attended: &Attended<'_>, clock: &Clock) -> Result<Finding, Trouble> {
+    let patience = || match limit(check) {
+        Some(limit) => target.patience.within(limit.saturating_sub(clock.now())),
+        None => target.patience,
+    };
+    let mut session = Session::open(&Target { patience: patience(), ..target.clone() }, attended)?;
+    session.bound(patience());
     if check.least == Least::Live {
         let answer = session.ask("version", &[])?;
         return Ok(Finding { passes: true, words: format!("{} answers", answer.message) });
@@ -92,14 +103,20 @@ pub(super) fn judge(report: &Report, check: &Check) -> Finding {
     let Report { generation, target, .. } = report;
     let least = check.least.of(*target);
     let healthy = if check.generation.is_some() { report.healthy_of_generation } else { report.healthy };
-    let wanted = if least == *target { String::new() } else { format!(", {least} are enough") };
-    let mut words =
-        format!("{healthy} of {target} workers are healthy{wanted}; generation {generation} serves");
     let mut passes = healthy >= least;
-    if let Some(expected) = check.generation.filter(|expected| expected.0 != *generation) {
-        words += &format!(", not {expected}");
-        passes = false;
+    let mut words = format!("{healthy} of {target} workers are healthy");
+    if least != *target {
+        let are = if least == 1 { "is" } else { "are" };
+        words += &format!(", {least} {are} {}", if passes { "enough" } else { "needed" });
     }
+    let other = check.generation.filter(|expected| expected.0 != *generation);
+    words += &match (report.healthy, other) {
+        (0, None) => "; nobody serves".to_owned(),
+        (0, Some(expected)) => format!("; nobody serves, and generation {generation} would, not {expected}"),
+        (_, None) => format!("; generation {generation} serves"),
+        (_, Some(expected)) => format!("; generation {generation} serves, not {expected}"),
+    };
+    passes &= other.is_none();
     if let Some(upgrade) = &report.upgrade {
         let doing = if upgrade.rolling_back { "going back" } else { "upgrading" };
         words += &format!("; {doing} to generation {}", upgrade.generation);
@@ -157,6 +174,10 @@ mod tests {
         }
         let (_, words) = judged(&report(2, 2), Least::Percent(50), None);
         assert_eq!(words, "2 of 4 workers are healthy, 2 are enough; generation 2 serves");
+        let (_, words) = judged(&report(2, 2), Least::Number(3), None);
+        assert_eq!(words, "2 of 4 workers are healthy, 3 are needed; generation 2 serves");
+        let (_, words) = judged(&report(0, 0), Least::Number(1), None);
+        assert_eq!(words, "0 of 4 workers are healthy, 1 is needed; nobody serves");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use super::{
     connection::{Connection, Lost, ReplyLine, Target, Unreachable},
     interrupt::Attended,
     outcome::Outcome,
+    patience::Patience,
     process,
     report::{Past, Report},
 };
@@ -54,8 +55,8 @@ impl Trouble {
         match self {
             Self::Unreachable(_) => Outcome::Unreachable,
             Self::Lost { lost: Lost::Interrupted, .. } => Outcome::Interrupted,
-            Self::Lost { .. } => Outcome::Unreachable,
-            Self::Refused(_) => Outcome::Failed,
+            // No supervisor refuses what is asked here: who does so only says that there is none.
+            Self::Lost { .. } | Self::Refused(_) => Outcome::Unreachable,
         }
     }
 }
@@ -63,10 +64,11 @@ impl Trouble {
 /// A connection over which questions are asked.
 #[derive(Debug)]
 pub struct Session<'a> {
-    target: &'a Target,
     attended: &'a Attended<'a>,
     connection: Connection,
     pid: Option<i32>,
+    /// How long an answer may take to begin.
+    patience: Duration,
 }
 
 impl<'a> Session<'a> {
@@ -74,10 +76,15 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// If nobody can be reached there, or somebody who is not to be trusted.
-    pub fn open(target: &'a Target, attended: &'a Attended<'a>) -> Result<Self, Trouble> {
+    pub fn open(target: &Target, attended: &'a Attended<'a>) -> Result<Self, Trouble> {
         let connection = Connection::open(target).map_err(Trouble::Unreachable)?;
         let pid = connection.peer().ok().and_then(|peer| peer.pid);
-        Ok(Self { target, attended, connection, pid })
+        Ok(Self { attended, connection, pid, patience: target.patience.first })
+    }
+
+    /// From here on an answer may take as long as this says to begin.
+    pub fn bound(&mut self, patience: Patience) {
+        self.patience = patience.first;
     }
 
     /// Asks. The answer is what comes [next](Self::next).
@@ -92,12 +99,12 @@ impl<'a> Session<'a> {
         Some(format!("pid {pid}: {}", process::doing(pid)?))
     }
 
-    /// Asks, and waits for the first line of the answer as long as the target's patience says.
+    /// Asks, and waits for the first line of the answer as long as one may take.
     ///
     /// # Errors
     /// If it does not come, or is a refusal.
     pub fn ask(&mut self, name: &str, args: &[String]) -> Result<Envelope, Trouble> {
-        self.ask_within(name, args, self.target.patience.first)
+        self.ask_within(name, args, self.patience)
     }
 
     /// The same, and waits so long.

@@ -59,9 +59,14 @@ fn follow(
     screen: &mut Screen<'_>,
 ) -> Result<Envelope, Trouble> {
     let clock = Clock::start();
-    let mut session = Session::open(target, attended)?;
+    let patience = || match within {
+        Some(within) => target.patience.within(within.saturating_sub(clock.now())),
+        None => target.patience,
+    };
+    let mut session = Session::open(&Target { patience: patience(), ..target.clone() }, attended)?;
     let (mut seen, mut shown) = (None, None);
     loop {
+        session.bound(patience());
         let report = session.report()?;
         let Some(upgrade) = &report.upgrade else {
             return match seen {
@@ -113,7 +118,8 @@ fn conclusion(seen: u32, history: &[Past], serving: u32) -> Envelope {
     };
     let Past { generation, result, reason } = last;
     let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
-    let words = format!("generation {generation}: {result}{reason}");
+    let link = if result == "serves" { "" } else { ":" };
+    let words = format!("generation {generation}{link} {result}{reason}");
     if *generation == serving { Envelope::done(words) } else { Envelope::refused(words) }
 }
 
@@ -131,7 +137,7 @@ mod tests {
         let good = [&history[..], &[past(3, "serves", "took over after 2 s")]].concat();
         let last = conclusion(2, &good, 3);
         assert!(last.ok);
-        assert_eq!(last.message, "generation 3: serves: took over after 2 s");
+        assert_eq!(last.message, "generation 3 serves: took over after 2 s");
         let bad = [&history[..], &[past(3, "rolled back", "it was aborted")]].concat();
         let last = conclusion(2, &bad, 1);
         assert!(!last.ok);

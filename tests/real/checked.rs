@@ -44,8 +44,8 @@ fn a_probe_is_a_line_and_a_status() {
         (["check"].as_slice(), 0, "2 of 2 workers are healthy; generation 1 serves"),
         (&["check", "--ready"], 0, "2 of 2"),
         (&["check", "--live"], 0, "einhyrningsins 0.1.0 answers"),
-        (&["check", "--min", "3"], 1, "2 of 2 workers are healthy, 3 are enough"),
-        (&["check", "--min", "50%"], 0, "2 of 2 workers are healthy, 1 are enough"),
+        (&["check", "--min", "3"], 1, "2 of 2 workers are healthy, 3 are needed"),
+        (&["check", "--min", "50%"], 0, "2 of 2 workers are healthy, 1 is enough"),
         (&["check", "--generation", "1"], 0, "generation 1 serves"),
         (&["check", "--generation", "2"], 1, "generation 1 serves, not 2"),
     ] {
@@ -63,6 +63,39 @@ fn a_probe_is_a_line_and_a_status() {
     assert_ended(&stopped, 3, "it is stopped");
     assert!(began.elapsed() < Duration::from_secs(10));
     assert_eq!(pids.len(), 2);
+}
+
+#[test]
+fn a_supervisor_that_is_stopped_is_waited_for_no_longer_than_was_said() {
+    let (supervisor, _) = sleepers(1, &[]);
+    kill(raw(supervisor.pid()), Signal::SIGSTOP).expect("a supervisor");
+    let ends: Vec<_> = [["check", "--wait", "0.5"], ["wait", "--timeout", "0.5"]]
+        .map(|words| {
+            let began = Instant::now();
+            (supervisor.ctl(&words), began.elapsed())
+        })
+        .into();
+    kill(raw(supervisor.pid()), Signal::SIGCONT).expect("a supervisor");
+    for (output, took) in &ends {
+        assert_ended(output, 3, "it is stopped");
+        assert!((Duration::from_millis(500)..Duration::from_secs(5)).contains(took), "{took:?}");
+    }
+}
+
+#[test]
+fn a_keeper_that_answers_is_no_supervisor() {
+    let (mut supervisor, _) = sleepers(2, &[]);
+    supervisor.kill();
+    for words in [&["check"][..], &["check", "--live"], &["check", "--wait", "0.2"], &["wait"]] {
+        assert_ended(&supervisor.ctl(words), 3, "nobody supervises this service: ");
+    }
+    let json = supervisor.ctl(&["check", "--json"]);
+    assert_eq!(json.status.code(), Some(3), "{}", out(&json));
+    assert!(out(&json).contains("\"check\":\"unknown\""), "{}", out(&json));
+    let asked = supervisor.ctl(&["status"]);
+    assert_eq!(asked.status.code(), Some(1), "any other command is refused: {}", err(&asked));
+    supervisor.start_again();
+    assert_ended(&supervisor.ctl(&["check", "--wait", "20"]), 0, "2 of 2 workers are healthy");
 }
 
 #[test]
@@ -92,11 +125,7 @@ fn where_nobody_is_a_probe_says_so_and_can_wait_for_somebody() {
 #[test]
 fn while_workers_are_missing_or_it_shuts_down_a_service_is_not_ready() {
     let starting = Supervisor::start(&["-n", "2", "--ack-after", LONG, "--", "sleep", "600"]);
-    assert_ended(
-        &starting.ctl(&["check", "--wait", "0.1"]),
-        1,
-        "0 of 2 workers are healthy; generation 1 serves",
-    );
+    assert_ended(&starting.ctl(&["check", "--wait", "0.1"]), 1, "0 of 2 workers are healthy; nobody serves");
     assert_ended(&starting.ctl(&["check", "--min", "0"]), 0, "0 of 2 workers are healthy, 0 are enough");
 
     let (supervisor, _, _) = recorders(1, &[], &["TERM"]);
@@ -129,7 +158,7 @@ fn an_upgrade_that_somebody_else_has_begun_is_followed_to_its_end() {
     let output = waiting.wait_with_output().expect("an end");
     assert_eq!(output.status.code(), Some(0), "{}", err(&output));
     let rest: Vec<String> = lines.lines().map_while(Result::ok).collect();
-    assert!(rest.last().expect("a line").starts_with("generation 3: serves: took over after "), "{rest:?}");
+    assert!(rest.last().expect("a line").starts_with("generation 3 serves: took over after "), "{rest:?}");
 
     let hangs = within(&supervisor, "hangs");
     supervisor.folder.script("hangs", HANGS);
