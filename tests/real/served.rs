@@ -219,6 +219,20 @@ fn scrapes_by_hundreds_amid_an_upgrade_are_all_answered() {
 }
 
 #[test]
+fn a_thousand_that_ask_at_a_time_are_all_answered() {
+    open_many_files();
+    let (supervisor, _) = sleepers(1, &[]);
+    let exporter = Exporter::start(&supervisor);
+    // All are there before the first asks, and more than are let in.
+    let mut all: Vec<TcpStream> = (0..1_000).map(|_| exporter.connect()).collect();
+    for stream in &mut all {
+        stream.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").expect("it is heard");
+    }
+    let answers: Vec<u16> = all.iter_mut().map(|stream| code(&read(stream))).collect();
+    assert!(answers.iter().all(|code| *code == 200), "{answers:?}");
+}
+
+#[test]
 fn a_supervisor_that_is_stopped_or_gone_is_told_of_soon() {
     let (mut supervisor, _) = sleepers(1, &[]);
     let exporter = Exporter::start(&supervisor);

@@ -18,8 +18,9 @@ const ARRIVAL: Duration = Duration::from_secs(5);
 const DELIVERY: Duration = Duration::from_secs(30);
 const GOODBYE: Duration = Duration::from_secs(1);
 
-/// How long the request of who has just come may take, and how long its answer, before it makes room for another.
-const COURTESY: Duration = Duration::from_millis(100);
+/// How long the request of who has just come may take, and how long its answer, before it makes room for another. Of
+/// many that come at a time the first wait for the last, so that a request takes longer to come.
+const COURTESY: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// How much is written at a time, so that all others have their turn.

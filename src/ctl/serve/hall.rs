@@ -164,11 +164,23 @@ impl Hall {
         }
     }
 
-    /// Asks the one to go who takes the most time; whether there was any.
+    /// Asks the one to go who takes the most time; whether there is room then.
     fn make_room(&mut self, now: Duration) -> bool {
-        let turns = self.guests.iter().filter_map(|(number, guest)| Some((guest.turn_to_go(now)?, *number)));
-        let first = turns.min();
-        first.is_some_and(|(_, number)| self.guests.remove(&number).is_some())
+        while self.guests.len() >= self.most {
+            let turns =
+                self.guests.iter().filter_map(|(number, guest)| Some((guest.turn_to_go(now)?, *number)));
+            let Some((_, number)) = turns.min() else { return false };
+            // What it wants may have come since it was last looked at.
+            if let Some(guest) = self.guests.get_mut(&number).filter(|guest| guest.is_idle()) {
+                let next = guest.go_on(PollFlags::POLLIN, now);
+                self.settle(number, Some(next), now);
+                if !self.guests.get(&number).is_some_and(Guest::is_idle) {
+                    continue;
+                }
+            }
+            self.guests.remove(&number);
+        }
+        true
     }
 
     fn expire(&mut self, now: Duration) {
