@@ -12,6 +12,7 @@ use std::{
     env,
     ffi::OsString,
     io::{self, Write as _},
+    mem,
     path::Path,
     process::ExitCode,
 };
@@ -52,9 +53,9 @@ fn written(printed: ExitCode) -> ExitCode {
     if printed == ExitCode::SUCCESS { printed } else { Outcome::Unwritten.into() }
 }
 
-fn run(options: Options) -> ExitCode {
+fn run(mut options: Options) -> ExitCode {
     let format = format(&options);
-    let commands = options.commands.clone();
+    let commands = mem::take(&mut options.commands);
     ctl::run(target(options), format, &commands).into()
 }
 

@@ -303,6 +303,15 @@ fn brief(text: &str) -> String {
     out.trim_end_matches(['.', ':']).to_owned()
 }
 
+/// What a script says of itself.
+fn heading(shell: &str, name: &str) -> String {
+    format!(
+        "# {shell} completion for {name}, made by `{name} --completions {shell}`\n\
+         # from its tables of options and commands, version {}.\n\n",
+        env!("CARGO_PKG_VERSION")
+    )
+}
+
 /// Text as one word of a shell.
 fn quoted(text: &str) -> String {
     let plain = |char: char| char.is_ascii_alphanumeric() || "-_./:,+@%".contains(char);

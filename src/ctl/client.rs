@@ -8,8 +8,8 @@ use super::{
     outcome::Outcome,
     owner::Peer,
     patience::Patience,
-    process,
     render::Screen,
+    session::Trouble,
     wait::{self, Back},
 };
 use crate::{
@@ -66,7 +66,7 @@ impl Client {
         let attended = self.interrupts.attend().for_reader_of(shown);
         // Asked for now: once it has ended nobody can tell who it was.
         let peer = connection.peer().unwrap_or(Peer { pid: None, handle: None });
-        let (patience, lookout) = (self.target.patience, Lookout::new(&self.target));
+        let (patience, lookout) = (self.target.patience, Lookout::new(&self.target, &attended));
         let mut talk =
             Talk { connection: &mut connection, peer: &peer, attended: &attended, patience, lookout };
         match talk.carry_out(dispatch, screen) {
@@ -87,13 +87,11 @@ impl Client {
                 Outcome::Unreachable
             }
             Err(lost @ (Lost::Silent(_) | Lost::Stalled(_))) => {
-                let who = peer.pid.map(|pid| format!("pid {pid}: ")).unwrap_or_default();
-                let doing = peer.pid.and_then(process::doing).map(|doing| format!("; {doing}"));
-                let (name, doing) = (dispatch.name, doing.unwrap_or_default());
                 let unheard_of = matches!(lost, Lost::Silent(_));
                 let behind =
                     if unheard_of { unheard(dispatch) } else { format!("; {}", left_behind(dispatch)) };
-                screen.complain(&format_args!("{name}: {who}{lost}{doing}{behind}"));
+                let trouble = Trouble::Lost { lost, pid: peer.pid };
+                screen.complain(&format_args!("{}: {trouble}{behind}", dispatch.name));
                 Outcome::Unreachable
             }
             Err(lost @ (Lost::Closed | Lost::Broken(_))) => {
@@ -208,7 +206,7 @@ impl Talk<'_> {
                 None => screen.catch_up(),
             }
             if screen.has_bar()
-                && let Some(failing) = self.lookout.look(self.attended)
+                && let Some(failing) = self.lookout.look()
             {
                 screen.tell_failing(failing);
             }

@@ -2,9 +2,10 @@
 
 use super::{
     clock::Clock,
-    connection::{Connection, Target},
+    connection::Target,
     interrupt::Attended,
     report::{Report, Slot},
+    session::Session,
 };
 use crate::protocol::visible::visible;
 use core::fmt;
@@ -51,7 +52,8 @@ impl fmt::Display for Failing {
 #[derive(Debug)]
 pub struct Lookout<'a> {
     target: &'a Target,
-    connection: Option<Connection>,
+    attended: &'a Attended<'a>,
+    session: Option<Session<'a>>,
     clock: Clock,
     /// When to look next; `None` is never.
     due: Option<Duration>,
@@ -60,8 +62,8 @@ pub struct Lookout<'a> {
 impl<'a> Lookout<'a> {
     /// One that has not looked yet.
     #[must_use]
-    pub fn new(target: &'a Target) -> Self {
-        Self { target, connection: None, clock: Clock::start(), due: Some(FIRST) }
+    pub fn new(target: &'a Target, attended: &'a Attended<'a>) -> Self {
+        Self { target, attended, session: None, clock: Clock::start(), due: Some(FIRST) }
     }
 
     /// How long until it is to look; `None` if it is not to any more.
@@ -71,16 +73,14 @@ impl<'a> Lookout<'a> {
     }
 
     /// What it sees, if it is time to look.
-    pub fn look(&mut self, attended: &Attended<'_>) -> Option<Failing> {
+    pub fn look(&mut self) -> Option<Failing> {
         self.due.take_if(|due| *due <= self.clock.now())?;
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => Connection::open(self.target).ok()?,
+        let mut session = match self.session.take() {
+            Some(session) => session,
+            None => Session::open(self.target, self.attended).ok()?,
         };
-        connection.send("status", &[]);
-        let answer = connection.receive_soon(attended, SOON).ok()?;
-        let report = Report::from_fields(&answer.envelope.fields)?;
-        self.connection = Some(connection);
+        let report = Report::from_fields(&session.ask_within("status", &[], SOON).ok()?.fields)?;
+        self.session = Some(session);
         self.due = Some(self.clock.now() + LOOK);
         Some(Failing::of(&report))
     }

@@ -45,6 +45,7 @@ pub mod run;
 mod serve;
 pub mod session;
 pub mod terminal;
+#[cfg(feature = "top")]
 pub mod top;
 pub mod wait;
 pub mod watch;
@@ -62,15 +63,30 @@ pub use replay::replay;
 pub use run::{Format, run, socket_path};
 #[cfg(feature = "serve")]
 pub use serve::serve;
+#[cfg(feature = "top")]
 pub use top::top;
 pub use watch::await_upgrade;
 
 /// Says that this program cannot serve.
 #[cfg(not(feature = "serve"))]
 #[must_use]
-pub fn serve(_target: &Target, _listen: &crate::cli::tool::Listen) -> Outcome {
+pub fn serve(_: &Target, _: &crate::cli::tool::Listen) -> Outcome {
+    not_built_in("serve")
+}
+
+/// Says that this program has no live view.
+#[cfg(not(feature = "top"))]
+#[must_use]
+pub fn top(_: &Target, _: crate::fsm::time::Millis) -> Outcome {
+    not_built_in("top")
+}
+
+/// What is left of a command whose feature this build has not.
+#[cfg(not(all(feature = "serve", feature = "top")))]
+fn not_built_in(name: &str) -> Outcome {
     use std::io::Write as _;
-    let complaint = "einhyrningsinsctl: serve: not built in; a build with the feature `serve` has it\n";
+    let complaint =
+        format!("einhyrningsinsctl: {name}: not built in; a build with the feature `{name}` has it\n");
     // There is nowhere left to complain about that to.
     let _ = std::io::stderr().write_all(complaint.as_bytes());
     Outcome::Failed

@@ -25,6 +25,18 @@ pub enum Format {
     Json,
 }
 
+impl Format {
+    /// How answers are shown so, where this program writes to.
+    #[must_use]
+    pub fn style(self) -> Style {
+        match self {
+            Self::Json => Style::Json,
+            Self::People if terminal::can_draw() => Style::Terminal(Ruler::new()),
+            Self::People => Style::Plain,
+        }
+    }
+}
+
 /// The control socket to connect to: the one that was named, or else the one that the environment names, as
 /// it does for workers and for what they run, or else the default one.
 #[must_use]
@@ -37,13 +49,8 @@ pub fn socket_path(named: Option<PathBuf>, environment: Option<OsString>) -> Pat
 /// or what comes on standard input if that is no terminal.
 #[must_use]
 pub fn run(target: Target, format: Format, orders: &[Order]) -> Outcome {
-    let style = match format {
-        Format::Json => Style::Json,
-        Format::People if terminal::can_draw() => Style::Terminal(Ruler::new()),
-        Format::People => Style::Plain,
-    };
     let (mut out, mut err) = (io::stdout(), io::stderr());
-    let mut screen = Screen::new(&mut out, &mut err, style);
+    let mut screen = Screen::new(&mut out, &mut err, format.style());
     let mut client = Client::new(target, Interrupts::catch()).for_reader_of(io::stdout());
     let outcome = if !orders.is_empty() {
         run_all(&mut client, orders, &mut screen)

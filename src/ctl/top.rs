@@ -5,33 +5,19 @@
 //! terminal, and is the only place that waits; each of the sources is a thread of its own, so that a supervisor that
 //! does not answer, or one order that takes its time, holds up nothing else.
 
-#[cfg(feature = "top")]
 pub mod asking;
-#[cfg(feature = "top")]
 pub mod draw;
-#[cfg(feature = "top")]
 pub mod help;
-#[cfg(feature = "top")]
 pub mod keys;
-#[cfg(feature = "top")]
 pub mod list;
-#[cfg(feature = "top")]
 pub mod look;
-#[cfg(feature = "top")]
 pub mod model;
-#[cfg(feature = "top")]
 mod plan;
-#[cfg(feature = "top")]
 mod run;
-#[cfg(feature = "top")]
 pub mod screen;
-#[cfg(feature = "top")]
 pub mod sources;
-#[cfg(feature = "top")]
 pub mod table;
-#[cfg(feature = "top")]
 pub mod usage;
-#[cfg(feature = "top")]
 pub mod words;
 
 use super::{
@@ -46,9 +32,6 @@ use std::io::{self, Write as _};
 /// Shows how the service at `target` stands, looking every `interval`, until somebody leaves.
 #[must_use]
 pub fn top(target: &Target, interval: Millis) -> Outcome {
-    if !cfg!(feature = "top") {
-        return complain(Outcome::Failed, &"top: not built in; a build with the feature `top` has it");
-    }
     if let Err(Lacking(what)) = terminal::can_be_filled() {
         return complain(
             Outcome::Misused,
@@ -59,18 +42,10 @@ pub fn top(target: &Target, interval: Millis) -> Outcome {
     if let Err(unreachable) = Connection::open(target) {
         return complain(Outcome::Unreachable, &unreachable);
     }
-    match show(target, interval) {
+    match run::run(target, interval) {
         Ok(outcome) => outcome,
         Err(why) => complain(Outcome::Failed, &format_args!("top: the terminal: {why}")),
     }
-}
-
-#[cfg(feature = "top")]
-use run::run as show;
-
-#[cfg(not(feature = "top"))]
-fn show(_: &Target, _: Millis) -> Result<Outcome, String> {
-    Err("not built in".to_owned())
 }
 
 fn complain(outcome: Outcome, why: &dyn fmt::Display) -> Outcome {
@@ -79,5 +54,5 @@ fn complain(outcome: Outcome, why: &dyn fmt::Display) -> Outcome {
     outcome
 }
 
-#[cfg(all(test, feature = "top"))]
+#[cfg(test)]
 mod tests;

@@ -6,11 +6,10 @@ use super::{
     failing::Failing,
     interrupt::{Attended, Interrupts, Waited},
     outcome::Outcome,
-    render::{Screen, Style},
+    render::Screen,
     report::{Past, Upgrade},
     run::Format,
     session::{Session, Trouble},
-    terminal::{self, Ruler},
 };
 use crate::{
     fsm::{id::Generation, text::Field as _, time::Millis, upgrade::Stage},
@@ -26,12 +25,7 @@ const LOOK: Duration = Duration::from_millis(100);
 #[must_use]
 pub fn await_upgrade(target: &Target, within: Option<Millis>, format: Format) -> Outcome {
     let (mut out, mut err) = (io::stdout(), io::stderr());
-    let style = match format {
-        Format::Json => Style::Json,
-        Format::People if terminal::can_draw() => Style::Terminal(Ruler::new()),
-        Format::People => Style::Plain,
-    };
-    let mut screen = Screen::new(&mut out, &mut err, style);
+    let mut screen = Screen::new(&mut out, &mut err, format.style());
     let interrupts = Interrupts::catch();
     let attended = interrupts.attend();
     let within = within.map(|Millis(ms)| Duration::from_millis(ms));

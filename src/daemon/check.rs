@@ -22,6 +22,7 @@ use crate::{
         daemon::{COMMAND_LINE, Options, Workload},
         drain::by_process,
     },
+    fsm::event::SpawnError,
     protocol::{
         json::{list, text},
         state,
@@ -34,6 +35,7 @@ use std::{
     ffi::{OsStr, OsString},
     io::{self, Write as _},
     os::{fd::RawFd, unix::ffi::OsStrExt as _},
+    path::Path,
     process::ExitCode,
 };
 
@@ -66,20 +68,12 @@ pub fn check_config(options: &Options) -> ExitCode {
     let sockets = sockets(options, &mut obstacles);
     obstacles.extend(files(options, sockets.as_ref()).into_iter().map(Obstacle::new(1)));
     let roster = sockets.as_ref().map(Sockets::roster).unwrap_or_default();
-    let program = release::at_start(options, &roster)
-        .map_err(|failed| {
-            let why = failed.why.map(|why| format!("; {why}")).unwrap_or_default();
-            let (path, error) = (failed.path.display(), words::spawn_error(&failed.error));
-            let code = failed.error.exit_code().unwrap_or(1);
-            obstacles.push(Obstacle { code, why: format!("cannot run {path}: {error}{why}") });
-        })
-        .ok();
-    if let Some((error, why)) = program.as_ref().and_then(Program::foreseen) {
-        let (path, said) =
-            (program.as_ref().map(Program::path).unwrap_or("".as_ref()), words::spawn_error(&error));
-        let why = format!("cannot run {}: {said}; {why}", path.display());
-        obstacles.push(Obstacle { code: error.exit_code().unwrap_or(1), why });
-    }
+    let program = release::at_start(options, &roster);
+    obstacles.extend(match &program {
+        Err(failed) => Some(cannot_run(&failed.path, &failed.error, failed.why.as_deref())),
+        Ok(program) => program.foreseen().map(|(error, why)| cannot_run(program.path(), &error, Some(&why))),
+    });
+    let program = program.ok();
     let printed =
         COMMAND_LINE.tell(&visible_lines(&report(options, sockets.as_ref(), program.as_ref(), &roster)));
     let name = COMMAND_LINE.program;
@@ -90,6 +84,12 @@ pub fn check_config(options: &Options) -> ExitCode {
     // Nobody is left to tell if standard error is closed.
     let _ = io::stderr().write_all(complaint.as_bytes());
     obstacles.first().map_or(printed, |first| ExitCode::from(first.code))
+}
+
+fn cannot_run(path: &Path, error: &SpawnError, why: Option<&str>) -> Obstacle {
+    let more = why.map(|why| format!("; {why}")).unwrap_or_default();
+    let why = format!("cannot run {}: {}{more}", path.display(), words::spawn_error(error));
+    Obstacle { code: error.exit_code().unwrap_or(1), why }
 }
 
 /// The sockets there would be; none if that cannot be told of each.

@@ -1,17 +1,13 @@
 //! The script for bash, 4.0 or later. It needs nothing but bash; where the package bash-completion is loaded, that
 //! completes what stands behind PROGRAM.
 
-use super::{Flag, Offer, Program, Values, Word, quoted};
+use super::{Flag, Offer, Program, Values, Word, heading, quoted};
 use core::fmt::Write as _;
 
 /// The script.
 pub(super) fn script(program: &Program) -> String {
     let name = program.name;
-    let mut out = format!(
-        "# bash completion for {name}, made by `{name} --completions bash`\n\
-         # from its tables of options and commands, version {}.\n\n",
-        env!("CARGO_PKG_VERSION")
-    );
+    let mut out = heading("bash", name);
     lists(&mut out, program);
     values(&mut out, program);
     words(&mut out, program);

@@ -1,16 +1,12 @@
 //! The script for fish.
 
-use super::{Flag, Offer, Program, Values, Word, quoted};
+use super::{Flag, Offer, Program, Values, Word, heading, quoted};
 use core::fmt::Write as _;
 
 /// The script.
 pub(super) fn script(program: &Program) -> String {
     let name = program.name;
-    let mut out = format!(
-        "# fish completion for {name}, made by `{name} --completions fish`\n\
-         # from its tables of options and commands, version {}.\n\n",
-        env!("CARGO_PKG_VERSION")
-    );
+    let mut out = heading("fish", name);
     takers(&mut out, program);
     out += COMMON;
     out += if program.runs { SUPERVISOR } else { CLIENT };

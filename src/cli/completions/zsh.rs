@@ -1,17 +1,12 @@
 //! The script for zsh: to be found in `$fpath` as `_NAME`, or to be sourced behind compinit.
 
-use super::{Command, Flag, Offer, Program, Values, Word, quoted};
+use super::{Command, Flag, Offer, Program, Values, Word, heading, quoted};
 use core::fmt::Write as _;
 
 /// The script.
 pub(super) fn script(program: &Program) -> String {
     let name = program.name;
-    let mut out = format!(
-        "#compdef {name}\n\
-         # zsh completion for {name}, made by `{name} --completions zsh`\n\
-         # from its tables of options and commands, version {}.\n\n",
-        env!("CARGO_PKG_VERSION")
-    );
+    let mut out = format!("#compdef {name}\n") + &heading("zsh", name);
     if program.runs {
         out += MODES;
         specs(&mut out, program, &program.flags, "    ");
